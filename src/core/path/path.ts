@@ -1,0 +1,11 @@
+import type { Endpoint } from '#wire/endpoint.ts';
+
+/**
+ * One way to a peer: the local socket, the remote transport address, and what is put before every datagram
+ * (a relay's header; nothing on a direct path).
+ */
+export interface Path {
+  readonly socket: number;
+  readonly remote: Endpoint;
+  readonly prefix?: Uint8Array;
+}

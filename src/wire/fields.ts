@@ -1,0 +1,68 @@
+/** Field types that control messages, signed documents and the local API share. */
+import { z } from 'zod';
+import { addressBytes, formatAddress, parseEndpoint } from './endpoint.ts';
+
+export const bytesOf = (lengthBytes: number) =>
+  z.custom<Uint8Array>(
+    (value) => value instanceof Uint8Array && value.length === lengthBytes,
+    `expected ${lengthBytes} bytes`,
+  );
+
+export const bytesUpTo = (maxBytes: number) =>
+  z.custom<Uint8Array>(
+    (value) => value instanceof Uint8Array && value.length <= maxBytes,
+    `expected at most ${maxBytes} bytes`,
+  );
+
+/** Client and network identifiers: nine digits, `NNN-NNN-NNN`. */
+export const nineDigits = z.string().regex(/^[0-9]{3}-[0-9]{3}-[0-9]{3}$/, 'expected NNN-NNN-NNN');
+export const clientId = nineDigits;
+export const networkId = nineDigits;
+
+export const maxNameCharacters = 64;
+
+/**
+ * Names of networks and nicknames: 1 to 64 characters, printable, no space at either end, in Unicode normal form C.
+ * Control, format (bidirectional overrides too), surrogate and private-use characters are refused.
+ */
+export const displayName = z
+  .string()
+  .max(maxNameCharacters, `at most ${maxNameCharacters} characters`)
+  .regex(
+    /^[^\p{C}\p{Z}](?:[^\p{C}\p{Zl}\p{Zp}]*[^\p{C}\p{Z}])?$/u,
+    'control characters, or spaces at an end',
+  )
+  .refine((name) => name === name.normalize('NFC'), 'expected Unicode normal form C');
+
+export const milliseconds = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+export const serial = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+export const revision = serial;
+
+const canonical = (text: string, lengthBytes: number) => {
+  const bytes = addressBytes(text);
+  return bytes !== undefined && bytes.length === lengthBytes && formatAddress(bytes) === text;
+};
+
+export const ipv4 = z.string().refine((text) => canonical(text, 4), 'expected an IPv4 address');
+export const ipv6 = z.string().refine((text) => canonical(text, 16), 'expected an IPv6 address');
+
+/** A transport address in text: `192.0.2.1:3478`, `[2001:db8::1]:3478`. */
+export const endpointText = z
+  .string()
+  .max(60)
+  .refine((text) => parseEndpoint(text) !== undefined, 'expected ADDRESS:PORT');
+
+export const presence = z.enum(['online', 'unconfirmed', 'offline']);
+export type Presence = z.infer<typeof presence>;
+
+export const networkType = z.enum(['mesh']);
+export const memberRole = z.enum(['member']);
+export const approval = z.enum(['auto', 'manual']);
+
+/** Parameters of Argon2id (RFC 9106). The minimum is enforced by the client, whatever a server says. */
+export const argon2Parameters = z.object({
+  memoryKib: z.number().int().min(65_536).max(1_048_576),
+  passes: z.number().int().min(3).max(16),
+  parallelism: z.number().int().min(1).max(8),
+});
+export type Argon2Parameters = z.infer<typeof argon2Parameters>;

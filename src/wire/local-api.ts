@@ -1,0 +1,182 @@
+/**
+ * The daemon's local API: HTTP/1.1 over a Unix socket, `POST /v1/VERB` with a JSON object, answered by a JSON object, or by
+ * `{"error":{"code","message"}}` with status 4xx or 5xx. The command line is one client of it, the client window another.
+ */
+import { z } from 'zod';
+import * as field from './fields.ts';
+
+/** Largest request body. */
+export const maxLocalRequestBytes = 65_536;
+
+const network = z.string().min(1).max(200);
+const empty = z.strictObject({});
+const waitSeconds = z.number().min(0).max(600);
+
+/** `network` is a name or an identifier; `clientId` an identifier, or a nickname where that is unambiguous. */
+const peer = z.string().min(1).max(200);
+
+export const pathView = z.object({
+  kind: z.enum(['direct', 'relayed', 'establishing', 'unreachable', 'none']),
+  transport: z.enum(['udp', 'tcp']).optional(),
+  endpoint: z.string().optional(),
+  rttMs: z.number().optional(),
+  reason: z.string().optional(),
+});
+export type PathView = z.infer<typeof pathView>;
+
+export const memberEntry = z.object({
+  clientId: z.string(),
+  nick: z.string(),
+  ipv4: z.string(),
+  ipv6: z.string(),
+  presence: field.presence,
+  self: z.boolean(),
+  path: pathView,
+});
+export type MemberEntry = z.infer<typeof memberEntry>;
+
+export const networkEntry = z.object({
+  id: z.string(),
+  name: z.string(),
+  type: z.string(),
+  /** This client takes part now (go-online, go-offline). */
+  online: z.boolean(),
+  /** `pending` while it waits for the owner's approval. */
+  state: z.enum(['member', 'pending']),
+  owner: z.string(),
+  locked: z.boolean(),
+  approval: z.enum(['auto', 'manual']),
+  password: z.boolean(),
+  pending: z.array(z.object({ clientId: z.string(), nick: z.string() })),
+  members: z.array(memberEntry),
+});
+export type NetworkEntry = z.infer<typeof networkEntry>;
+
+export const statusView = z.object({
+  version: z.string(),
+  pid: z.number(),
+  state: z.enum(['online', 'connecting', 'offline']),
+  clientId: z.string().nullable(),
+  nick: z.string(),
+  ipv4: z.string().nullable(),
+  ipv6: z.string().nullable(),
+  device: z.string().nullable(),
+  port: z.number().nullable(),
+  server: z.object({
+    url: z.string().nullable(),
+    connected: z.boolean(),
+    /** Why not, and when the next attempt is due. */
+    error: z.object({ code: z.string(), message: z.string() }).optional(),
+    retryInMs: z.number().optional(),
+  }),
+  nat: z.object({
+    mapping: z.string(),
+    filtering: z.string(),
+    publicEndpoints: z.array(z.string()),
+  }),
+  /** What a person should know now, newest last. */
+  notices: z.array(z.object({ code: z.string(), message: z.string() })),
+  counters: z.record(z.string(), z.number()),
+});
+export type StatusView = z.infer<typeof statusView>;
+
+export const peerView = z.object({
+  clientId: z.string(),
+  nick: z.string(),
+  ipv4: z.string(),
+  ipv6: z.string(),
+  presence: field.presence,
+  networks: z.array(z.string()),
+  path: pathView,
+  /** The tunnel: which suite, since when, and what went through. */
+  session: z.object({
+    established: z.boolean(),
+    suite: z.string().optional(),
+    lastHandshakeAgoMs: z.number().optional(),
+    sentBytes: z.number(),
+    receivedBytes: z.number(),
+  }),
+  candidates: z.array(
+    z.object({
+      kind: z.string(),
+      endpoint: z.string(),
+      state: z.string(),
+      rttMs: z.number().optional(),
+    }),
+  ),
+});
+export type PeerView = z.infer<typeof peerView>;
+
+const done = z.object({ ok: z.literal(true) });
+const joined = z.object({
+  ok: z.literal(true),
+  id: z.string(),
+  name: z.string(),
+  state: z.enum(['member', 'pending']),
+});
+
+/** Request and response of every verb. */
+export const localApi = {
+  status: { request: empty, response: statusView },
+  /** Without a URL: the one of last time. `waitSeconds`: answer when online, or with error `timeout`. */
+  login: {
+    request: z.strictObject({
+      url: z.string().max(500).optional(),
+      nick: z.string().max(1000).optional(),
+      token: z.string().max(128).optional(),
+      waitSeconds: waitSeconds.optional(),
+    }),
+    response: z.object({
+      ok: z.literal(true),
+      clientId: z.string(),
+      ipv4: z.string(),
+      ipv6: z.string(),
+      /** The server's key was pinned on first use, because the URL carried none. */
+      pinnedKey: z.string().optional(),
+    }),
+  },
+  logout: { request: empty, response: done },
+  create: {
+    request: z.strictObject({ network, password: z.string().max(1000).optional() }),
+    response: joined,
+  },
+  /** `waitSeconds`: answer when every online member has a tunnel, or with error `timeout`. */
+  join: {
+    request: z.strictObject({
+      network,
+      password: z.string().max(1000).optional(),
+      waitSeconds: waitSeconds.optional(),
+    }),
+    response: joined,
+  },
+  leave: { request: z.strictObject({ network }), response: done },
+  delete: { request: z.strictObject({ network }), response: done },
+  evict: { request: z.strictObject({ network, clientId: peer }), response: done },
+  approve: { request: z.strictObject({ network, clientId: peer }), response: done },
+  reject: { request: z.strictObject({ network, clientId: peer }), response: done },
+  transfer: { request: z.strictObject({ network, clientId: peer }), response: done },
+  'set-nick': { request: z.strictObject({ nick: z.string().max(1000) }), response: done },
+  'set-pass': {
+    request: z.strictObject({ network, password: z.string().max(1000).optional() }),
+    response: done,
+  },
+  'set-access': {
+    request: z.strictObject({
+      network,
+      locked: z.boolean().optional(),
+      approval: z.enum(['auto', 'manual']).optional(),
+    }),
+    response: done,
+  },
+  'go-online': { request: z.strictObject({ network }), response: done },
+  'go-offline': { request: z.strictObject({ network }), response: done },
+  list: { request: empty, response: z.object({ networks: z.array(networkEntry) }) },
+  network: { request: z.strictObject({ network }), response: networkEntry },
+  peer: { request: z.strictObject({ clientId: peer }), response: peerView },
+} as const;
+
+export type Verb = keyof typeof localApi;
+export type VerbRequest<V extends Verb> = z.infer<(typeof localApi)[V]['request']>;
+export type VerbResponse<V extends Verb> = z.infer<(typeof localApi)[V]['response']>;
+
+export const localError = z.object({ error: z.object({ code: z.string(), message: z.string() }) });

@@ -1,0 +1,59 @@
+/**
+ * End-to-end signalling between two clients (protocol §6): what is inside `sealed`. The bytes on the wire are one message of
+ * Noise_K_25519_ChaChaPoly_BLAKE2s between the two tunnel keys, prologue
+ *
+ *     "buri signal 1"  sender's client id (11 characters)  recipient's client id (11 characters)
+ *
+ * and the payload is the CBOR map below.
+ */
+import { z } from 'zod';
+import { decodeCbor, encodeCbor } from './cbor.ts';
+import { maxSignalBytes } from './control.ts';
+import * as field from './fields.ts';
+
+export const maxCandidates = 16;
+/** A signal is not believed longer than this after it was made, in server time. */
+export const signalLifetimeMs = 30_000;
+
+export const candidateKind = z.enum(['host', 'server-reflexive', 'mapped', 'configured', 'relay']);
+export type CandidateKind = z.infer<typeof candidateKind>;
+
+export const candidate = z.object({ kind: candidateKind, endpoint: field.endpointText });
+export type Candidate = z.infer<typeof candidate>;
+
+export const natBehaviour = z.object({
+  mapping: z.enum([
+    'endpoint-independent',
+    'address-dependent',
+    'address-and-port-dependent',
+    'none',
+    'unknown',
+  ]),
+  filtering: z.enum([
+    'endpoint-independent',
+    'address-dependent',
+    'address-and-port-dependent',
+    'none',
+    'unknown',
+  ]),
+});
+export type NatBehaviour = z.infer<typeof natBehaviour>;
+
+export const signalPayload = z.object({
+  /** `offer` asks for an `answer`; both carry candidates. */
+  kind: z.enum(['offer', 'answer']),
+  /** Counts up for each recipient; one at or below the last seen is a replay. */
+  counter: field.serial,
+  /** Server time. */
+  expiresAt: field.milliseconds,
+  candidates: z.array(candidate).max(maxCandidates),
+  nat: natBehaviour,
+});
+export type SignalPayload = z.infer<typeof signalPayload>;
+
+export const encodeSignal = (payload: SignalPayload): Uint8Array => encodeCbor(payload);
+
+export function decodeSignal(bytes: Uint8Array): SignalPayload | undefined {
+  const result = signalPayload.safeParse(decodeCbor(bytes, maxSignalBytes));
+  return result.success ? result.data : undefined;
+}
