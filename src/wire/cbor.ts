@@ -68,13 +68,29 @@ function headerAt(bytes: Uint8Array, at: number): { end: number; children: numbe
   for (let i = 0; i < argumentBytes; i++) argument = argument * 256 + bytes[at + 1 + i]!;
   switch (major) {
     case 2:
-    case 3:
       return argument > bytes.length - start ? undefined : { end: start + argument, children: 0 };
+    case 3: {
+      const end = start + argument;
+      return end <= bytes.length && isUtf8(bytes.subarray(start, end))
+        ? { end, children: 0 }
+        : undefined;
+    }
     case 4:
       return argument > bytes.length - start ? undefined : { end: start, children: argument };
     case 5:
       return argument > bytes.length - start ? undefined : { end: start, children: 2 * argument };
     default:
       return { end: start, children: 0 };
+  }
+}
+
+const utf8 = new TextDecoder('utf-8', { fatal: true });
+
+function isUtf8(bytes: Uint8Array): boolean {
+  try {
+    utf8.decode(bytes);
+    return true;
+  } catch {
+    return false;
   }
 }
