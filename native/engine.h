@@ -1,0 +1,180 @@
+// The state of one engine and the functions over it. Nothing here knows Node: addon.c binds it to JavaScript.
+#ifndef BURI_ENGINE_H
+#define BURI_ENGINE_H
+
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "abi.h"
+#include "bytes.h"
+#include "layout.h"
+
+// ---- keys (transport.c)
+
+enum { SUITE_CHACHA20_POLY1305 = 0, SUITE_AES_256_GCM = 1 };
+enum { TRANSPORT_HEADER = 16, TAG = 16, TRANSPORT_OVERHEAD = 32, KEY_BYTES = 32 };
+enum { REPLAY_WORDS = 128, REPLAY_BITS = REPLAY_WORDS * 64, REPLAY_WINDOW = REPLAY_BITS - 64 };
+
+// The sliding window of RFC 6479: `next` is one above the greatest counter seen.
+struct replay {
+  uint64_t next;
+  uint64_t bits[REPLAY_WORDS];
+};
+
+// Whether a counter would be accepted; and marks it as seen.
+bool replay_check(const struct replay *window, uint64_t counter);
+void replay_mark(struct replay *window, uint64_t counter);
+
+struct key {
+  EVP_CIPHER_CTX *seal;
+  EVP_CIPHER_CTX *open;
+  uint32_t remote_index;
+  uint64_t counter;  // of the next packet sent
+  uint64_t rekey_at;
+  uint64_t refuse_at;
+  struct replay replay;
+};
+
+struct key *key_new(int suite, uint32_t remote_index, const uint8_t *send, const uint8_t *receive);
+void key_free(struct key *key);
+
+// Seals into `out`: header, ciphertext, tag. `length` bytes of `in`, which may lie anywhere. False: limit reached.
+bool transport_seal(struct key *key, uint8_t *out, const uint8_t *in, size_t length);
+
+enum open_result { OPEN_OK, OPEN_FORGED, OPEN_REPLAYED };
+
+// Opens a transport packet in place: the plaintext starts TRANSPORT_HEADER bytes in.
+enum open_result transport_open(struct key *key, uint8_t *packet, size_t length);
+
+// ---- inner packets (inner.c)
+
+struct inner {
+  int family;
+  size_t length;         // of the whole packet, from its own header
+  size_t header_length;  // of the IP header
+  uint8_t protocol;      // of what follows it
+  bool fragment;
+};
+
+// Reads an IP header; false when the bytes are not one whole packet. Bytes after the packet are padding.
+bool inner_parse(const uint8_t *packet, size_t available, struct inner *inner);
+
+// Puts an address as words, most significant first, into a row.
+void address_words(int32_t *words, const uint8_t *address, int family);
+
+// ---- runs of datagrams (segment.c)
+
+struct path {
+  bool set;
+  int socket;
+  struct sockaddr_storage remote;
+  socklen_t remote_length;
+  uint8_t prefix[MAX_PREFIX_BYTES];
+  size_t prefix_length;
+  // Larger datagrams are sent one by one, because UDP_SEGMENT failed for them. 0: all.
+  size_t segment_limit;
+  int64_t segment_retry_ms;
+};
+
+// Datagrams of one path and one size, but for the last, ready to be sent in one call.
+struct run {
+  uint8_t *buffer;  // SUPER_PACKET_BYTES
+  size_t used;
+  size_t segment;
+  unsigned count;
+  bool closed;
+  int path;
+};
+
+struct engine;
+typedef void (*run_sink)(struct engine *engine, struct run *run);
+
+// Seals `count` items into runs and hands each run to the sink.
+void seal_items(struct engine *engine, int count, run_sink sink);
+
+// Seals an empty packet. False: limit reached.
+bool seal_keepalive(struct engine *engine, int key, int path, run_sink sink);
+
+// ---- receiving (classify.c, coalesce.c)
+
+// Splits received messages into runs of one kind and one receiver index. Returns the number of runs.
+int classify(struct engine *engine, int messages);
+
+// Opens the runs that JavaScript gave a key, and joins packets of a flow to units. Returns the number of units.
+int open_runs(struct engine *engine, int runs);
+
+// ---- system calls (device.c, socket.c)
+
+struct device {
+  int fd;
+  unsigned offloads;
+};
+
+// Returns 0, or a negative errno. `name` is IFNAMSIZ bytes and receives the name given.
+int device_open(struct engine *engine, char *name, int mtu, unsigned wanted);
+void device_close(struct engine *engine);
+// Reads packets into ITEM rows. Returns their number or a negative errno (never EAGAIN).
+int device_read(struct engine *engine, int most);
+// Writes the accepted units from `first` on. Returns the unit to go on with when the device is full, else `count`.
+int device_write(struct engine *engine, int first, int count);
+
+struct udp_socket {
+  int fd;
+  int family;
+  unsigned offloads;
+  uint32_t overflow;  // last value of SO_RXQ_OVFL
+};
+
+enum { MAX_SOCKETS = 18 };
+
+// Returns the index of the socket, or a negative errno. `port` receives the port bound.
+int udp_open(struct engine *engine, const struct sockaddr *local, socklen_t length, unsigned wanted,
+             int *port);
+void udp_close(struct engine *engine, int index);
+// Returns the number of messages or a negative errno (never EAGAIN).
+int udp_receive(struct engine *engine, int index);
+void udp_send_run(struct engine *engine, struct run *run);
+bool udp_send_one(struct engine *engine, int index, const struct sockaddr *remote, socklen_t length,
+                  const uint8_t *bytes, size_t size, int ttl);
+
+// ---- all of it
+
+struct engine {
+  struct device device;
+  struct udp_socket sockets[MAX_SOCKETS];
+  size_t mtu;
+  struct key **keys;
+  int key_slots;
+  struct path *paths;
+  int path_slots;
+  // Owned by JavaScript, pinned by references that addon.c holds.
+  uint8_t *out;  // outbound buffer: packets as read
+  size_t out_length;
+  size_t out_batch;     // stop reading when so much is there
+  uint8_t *in;          // MAX_SLOTS slots of SLOT_BYTES
+  struct run run;       // its buffer too
+  int32_t *items;       // MAX_ITEMS rows
+  int32_t *messages;    // MAX_SLOTS rows
+  int32_t *runs;        // MAX_RUNS rows
+  int32_t *units;       // MAX_UNITS rows
+  int32_t *pieces;      // MAX_PIECES rows
+  double *counters;     // COUNT_TOTAL, in shared memory: doubles, because JavaScript reads them without allocating
+};
+
+struct engine *engine_new(void);
+void engine_free(struct engine *engine);
+
+static inline void count(struct engine *engine, int counter, double by) {
+  engine->counters[counter] += by;
+}
+
+static inline struct key *engine_key(struct engine *engine, int slot) {
+  return slot >= 0 && slot < engine->key_slots ? engine->keys[slot] : NULL;
+}
+
+static inline struct path *engine_path(struct engine *engine, int slot) {
+  if (slot < 0 || slot >= engine->path_slots || !engine->paths[slot].set) return NULL;
+  return &engine->paths[slot];
+}
+
+#endif

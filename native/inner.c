@@ -1,0 +1,37 @@
+// Reads the IP headers of inner packets. No length in them is trusted before it was compared with what is there.
+#include "engine.h"
+
+static bool parse_ipv4(const uint8_t *packet, size_t available, struct inner *inner) {
+  if (available < 20) return false;
+  inner->header_length = (size_t)(packet[0] & 15) * 4;
+  inner->length = load_be16(packet + 2);
+  if (inner->header_length < 20 || inner->length < inner->header_length) return false;
+  inner->protocol = packet[9];
+  inner->fragment = (load_be16(packet + 6) & 0x3fff) != 0;
+  return inner->length <= available;
+}
+
+// Extension headers are left to the end systems: such packets count as of an unknown protocol. Jumbograms are not
+// packets of this network (payload length 0 means no payload).
+static bool parse_ipv6(const uint8_t *packet, size_t available, struct inner *inner) {
+  if (available < 40) return false;
+  inner->header_length = 40;
+  inner->length = 40 + (size_t)load_be16(packet + 4);
+  inner->protocol = packet[6];
+  inner->fragment = packet[6] == 44;
+  return inner->length <= available;
+}
+
+bool inner_parse(const uint8_t *packet, size_t available, struct inner *inner) {
+  if (available == 0) return false;
+  inner->family = packet[0] >> 4;
+  if (inner->family == 4) return parse_ipv4(packet, available, inner);
+  if (inner->family == 6) return parse_ipv6(packet, available, inner);
+  return false;
+}
+
+void address_words(int32_t *words, const uint8_t *address, int family) {
+  for (int i = 0; i < 4; i++) {
+    words[i] = family == 6 || i == 0 ? (int32_t)load_be32(address + 4 * i) : 0;
+  }
+}

@@ -1,0 +1,216 @@
+// Outbound byte work: a super-packet from the device becomes inner packets, each sealed into a datagram, and datagrams
+// of one size and path become one run for UDP_SEGMENT.
+//
+// A segment is sealed straight from the packet that the device delivered: its header is written in front of its payload,
+// over the end of the segment before, which has been sealed by then. So no payload is ever copied.
+#include "checksum.h"
+#include "engine.h"
+
+enum { FLAG_NEEDS_CSUM = 1, GSO_NONE = 0, GSO_TCPV4 = 1, GSO_TCPV6 = 4, GSO_UDP_L4 = 5, GSO_ECN = 0x80 };
+enum { PROTOCOL_TCP = 6, PROTOCOL_UDP = 17 };
+enum { TCP_FIN = 1, TCP_PSH = 8, TCP_CWR = 0x80 };
+enum { MAX_HEADERS = 256 };
+
+struct sealer {
+  struct engine *engine;
+  run_sink sink;
+  int32_t *item;
+  struct key *key;
+  struct path *path;
+};
+
+static void flush(struct engine *engine, run_sink sink) {
+  struct run *run = &engine->run;
+  if (run->count > 0) sink(engine, run);
+  run->used = 0;
+  run->count = 0;
+  run->closed = false;
+}
+
+// The place for a datagram of `size` bytes, after flushing what it cannot join.
+static uint8_t *reserve(struct sealer *to, size_t size) {
+  struct run *run = &to->engine->run;
+  int path = to->item[ITEM_PATH];
+  bool joins = run->count > 0 && !run->closed && run->path == path && size <= run->segment &&
+               run->count < MAX_SEGMENTS && run->used + size <= MAX_SEND_BYTES;
+  if (!joins) {
+    flush(to->engine, to->sink);
+    run->path = path;
+    run->segment = size;
+  }
+  return run->buffer + run->used;
+}
+
+static void commit(struct run *run, size_t size) {
+  run->used += size;
+  run->count++;
+  if (size < run->segment) run->closed = true;
+}
+
+// Seals `length` bytes at `packet`; `after` bytes behind them belong to somebody else and are put back.
+static bool seal_packet(struct sealer *to, uint8_t *packet, size_t length, size_t after) {
+  size_t padded = (length + 15) & ~(size_t)15;
+  size_t limit = to->engine->mtu > length ? to->engine->mtu : length;
+  if (padded > limit) padded = limit;
+  size_t pad = padded - length;
+  size_t size = to->path->prefix_length + padded + TRANSPORT_OVERHEAD;
+  if (size > MAX_SEND_BYTES) {
+    to->item[ITEM_STATUS] |= STATUS_MALFORMED;
+    return false;
+  }
+  uint8_t *out = reserve(to, size);
+  uint8_t kept[16];
+  if (after > pad) after = pad;
+  memcpy(kept, packet + length, after);
+  memset(packet + length, 0, pad);
+  memcpy(out, to->path->prefix, to->path->prefix_length);
+  bool sealed = transport_seal(to->key, out + to->path->prefix_length, packet, padded);
+  memcpy(packet + length, kept, after);
+  if (!sealed) {
+    to->item[ITEM_STATUS] |= STATUS_REFUSED;
+    return false;
+  }
+  if (to->key->counter == to->key->rekey_at) to->item[ITEM_STATUS] |= STATUS_REKEY;
+  commit(&to->engine->run, size);
+  to->item[ITEM_SEALED]++;
+  to->item[ITEM_BYTES] += (int32_t)length;
+  return true;
+}
+
+// Finishes the checksum that the sender left to the device. The field holds the sum of the pseudo-header.
+static bool complete_checksum(uint8_t *packet, size_t length, const int32_t *item) {
+  size_t start = (size_t)item[ITEM_CSUM_START], field = start + (size_t)item[ITEM_CSUM_OFFSET];
+  if (start >= length || field + 2 > length) return false;
+  uint16_t sum = (uint16_t)~checksum_fold(checksum_add(0, packet + start, length - start));
+  // A UDP checksum of zero would mean 'none' (RFC 768); TCP takes either zero.
+  if (sum == 0 && item[ITEM_CSUM_OFFSET] == 6) sum = 0xffff;
+  checksum_store(packet + field, sum);
+  return true;
+}
+
+// What a super-packet is made of, checked against its length and against what the virtio-net header claims.
+struct super {
+  int family;
+  size_t l4;       // offset of the TCP or UDP header
+  size_t headers;  // length of all headers
+  size_t length;
+  size_t gso;
+  bool tcp;
+  bool fixed_id;
+};
+
+static bool parse_super(const uint8_t *packet, size_t length, const int32_t *item, struct super *s) {
+  int type = item[ITEM_GSO_TYPE] & ~GSO_ECN;
+  struct inner inner;
+  if (!inner_parse(packet, length, &inner) || inner.length != length || inner.fragment) return false;
+  s->family = inner.family;
+  s->tcp = type != GSO_UDP_L4;
+  if (!s->tcp ? false : (type == GSO_TCPV4 ? 4 : 6) != s->family) return false;
+  if (type != GSO_TCPV4 && type != GSO_TCPV6 && type != GSO_UDP_L4) return false;
+  s->l4 = (size_t)item[ITEM_CSUM_START];
+  s->length = length;
+  s->gso = (size_t)item[ITEM_GSO_SIZE];
+  if ((item[ITEM_FLAGS] & FLAG_NEEDS_CSUM) == 0 || s->gso == 0) return false;
+  // IPv6 may have extension headers before it.
+  if (s->family == 4 ? s->l4 != inner.header_length : s->l4 < inner.header_length) return false;
+  if (s->family == 4 && inner.protocol != (s->tcp ? PROTOCOL_TCP : PROTOCOL_UDP)) return false;
+  if (item[ITEM_CSUM_OFFSET] != (s->tcp ? 16 : 6)) return false;
+  if (s->l4 + (s->tcp ? 20 : 8) > length) return false;
+  size_t header = s->tcp ? (size_t)(packet[s->l4 + 12] >> 4) * 4 : 8;
+  if (s->tcp && header < 20) return false;
+  s->headers = s->l4 + header;
+  return s->headers <= MAX_HEADERS && s->headers < length;
+}
+
+// Turns the headers of the super-packet, copied to `packet`, into those of segment `index`.
+static void write_headers(const struct super *s, uint8_t *packet, size_t length, unsigned index) {
+  bool first = index == 0, last = s->headers + (index + 1) * s->gso >= s->length;
+  size_t l4_length = length - s->l4;
+  uint8_t *l4 = packet + s->l4;
+  if (s->family == 4) {
+    store_be16(packet + 2, (uint16_t)length);
+    store_be16(packet + 4, (uint16_t)(load_be16(packet + 4) + index));
+    checksum_set_ipv4(packet, s->l4);
+  } else {
+    store_be16(packet + 4, (uint16_t)(length - 40));
+  }
+  // The field holds the sum of the pseudo-header with the length of the whole: put ours in its place.
+  uint8_t *field = l4 + (s->tcp ? 16 : 6);
+  uint16_t pseudo;
+  memcpy(&pseudo, field, 2);
+  uint64_t sum = checksum_add_word(pseudo, (uint16_t)~(s->length - s->l4));
+  sum = checksum_add_word(sum, (uint16_t)l4_length);
+  if (s->tcp) {
+    store_be32(l4 + 4, load_be32(l4 + 4) + (uint32_t)(index * s->gso));
+    if (!last) l4[13] &= (uint8_t)~(TCP_FIN | TCP_PSH);
+    if (!first) l4[13] &= (uint8_t)~TCP_CWR;
+  } else {
+    store_be16(l4 + 4, (uint16_t)l4_length);
+  }
+  store_be16(field, 0);
+  uint16_t folded = (uint16_t)~checksum_fold(checksum_add(checksum_fold(sum), l4, l4_length));
+  if (folded == 0 && !s->tcp) folded = 0xffff;
+  checksum_store(field, folded);
+}
+
+static bool seal_super(struct sealer *to, uint8_t *packet, size_t length) {
+  struct super s;
+  if (!parse_super(packet, length, to->item, &s)) {
+    to->item[ITEM_STATUS] |= STATUS_MALFORMED;
+    return false;
+  }
+  uint8_t headers[MAX_HEADERS];
+  memcpy(headers, packet, s.headers);
+  unsigned index = 0;
+  for (size_t at = s.headers; at < length; at += s.gso, index++) {
+    size_t payload = length - at < s.gso ? length - at : s.gso;
+    uint8_t *start = packet + at - s.headers;
+    memcpy(start, headers, s.headers);
+    write_headers(&s, start, s.headers + payload, index);
+    if (!seal_packet(to, start, s.headers + payload, length - at - payload)) return false;
+  }
+  return true;
+}
+
+static void seal_item(struct sealer *to) {
+  struct engine *engine = to->engine;
+  int32_t *item = to->item;
+  size_t offset = (size_t)item[ITEM_OFFSET], length = (size_t)item[ITEM_LENGTH];
+  if (item[ITEM_OFFSET] < 0 || item[ITEM_LENGTH] <= 0 || length > SUPER_PACKET_BYTES ||
+      offset + length + PACKET_GAP_BYTES > engine->out_length) {
+    item[ITEM_STATUS] |= STATUS_MALFORMED;
+    return;
+  }
+  uint8_t *packet = engine->out + offset;
+  if (item[ITEM_GSO_TYPE] != GSO_NONE) {
+    seal_super(to, packet, length);
+  } else if ((item[ITEM_FLAGS] & FLAG_NEEDS_CSUM) != 0 && !complete_checksum(packet, length, item)) {
+    item[ITEM_STATUS] |= STATUS_MALFORMED;
+  } else {
+    seal_packet(to, packet, length, 0);
+  }
+}
+
+void seal_items(struct engine *engine, int items, run_sink sink) {
+  for (int i = 0; i < items && i < MAX_ITEMS; i++) {
+    struct sealer to = {.engine = engine, .sink = sink, .item = engine->items + i * ITEM_WORDS};
+    to.item[ITEM_SEALED] = to.item[ITEM_BYTES] = to.item[ITEM_STATUS] = 0;
+    to.key = engine_key(engine, to.item[ITEM_KEY]);
+    to.path = engine_path(engine, to.item[ITEM_PATH]);
+    if (to.key != NULL && to.path != NULL) seal_item(&to);
+  }
+  flush(engine, sink);
+}
+
+bool seal_keepalive(struct engine *engine, int key, int path, run_sink sink) {
+  int32_t item[ITEM_WORDS] = {0};
+  item[ITEM_KEY] = key;
+  item[ITEM_PATH] = path;
+  struct sealer to = {.engine = engine, .sink = sink, .item = item};
+  to.key = engine_key(engine, key);
+  to.path = engine_path(engine, path);
+  uint8_t nothing[16];
+  bool sealed = to.key != NULL && to.path != NULL && seal_packet(&to, nothing, 0, 0);
+  flush(engine, sink);
+  return sealed;
+}

@@ -1,0 +1,251 @@
+// UDP sockets: runs of datagrams out by UDP_SEGMENT, merged datagrams in by UDP_GRO.
+#define _GNU_SOURCE
+#include <errno.h>
+#include <netinet/ip.h>
+#include <netinet/udp.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine.h"
+
+#ifndef SO_RXQ_OVFL
+#define SO_RXQ_OVFL 40
+#endif
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+
+// A burst of a gigabit link for 50 ms; the kernel clips it without the right to go beyond its limits.
+static const int BUFFER_BYTES = 7 << 20;
+// A route may change: after this long a path that refused UDP_SEGMENT is tried again.
+static const int64_t SEGMENT_RETRY_MS = 60000;
+
+static void set_buffers(int fd) {
+  if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &BUFFER_BYTES, sizeof BUFFER_BYTES) != 0) {
+    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &BUFFER_BYTES, sizeof BUFFER_BYTES);
+  }
+  if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &BUFFER_BYTES, sizeof BUFFER_BYTES) != 0) {
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &BUFFER_BYTES, sizeof BUFFER_BYTES);
+  }
+}
+
+static unsigned set_offloads(int fd, unsigned wanted) {
+  unsigned have = 0;
+  int off = 0, on = 1;
+  if ((wanted & OFFLOAD_UDP_SEGMENT) != 0 &&
+      setsockopt(fd, SOL_UDP, UDP_SEGMENT, &off, sizeof off) == 0) {
+    have |= OFFLOAD_UDP_SEGMENT;
+  }
+  if ((wanted & OFFLOAD_UDP_GRO) != 0 && setsockopt(fd, SOL_UDP, UDP_GRO, &on, sizeof on) == 0) {
+    have |= OFFLOAD_UDP_GRO;
+  }
+  return have;
+}
+
+int udp_open(struct engine *engine, const struct sockaddr *local, socklen_t length, unsigned wanted,
+             int *port) {
+  int index = 0;
+  while (index < MAX_SOCKETS && engine->sockets[index].fd >= 0) index++;
+  if (index == MAX_SOCKETS) return -EMFILE;
+  int fd = socket(local->sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  int on = 1;
+  if (local->sa_family == AF_INET6) {
+    setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
+  } else {
+    // Routers may fragment: better than a black hole where ICMP is filtered.
+    int never = IP_PMTUDISC_DONT;
+    setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &never, sizeof never);
+  }
+  setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);
+  set_buffers(fd);
+  struct sockaddr_storage bound;
+  socklen_t bound_length = sizeof bound;
+  if (bind(fd, local, length) != 0 || getsockname(fd, (struct sockaddr *)&bound, &bound_length) != 0) {
+    int error = errno;
+    close(fd);
+    return -error;
+  }
+  *port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
+                                            : ((struct sockaddr_in *)&bound)->sin_port);
+  engine->sockets[index] = (struct udp_socket){.fd = fd, .family = local->sa_family,
+                                               .offloads = set_offloads(fd, wanted)};
+  return index;
+}
+
+void udp_close(struct engine *engine, int index) {
+  if (index < 0 || index >= MAX_SOCKETS || engine->sockets[index].fd < 0) return;
+  close(engine->sockets[index].fd);
+  engine->sockets[index].fd = -1;
+}
+
+static int64_t coarse_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static ssize_t send_bytes(int fd, const struct path *path, const uint8_t *bytes, size_t size,
+                          size_t segment) {
+  struct iovec part = {(void *)(uintptr_t)bytes, size};
+  _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof(uint16_t))];
+  struct msghdr message = {.msg_name = (void *)(uintptr_t)&path->remote,
+                           .msg_namelen = path->remote_length,
+                           .msg_iov = &part,
+                           .msg_iovlen = 1};
+  if (segment > 0) {
+    uint16_t value = (uint16_t)segment;
+    memset(control, 0, sizeof control);
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_UDP;
+    header->cmsg_type = UDP_SEGMENT;
+    header->cmsg_len = CMSG_LEN(sizeof value);
+    memcpy(CMSG_DATA(header), &value, sizeof value);
+  }
+  ssize_t sent;
+  do {
+    sent = sendmsg(fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  return sent;
+}
+
+static void count_failure(struct engine *engine, int error, unsigned datagrams) {
+  bool full = error == EAGAIN || error == ENOBUFS;
+  count(engine, full ? COUNT_OUT_SOCKET_FULL : COUNT_OUT_SEND_ERROR, datagrams);
+}
+
+static void send_singly(struct engine *engine, int fd, const struct path *path, const struct run *run) {
+  for (size_t at = 0; at < run->used; at += run->segment) {
+    size_t size = run->used - at < run->segment ? run->used - at : run->segment;
+    count(engine, COUNT_OUT_SENDS, 1);
+    if (send_bytes(fd, path, run->buffer + at, size, 0) < 0) count_failure(engine, errno, 1);
+  }
+}
+
+// UDP_SEGMENT may be refused by the device (EIO: it computes no checksums) or for this size (EINVAL, EMSGSIZE: larger
+// than the MTU). Then the run is sent one by one, and runs like it from then on.
+void udp_send_run(struct engine *engine, struct run *run) {
+  struct path *path = engine_path(engine, run->path);
+  if (path == NULL || path->socket < 0 || path->socket >= MAX_SOCKETS) return;
+  struct udp_socket *socket = &engine->sockets[path->socket];
+  if (socket->fd < 0) {
+    count(engine, COUNT_OUT_SEND_ERROR, run->count);
+    return;
+  }
+  if (path->segment_retry_ms != 0 && coarse_ms() >= path->segment_retry_ms) {
+    path->segment_retry_ms = 0;
+    path->segment_limit = MAX_SEND_BYTES;
+  }
+  bool whole = run->count > 1 && (socket->offloads & OFFLOAD_UDP_SEGMENT) != 0 &&
+               run->segment <= path->segment_limit;
+  if (!whole) {
+    send_singly(engine, socket->fd, path, run);
+    return;
+  }
+  count(engine, COUNT_OUT_SENDS, 1);
+  if (send_bytes(socket->fd, path, run->buffer, run->used, run->segment) >= 0) return;
+  int error = errno;
+  if (error != EIO && error != EINVAL && error != EMSGSIZE) {
+    count_failure(engine, error, run->count);
+    return;
+  }
+  count(engine, COUNT_OUT_GSO_REFUSED, 1);
+  path->segment_limit = error == EIO ? 0 : run->segment - 1;
+  path->segment_retry_ms = coarse_ms() + SEGMENT_RETRY_MS;
+  send_singly(engine, socket->fd, path, run);
+}
+
+bool udp_send_one(struct engine *engine, int index, const struct sockaddr *remote, socklen_t length,
+                  const uint8_t *bytes, size_t size, int ttl) {
+  if (index < 0 || index >= MAX_SOCKETS || engine->sockets[index].fd < 0) return false;
+  struct udp_socket *socket = &engine->sockets[index];
+  if (remote->sa_family != socket->family) return false;
+  struct iovec part = {(void *)(uintptr_t)bytes, size};
+  _Alignas(struct cmsghdr) uint8_t control[CMSG_SPACE(sizeof ttl)];
+  struct msghdr message = {.msg_name = (void *)(uintptr_t)remote, .msg_namelen = length,
+                           .msg_iov = &part, .msg_iovlen = 1};
+  if (ttl > 0) {
+    memset(control, 0, sizeof control);
+    message.msg_control = control;
+    message.msg_controllen = sizeof control;
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = socket->family == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP;
+    header->cmsg_type = socket->family == AF_INET6 ? IPV6_HOPLIMIT : IP_TTL;
+    header->cmsg_len = CMSG_LEN(sizeof ttl);
+    memcpy(CMSG_DATA(header), &ttl, sizeof ttl);
+  }
+  return sendmsg(socket->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+}
+
+// Size of the merged datagrams (absent: there is one) and the drop count, a running total of the socket.
+static size_t read_control(struct engine *engine, struct udp_socket *socket, struct msghdr *message) {
+  size_t segment = 0;
+  for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
+    if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO && c->cmsg_len >= CMSG_LEN(sizeof(int))) {
+      int value;
+      memcpy(&value, CMSG_DATA(c), sizeof value);
+      if (value > 0) segment = (size_t)value;
+    } else if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SO_RXQ_OVFL &&
+               c->cmsg_len >= CMSG_LEN(sizeof(uint32_t))) {
+      uint32_t total;
+      memcpy(&total, CMSG_DATA(c), sizeof total);
+      count(engine, COUNT_IN_OVERFLOW, (double)(uint32_t)(total - socket->overflow));
+      socket->overflow = total;
+    }
+  }
+  return segment;
+}
+
+static void describe(int32_t *row, int slot, size_t length, size_t segment,
+                     const struct sockaddr_storage *from) {
+  memset(row, 0, MESSAGE_WORDS * sizeof *row);
+  row[MESSAGE_OFFSET] = slot * SLOT_BYTES;
+  row[MESSAGE_LENGTH] = (int32_t)length;
+  row[MESSAGE_SEGMENT] = (int32_t)(segment == 0 ? length : segment);
+  if (from->ss_family == AF_INET) {
+    const struct sockaddr_in *v4 = (const struct sockaddr_in *)from;
+    row[MESSAGE_FAMILY] = 4;
+    row[MESSAGE_PORT] = ntohs(v4->sin_port);
+    address_words(row + MESSAGE_ADDRESS, (const uint8_t *)&v4->sin_addr, 4);
+  } else {
+    const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)from;
+    row[MESSAGE_FAMILY] = 6;
+    row[MESSAGE_PORT] = ntohs(v6->sin6_port);
+    address_words(row + MESSAGE_ADDRESS, (const uint8_t *)&v6->sin6_addr, 6);
+  }
+}
+
+int udp_receive(struct engine *engine, int index) {
+  if (index < 0 || index >= MAX_SOCKETS || engine->sockets[index].fd < 0) return 0;
+  struct udp_socket *socket = &engine->sockets[index];
+  struct mmsghdr messages[MAX_SLOTS];
+  struct iovec parts[MAX_SLOTS];
+  struct sockaddr_storage from[MAX_SLOTS];
+  _Alignas(struct cmsghdr) uint8_t control[MAX_SLOTS][64];
+  for (int i = 0; i < MAX_SLOTS; i++) {
+    parts[i] = (struct iovec){engine->in + (size_t)i * SLOT_BYTES, SUPER_PACKET_BYTES};
+    messages[i] = (struct mmsghdr){.msg_hdr = {.msg_name = &from[i], .msg_namelen = sizeof from[i],
+                                               .msg_iov = &parts[i], .msg_iovlen = 1,
+                                               .msg_control = control[i],
+                                               .msg_controllen = sizeof control[i]}};
+  }
+  int got = recvmmsg(socket->fd, messages, MAX_SLOTS, MSG_DONTWAIT, NULL);
+  if (got < 0) return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+  for (int i = 0; i < got; i++) {
+    struct msghdr *message = &messages[i].msg_hdr;
+    size_t segment = read_control(engine, socket, message);
+    size_t length = messages[i].msg_len;
+    if ((message->msg_flags & MSG_TRUNC) != 0) {
+      count(engine, COUNT_IN_TRUNCATED, 1);
+      length = 0;
+    }
+    describe(engine->messages + i * MESSAGE_WORDS, i, length, segment, &from[i]);
+  }
+  count(engine, COUNT_IN_MESSAGES, got);
+  return got;
+}

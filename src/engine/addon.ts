@@ -1,0 +1,112 @@
+import { existsSync } from 'node:fs';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { BuriError } from '#core/errors.ts';
+
+/**
+ * The byte work of the engine: what C does, and the TypeScript twin does in its place in the portable engine. Works on
+ * the tables of `layout.ts`. No call throws for bytes from a wire; it counts.
+ */
+export interface ByteWork {
+  /** Makes or replaces the key in a slot. `counter` is that of the next packet sent. */
+  setKey(
+    slot: number,
+    suite: 0 | 1,
+    remoteIndex: number,
+    sendKey: Uint8Array,
+    receiveKey: Uint8Array,
+    counterLow: number,
+    counterHigh: number,
+  ): boolean;
+  clearKey(slot: number): void;
+  setPath(
+    slot: number,
+    socket: number,
+    address: Uint8Array,
+    port: number,
+    prefix: Uint8Array,
+  ): boolean;
+  clearPath(slot: number): void;
+  /** Splits received messages into runs. */
+  classify(messages: number): number;
+  /** Opens the runs that have a key and joins their packets to units. */
+  openRuns(runs: number): number;
+  /** Seals the items that have a key and a path, and sends them. */
+  seal(items: number): void;
+  /** Seals and sends an empty packet; false when the key is spent. */
+  keepalive(key: number, path: number): boolean;
+}
+
+/** The C addon: byte work and system calls. Results below zero are errors of the system (`-errno`). */
+export interface Addon extends ByteWork {
+  readonly layout: Readonly<Record<string, number>>;
+  readonly counterNames: readonly string[];
+  /** Hands over the buffers; `outBatch` bytes are read from the device at most before they are sealed. */
+  bind(
+    out: Uint8Array,
+    outBatch: number,
+    incoming: Uint8Array,
+    run: Uint8Array,
+    items: Int32Array,
+    messages: Int32Array,
+    runs: Int32Array,
+    units: Int32Array,
+    pieces: Int32Array,
+    counters: Float64Array,
+  ): void;
+  onReady(callback: (id: number, events: number) => void): void;
+  /** Watches the device (0) or a socket (1 + index) for readable (1) and writable (2); 0 stops. */
+  watch(id: number, events: number): number;
+  deviceOpen(name: string, mtu: number, offloads: number): [number, string, number];
+  deviceClose(): void;
+  deviceRead(most: number): number;
+  /** Returns the unit to go on with when the device is full, else `count`. */
+  deviceWrite(first: number, count: number): number;
+  socketOpen(address: Uint8Array, port: number, offloads: number): [number, number, number];
+  socketClose(index: number): void;
+  receive(index: number): number;
+  /** Sends what JavaScript put into the run buffer. */
+  sendRun(path: number, length: number, segment: number, count: number): void;
+  sendDatagram(
+    socket: number,
+    address: Uint8Array,
+    port: number,
+    bytes: Uint8Array,
+    ttl: number,
+  ): boolean;
+  /** For tests: seals into `bytes` instead of sending; `rows` receives path, length, segment, count of each run. */
+  sealInto(items: number, bytes: Uint8Array, rows: Int32Array): number;
+  /** For tests: offloads and MTU as if a device were open. */
+  setOffloads(offloads: number, mtu: number): void;
+}
+
+export const READABLE = 1;
+export const WRITABLE = 2;
+export const SUITE_CHACHA20_POLY1305 = 0;
+export const SUITE_AES_256_GCM = 1;
+
+const addonPath = fileURLToPath(new URL('../../build/buri.node', import.meta.url));
+
+/** Throws BuriError `addon-missing` when the addon was not built. */
+export function assertAddonBuilt(): void {
+  if (existsSync(addonPath)) return;
+  throw new BuriError(
+    'addon-missing',
+    `${addonPath} is missing: install a C compiler (Debian: apt install gcc libc6-dev) and run 'npm run setup'`,
+  );
+}
+
+/** Loads the addon into this thread. BuriError: addon-missing, addon-unusable. */
+export function loadAddon(): Addon {
+  assertAddonBuilt();
+  try {
+    return createRequire(import.meta.url)(addonPath) as Addon;
+  } catch (cause) {
+    const reason = cause instanceof Error ? cause.message : String(cause);
+    throw new BuriError(
+      'addon-unusable',
+      `${addonPath} does not load (${reason}): delete it and run 'npm run setup' to build it again`,
+      { cause },
+    );
+  }
+}
