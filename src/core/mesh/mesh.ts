@@ -1,0 +1,214 @@
+import { maxNetworksPerClient, type ServerMessageOf } from '#wire/control.ts';
+import type { Crypto } from '../crypto.ts';
+import type { WallMs } from '../time.ts';
+import { DeviceBook } from './devices.ts';
+import type { DocumentFault } from './documents.ts';
+import { type MeshMember, NetworkView, type Trust } from './network-view.ts';
+import { type OwnSide, type Pair, PairBook, type PairFault } from './pairs.ts';
+
+export type MeshFault = DocumentFault | PairFault | 'gap' | 'too-many-networks';
+
+export interface MeshOptions {
+  readonly crypto: Crypto;
+  /** Ed25519 key of the cluster: the pin. */
+  readonly clusterKey: Uint8Array;
+  readonly own: OwnSide;
+}
+
+/** What one server message asks of the caller besides computing the pairs again. */
+export interface MeshOutcome {
+  /** Networks whose view must be asked for, because a delta did not fit. */
+  readonly resync: readonly string[];
+  /** Networks that this client is not in any more. */
+  readonly removed: readonly { readonly network: string; readonly reason: string }[];
+}
+
+const nothing: MeshOutcome = { resync: [], removed: [] };
+
+/** A network as it is kept on disk: documents as they were received, to be verified again when loaded. */
+export interface CachedNetwork {
+  readonly id: string;
+  readonly view: Omit<ServerMessageOf<'view'>, 't'>;
+  readonly revocations: readonly Uint8Array[];
+}
+
+/**
+ * The networks of one client as the server described them (protocol §3, §4): applies views, deltas and presence, believes
+ * nothing that is not signed as it must be, notices gaps, and computes with whom a tunnel is wanted.
+ */
+export class Mesh {
+  /** What was not believed, by reason. */
+  readonly faults = new Map<MeshFault, number>();
+  readonly #trust: Trust;
+  readonly #own: OwnSide;
+  readonly #devices: DeviceBook;
+  readonly #networks = new Map<string, NetworkView>();
+  readonly #secrets = new Map<string, Uint8Array>();
+  readonly #pairs: PairBook;
+
+  constructor({ crypto, clusterKey, own }: MeshOptions) {
+    this.#devices = new DeviceBook(crypto);
+    this.#trust = { crypto, clusterKey, devices: this.#devices, reject: (f) => this.#count(f) };
+    this.#own = own;
+    this.#pairs = new PairBook(own);
+  }
+
+  get networks(): ReadonlyMap<string, NetworkView> {
+    return this.#networks;
+  }
+
+  get secrets(): ReadonlyMap<string, Uint8Array> {
+    return this.#secrets;
+  }
+
+  /** Own entry in a network; undefined while the membership waits for approval. */
+  self(network: NetworkView): MeshMember | undefined {
+    return network.memberByIdentity(this.#own.identity);
+  }
+
+  /** The end-to-end secret of a network, as admission opened or made it. Never from the server in the clear. */
+  setSecret(network: string, secret: Uint8Array): void {
+    this.#secrets.set(network, secret);
+  }
+
+  /** What to tell the server at login, so that it sends deltas where it can. */
+  known(): { network: string; revision: number }[] {
+    return [...this.#networks.values()]
+      .filter((network) => !network.awaitsView)
+      .map((network) => ({ network: network.id, revision: network.revision }));
+  }
+
+  applyView(view: Omit<ServerMessageOf<'view'>, 't'>): MeshOutcome {
+    let network = this.#networks.get(view.network);
+    if (network === undefined) {
+      if (this.#networks.size >= maxNetworksPerClient) {
+        this.#count('too-many-networks');
+        return nothing;
+      }
+      network = new NetworkView(view.network, view.facts, this.#trust);
+      this.#networks.set(view.network, network);
+    }
+    network.revision = view.revision;
+    network.state = view.state;
+    network.active = view.active;
+    network.facts = view.facts;
+    network.pending = view.pending;
+    network.awaitsView = false;
+    network.replaceMembers(view.members);
+    this.#prune();
+    return nothing;
+  }
+
+  /** All of a delta or nothing of it: one that does not continue what is held is answered by a resync. */
+  applyDelta(delta: ServerMessageOf<'delta'>): MeshOutcome {
+    const network = this.#networks.get(delta.network);
+    if (network === undefined || network.revision !== delta.from || delta.to < delta.from) {
+      this.#count('gap');
+      return this.requestView(delta.network);
+    }
+    if (network.awaitsView) return nothing;
+    for (const change of delta.changes) network.applyChange(change);
+    network.revision = delta.to;
+    if (delta.active !== undefined) network.active = delta.active;
+    this.#prune();
+    return nothing;
+  }
+
+  /** Asks for the whole view of a network once, however many deltas do not fit until it comes. */
+  requestView(id: string): MeshOutcome {
+    const network = this.#networks.get(id);
+    if (network?.awaitsView) return nothing;
+    if (network !== undefined) network.awaitsView = true;
+    return { resync: [id], removed: [] };
+  }
+
+  applyRemoved({ network, reason }: { network: string; reason: string }): MeshOutcome {
+    if (!this.#networks.delete(network)) return nothing;
+    this.#secrets.delete(network);
+    this.#prune();
+    return { resync: [], removed: [{ network, reason }] };
+  }
+
+  applyPresence({ network, clientId, presence }: ServerMessageOf<'presence'>): boolean {
+    return this.#networks.get(network)?.setPresence(clientId, presence) ?? false;
+  }
+
+  /** The server has named every network of this client: what it does not name is not one. */
+  applySynchronised({ networks }: ServerMessageOf<'synchronised'>): MeshOutcome {
+    const removed = [...this.#networks.keys()].filter((id) => !networks.includes(id));
+    const unknown = networks.filter((id) => !this.#networks.has(id));
+    for (const network of removed) this.applyRemoved({ network, reason: 'gone' });
+    return { resync: unknown, removed: removed.map((network) => ({ network, reason: 'gone' })) };
+  }
+
+  /** The connection is new: no resync asked for on the old one will be answered. */
+  connectionRenewed(): void {
+    for (const network of this.#networks.values()) {
+      if (!network.awaitsView) continue;
+      // Revision 0 is in no log: the server sends the view.
+      network.revision = 0;
+      network.awaitsView = false;
+    }
+  }
+
+  /** With whom a tunnel may exist at `time`, the best time known; by client id. */
+  pairs(time: WallMs): Map<string, Pair> {
+    return this.#pairs.compute(this.#networks.values(), this.#devices, this.#secrets, time, (f) =>
+      this.#count(f),
+    );
+  }
+
+  /** Another member's certificate, for signals and for whoever shows it. */
+  device(identity: string) {
+    return this.#devices.get(identity);
+  }
+
+  save(): CachedNetwork[] {
+    return [...this.#networks.values()].map((network) => ({
+      id: network.id,
+      view: {
+        network: network.id,
+        // A view that is being asked for again must not be taken for current after a restart.
+        revision: network.awaitsView ? 0 : network.revision,
+        state: network.state,
+        active: network.active,
+        facts: network.facts,
+        members: [...network.members.values()].flatMap((member) => {
+          const certificate = this.#devices.get(member.identity)?.bytes;
+          const { clientId, nick, presence, statement } = member;
+          return certificate === undefined
+            ? []
+            : [{ clientId, nick, presence, certificate, statement }];
+        }),
+        pending: [...network.pending],
+      },
+      revocations: [...network.revocations.values()].map((revoked) => revoked.bytes),
+    }));
+  }
+
+  /** Takes a saved state, verified like any other; presence from before is a guess to be checked. */
+  load(networks: readonly CachedNetwork[]): void {
+    for (const { id, view, revocations } of networks) {
+      const network = new NetworkView(id, view.facts, this.#trust);
+      this.#networks.set(id, network);
+      for (const bytes of revocations) network.acceptRevocation(bytes);
+      const members = view.members.map((member) => ({
+        ...member,
+        presence: member.presence === 'offline' ? member.presence : ('unconfirmed' as const),
+      }));
+      this.applyView({ ...view, network: id, members });
+    }
+  }
+
+  #prune(): void {
+    const identities = new Set<string>();
+    for (const network of this.#networks.values()) {
+      for (const member of network.members.values()) identities.add(member.identity);
+    }
+    this.#devices.retain(identities);
+  }
+
+  #count(fault: MeshFault): void {
+    this.faults.set(fault, (this.faults.get(fault) ?? 0) + 1);
+  }
+}
