@@ -1,6 +1,14 @@
 import assert from 'node:assert/strict';
 import { type SpawnOptions, spawn } from 'node:child_process';
-import { chmodSync, mkdtempSync, openSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import {
+  chmodSync,
+  mkdtempSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -260,7 +268,7 @@ const verbs: readonly {
     body: {},
     answer: { networks: [games] },
     shows:
-      /^games \[398-581-422\] [^]*\n.*100-000-002 +bert .*direct +UDP 203\.0\.113\.7:4242 +1\.5 ms\n/m,
+      /^games \[398-581-422\] (?:.*\n)+.*100-000-002 +bert .*direct +UDP 203\.0\.113\.7:4242 +1\.5 ms\n/m,
   },
   {
     verb: 'network',
@@ -518,6 +526,28 @@ test('help names every command, and the help of every command has examples', asy
       assert.match(one.stdout, new RegExp(`\\nExamples:\\n.*buri ${verb}`, 's'));
       assert.match(one.stdout, /--socket <path>.*--json/s);
     });
+  }
+});
+
+test('a verb loads no library but the one that reads command lines', async () => {
+  await using daemon = await FakeDaemon.start();
+  daemon.answers.status = { body: status };
+  const directory = mkdtempSync(join(tmpdir(), 'buri-cli-'));
+  try {
+    const args = ['status', '--socket', daemon.socketPath];
+    const { code } = await run(args, { env: { NODE_V8_COVERAGE: directory } });
+    assert.equal(code, 0);
+    const scripts = readdirSync(directory).flatMap((name) => {
+      const { result } = JSON.parse(readFileSync(join(directory, name), 'utf8'));
+      return result.map(({ url }: { url: string }) => url);
+    });
+    assert.ok(scripts.some((url: string) => url.endsWith('/src/cli/status.ts')));
+    const packages = scripts
+      .map((url: string) => /\/node_modules\/((?:@[^/]+\/)?[^/]+)/.exec(url)?.[1])
+      .filter((name: string | undefined) => name !== undefined);
+    assert.deepEqual([...new Set(packages)], ['commander']);
+  } finally {
+    rmSync(directory, { recursive: true });
   }
 });
 
