@@ -1,0 +1,336 @@
+import { constants } from 'node:os';
+import { BuriError } from '#core/errors.ts';
+import { addressBytes } from '#wire/endpoint.ts';
+import { ACTIVITY_INTERVAL_MS, Activity, peerActivity, SENT_KEEPALIVE } from './activity.ts';
+import { type Addon, type ByteWork, READABLE, WRITABLE } from './addon.ts';
+import { COUNTER } from './counters.ts';
+import type {
+  DeviceInfo,
+  DeviceOptions,
+  EnginePath,
+  SocketInfo,
+  SocketOptions,
+  TransportKeys,
+} from './engine.ts';
+import { pumpSocket, type Received } from './inbound.ts';
+import { ITEM_WORDS, MAX_ITEMS, MAX_SLOTS, MAX_SOCKETS } from './layout.ts';
+import { Mac1Check } from './mac1.ts';
+import type { Command, Report, WorkerSettings } from './messages.ts';
+import { offloadNames } from './offloads.ts';
+import { deviceError, socketError } from './open-errors.ts';
+import { pumpDevice, sendStaged } from './outbound.ts';
+import { PeerTable } from './peer-table.ts';
+import { type PlaneState, wantSession } from './plane-state.ts';
+import { PrefixTable, parsePrefix } from './prefix-table.ts';
+import { Staging } from './staging.ts';
+import { newTables, OUT_BATCH_BYTES, PEER_NUMBERS, type Tables } from './tables.ts';
+import { Uplink } from './uplink.ts';
+
+/** Batches of each direction in one turn of the loop; then everybody else has theirs. */
+const BATCHES_PER_TURN = 4;
+
+const NO_PREFIX = new Uint8Array(0);
+
+/** Units that the device had no room for; receiving pauses until they are written. */
+interface Blocked {
+  next: number;
+  units: number;
+}
+
+/**
+ * The worker's side of the engine: executes commands in order, and moves packets whenever the device or a socket is
+ * ready. Everything is synchronous; nothing runs while nothing is ready.
+ */
+export class DataPlane {
+  readonly #state: PlaneState;
+  readonly #withoutOffloads: number;
+  readonly #post: (report: Report) => void;
+  readonly #sockets = new Set<number>();
+  readonly #received: Received = { messages: 0, units: 0 };
+  #deviceOpen = false;
+  #blocked: Blocked | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(
+    settings: WorkerSettings,
+    addon: Addon,
+    newByteWork: (tables: Tables) => ByteWork,
+    post: (report: Report) => void,
+  ) {
+    const tables = newTables(settings.shared.engine);
+    const { out, incoming, run, items, messages, runs, units, pieces, counters } = tables;
+    addon.bind(out, OUT_BATCH_BYTES, incoming, run, items, messages, runs, units, pieces, counters);
+    addon.onReady((id, events) => this.#onReady(id, events));
+    const peers = new PeerTable();
+    const uplink = new Uplink(post, settings.shared.consumed, counters);
+    this.#post = post;
+    this.#withoutOffloads = settings.withoutOffloads;
+    this.#state = {
+      addon,
+      bytes: newByteWork(tables),
+      tables,
+      peerNumbers: settings.shared.peers,
+      peers,
+      ours: new PrefixTable(),
+      staging: new Staging(ITEM_WORDS),
+      activity: new Activity((slot, flags) => {
+        const { peer, localIndex } = peers.key(slot);
+        return uplink.push({ type: 'activity', activity: peerActivity(peer, localIndex, flags) });
+      }),
+      uplink,
+      mac1: undefined,
+    };
+  }
+
+  execute(command: Command): void {
+    if (!('id' in command)) {
+      this.#apply(command);
+    } else {
+      try {
+        this.#post({ type: 'done', id: command.id, result: this.#answer(command) });
+      } catch (error) {
+        if (!(error instanceof BuriError)) throw error;
+        const { code, message } = error;
+        this.#post({ type: 'failed', id: command.id, code, message });
+      }
+    }
+    this.#endTurn(performance.now());
+  }
+
+  #answer(command: Extract<Command, { id: number }>): DeviceInfo | SocketInfo | undefined {
+    switch (command.type) {
+      case 'open-device':
+        return this.#openDevice(command.options);
+      case 'close-device':
+        this.#closeDevice();
+        return undefined;
+      case 'open-socket':
+        return this.#openSocket(command.options);
+      case 'close-socket':
+        this.#closeSocket(command.socket);
+        return undefined;
+      default:
+        return command satisfies never;
+    }
+  }
+
+  #apply(command: Exclude<Command, { id: number }>): void {
+    const { peers, staging, addon, bytes } = this.#state;
+    switch (command.type) {
+      case 'set-peer':
+        peers.setPrefixes(command.peer, command.innerPrefixes);
+        return;
+      case 'remove-peer':
+        staging.clear(command.peer);
+        for (const slot of peers.remove(command.peer)) this.#eraseKey(slot);
+        bytes.clearPath(command.peer);
+        this.#state.peerNumbers.fill(
+          0,
+          command.peer * PEER_NUMBERS,
+          (command.peer + 1) * PEER_NUMBERS,
+        );
+        return;
+      case 'set-path':
+        this.#setPath(command.peer, command.path);
+        return;
+      case 'install-keys':
+        this.#installKeys(command.keys, command.firstCounter);
+        return;
+      case 'activate-keys': {
+        const slot = peers.slotOf(command.localIndex);
+        if (slot < 0) return;
+        peers.activate(slot);
+        sendStaged(this.#state, peers.key(slot).peer, performance.now());
+        return;
+      }
+      case 'remove-keys': {
+        const slot = peers.removeKey(command.localIndex);
+        if (slot >= 0) this.#eraseKey(slot);
+        return;
+      }
+      case 'send-keepalive':
+        this.#sendKeepalive(command.peer);
+        return;
+      case 'send-datagram': {
+        const { socket, remote, ttl } = command;
+        const address = addressBytes(remote.address);
+        const sent =
+          address !== undefined &&
+          addon.sendDatagram(socket, address, remote.port, command.bytes, ttl);
+        this.#state.tables.counters[COUNTER[sent ? 'datagrams-sent' : 'datagrams-dropped']]!++;
+        return;
+      }
+      case 'set-public-key':
+        this.#state.mac1 = new Mac1Check(command.publicKey);
+        return;
+      default:
+        command satisfies never;
+    }
+  }
+
+  #openDevice(options: DeviceOptions): DeviceInfo {
+    if (this.#deviceOpen) throw deviceError(-constants.errno.EALREADY, options.name);
+    const offloads = ~this.#withoutOffloads & 0xff;
+    const { addon } = this.#state;
+    const [result, name, found] = addon.deviceOpen(options.name, options.mtuBytes, offloads);
+    if (result < 0) throw deviceError(result, options.name);
+    this.#deviceOpen = true;
+    this.#state.ours = new PrefixTable();
+    for (const address of options.addresses) {
+      const prefix = parsePrefix(address);
+      if (prefix !== undefined) this.#state.ours.set(prefix, 0);
+    }
+    addon.watch(0, READABLE);
+    return { name, offloads: offloadNames(found) };
+  }
+
+  #closeDevice(): void {
+    this.#deviceOpen = false;
+    this.#state.addon.deviceClose();
+    if (this.#blocked !== undefined) this.#unblock();
+  }
+
+  #openSocket(options: SocketOptions): SocketInfo {
+    const { addon } = this.#state;
+    const address = options.address ?? (options.family === 4 ? '0.0.0.0' : '::');
+    const bytes = addressBytes(address);
+    const offloads = ~this.#withoutOffloads & 0xff;
+    if (bytes === undefined || bytes.length !== (options.family === 4 ? 4 : 16)) {
+      throw socketError(-constants.errno.EADDRNOTAVAIL, address, options.port);
+    }
+    if (this.#sockets.size === MAX_SOCKETS) {
+      throw new BuriError('too-many-sockets', `the engine has at most ${MAX_SOCKETS} sockets`);
+    }
+    const [socket, port, found] = addon.socketOpen(bytes, options.port, offloads);
+    if (socket < 0) throw socketError(socket, address, options.port);
+    this.#sockets.add(socket);
+    addon.watch(1 + socket, this.#blocked === undefined ? READABLE : 0);
+    return { socket, port, offloads: offloadNames(found) };
+  }
+
+  #closeSocket(socket: number): void {
+    if (!this.#sockets.delete(socket)) return;
+    for (const peer of this.#state.peers.peersOnSocket(socket)) this.#setPath(peer, undefined);
+    this.#state.addon.socketClose(socket);
+  }
+
+  #setPath(peer: number, path: EnginePath | undefined): void {
+    const { peers, bytes } = this.#state;
+    const address = path === undefined ? undefined : addressBytes(path.remote.address);
+    if (path === undefined || address === undefined) {
+      peers.clearPath(peer);
+      bytes.clearPath(peer);
+      return;
+    }
+    const { socket, remote, prefix } = path;
+    if (!bytes.setPath(peer, socket, address, remote.port, prefix ?? NO_PREFIX)) return;
+    peers.setPath(peer, socket, remote);
+    sendStaged(this.#state, peer, performance.now());
+  }
+
+  #installKeys(keys: TransportKeys, firstCounter: bigint): void {
+    const { peers, bytes } = this.#state;
+    const { peer, localIndex, remoteIndex, sendKey, receiveKey } = keys;
+    const slot = peers.addKey(peer, localIndex);
+    this.#state.activity.forget(slot);
+    const suite = keys.suite === 'aes256gcm' ? 1 : 0;
+    const low = Number(BigInt.asIntN(32, firstCounter));
+    const high = Number(BigInt.asIntN(32, firstCounter >> 32n));
+    const made = bytes.setKey(slot, suite, remoteIndex | 0, sendKey, receiveKey, low, high);
+    sendKey.fill(0);
+    receiveKey.fill(0);
+    if (!made) peers.removeKey(localIndex);
+  }
+
+  #eraseKey(slot: number): void {
+    this.#state.bytes.clearKey(slot);
+    this.#state.activity.forget(slot);
+  }
+
+  #sendKeepalive(peer: number): void {
+    const { peers, bytes, activity } = this.#state;
+    const key = peers.activeKey(peer);
+    if (key < 0 || !peers.hasPath(peer) || !bytes.keepalive(key, peer)) {
+      if (peers.isKnown(peer)) wantSession(this.#state, peer, performance.now());
+      return;
+    }
+    activity.mark(key, SENT_KEEPALIVE);
+  }
+
+  #onReady(id: number, events: number): void {
+    const nowMs = performance.now();
+    if (this.#blocked !== undefined && id === 0 && (events & WRITABLE) !== 0) {
+      this.#write(this.#blocked.next, this.#blocked.units);
+    }
+    if (id === 0) this.#turnDevice(nowMs);
+    else this.#turnSocket(id - 1, nowMs);
+    this.#endTurn(nowMs);
+  }
+
+  #turnDevice(nowMs: number): void {
+    for (let i = 0; i < BATCHES_PER_TURN; i++) {
+      const items = pumpDevice(this.#state, nowMs);
+      if (items < 0) this.#loseDevice(items);
+      if (items < MAX_ITEMS / 2) return;
+    }
+  }
+
+  /** Reading the device right after writing it saves a turn of the loop: the answer is often there already. */
+  #turnSocket(socket: number, nowMs: number): void {
+    for (let i = 0; i < BATCHES_PER_TURN; i++) {
+      if (this.#blocked !== undefined || !this.#sockets.has(socket)) return;
+      pumpSocket(this.#state, socket, nowMs, this.#received);
+      const { messages, units } = this.#received;
+      if (units > 0 && this.#deviceOpen) {
+        this.#write(0, units);
+        this.#turnDevice(nowMs);
+      }
+      if (messages < MAX_SLOTS) return;
+    }
+  }
+
+  /** A full device waits: the units stay where they are, and nothing is received until they are gone. */
+  #write(first: number, units: number): void {
+    const { addon } = this.#state;
+    const next = addon.deviceWrite(first, units);
+    if (next < units) {
+      if (this.#blocked === undefined) {
+        for (const socket of this.#sockets) addon.watch(1 + socket, 0);
+        addon.watch(0, READABLE | WRITABLE);
+      }
+      this.#blocked = { next, units };
+    } else if (this.#blocked !== undefined) {
+      this.#unblock();
+    }
+  }
+
+  #unblock(): void {
+    const { addon } = this.#state;
+    this.#blocked = undefined;
+    if (this.#deviceOpen) addon.watch(0, READABLE);
+    for (const socket of this.#sockets) addon.watch(1 + socket, READABLE);
+  }
+
+  #loseDevice(result: number): void {
+    if (!this.#deviceOpen) return;
+    this.#closeDevice();
+    const name = Object.entries(constants.errno).find(([, value]) => value === -result)?.[0];
+    this.#state.uplink.push({
+      type: 'device-lost',
+      reason: `reading the virtual interface failed (${name ?? `errno ${-result}`}); was it deleted?`,
+    });
+  }
+
+  #endTurn(nowMs: number): void {
+    if (this.#state.activity.settle(nowMs)) this.#armTimer();
+    this.#state.uplink.flush();
+  }
+
+  #armTimer(): void {
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined;
+      if (this.#state.activity.flush(performance.now())) this.#armTimer();
+      this.#state.uplink.flush();
+    }, ACTIVITY_INTERVAL_MS);
+  }
+}

@@ -1,0 +1,21 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { BuriError } from '#core/errors.ts';
+import { loadAddon } from './addon.ts';
+import { DataPlane } from './data-plane.ts';
+import type { Command, Report, WorkerSettings } from './messages.ts';
+
+/** Entry of the engine's worker thread. */
+const port = parentPort;
+if (port === null) throw new Error('the engine worker runs in a worker thread only');
+
+const settings = workerData as WorkerSettings;
+const post = (report: Report): void => port.postMessage(report);
+
+try {
+  const addon = loadAddon();
+  const plane = new DataPlane(settings, addon, () => addon, post);
+  port.on('message', (command: Command) => plane.execute(command));
+} catch (error) {
+  if (!(error instanceof BuriError)) throw error;
+  post({ type: 'failed', code: error.code, message: error.message });
+}
