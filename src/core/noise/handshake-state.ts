@@ -1,7 +1,13 @@
 import type { Crypto } from '#core/crypto.ts';
 import { assert } from '#core/errors.ts';
 import { CipherState, maximumMessageBytes, tagLengthBytes } from './cipher-state.ts';
-import { type HandshakePattern, type PatternName, patterns, protocolName } from './patterns.ts';
+import {
+  type HandshakePattern,
+  type PatternName,
+  patterns,
+  protocolName,
+  type Token,
+} from './patterns.ts';
 import { SymmetricState } from './symmetric-state.ts';
 
 export const dhLengthBytes = 32;
@@ -45,6 +51,7 @@ export function generateKeyPair(crypto: Crypto): KeyPair {
  */
 export class HandshakeState {
   readonly #crypto: Crypto;
+  readonly #patternName: PatternName;
   readonly #pattern: HandshakePattern;
   readonly #isPsk: boolean;
   readonly #role: Role;
@@ -59,6 +66,7 @@ export class HandshakeState {
 
   constructor(crypto: Crypto, options: HandshakeOptions, cloneOf?: HandshakeState) {
     this.#crypto = crypto;
+    this.#patternName = options.pattern;
     this.#pattern = patterns[options.pattern];
     this.#isPsk = this.#pattern.messages.some((tokens) => tokens.includes('psk'));
     this.#role = options.role;
@@ -78,9 +86,8 @@ export class HandshakeState {
   }
 
   /** An independent copy at the same point, to try the next message with another psk. */
-  clone(pattern: PatternName, psk: Uint8Array): HandshakeState {
-    assert(patterns[pattern] === this.#pattern, 'a clone has the same pattern');
-    const options = { pattern, role: this.#role, psk };
+  clone(psk: Uint8Array): HandshakeState {
+    const options = { pattern: this.#patternName, role: this.#role, psk };
     const copy = new HandshakeState(this.#crypto, options, this);
     copy.#s = this.#s;
     copy.#e = this.#e && { ...this.#e, privateKey: this.#e.privateKey.slice() };
@@ -236,8 +243,6 @@ export class HandshakeState {
     return key;
   }
 }
-
-type Token = HandshakePattern['messages'][number][number];
 
 function concat(parts: readonly Uint8Array[]): Uint8Array {
   const whole = new Uint8Array(parts.reduce((sum, part) => sum + part.length, 0));
