@@ -1,0 +1,323 @@
+/**
+ * A home: a router with its public side on the Internet (or, behind a carrier's NAT, on another home's LAN) and a
+ * private LAN, a switch, behind it.
+ *
+ *            Internet
+ *               ║
+ *         eth0  203.0.113.10 (2001:db8:0:2::a)
+ *   ┌───────── router ─────────┐   NAT and firewall by name; unsolicited packets vanish silently
+ *   │ lan: bridge 192.168.1.1  │
+ *   └──h0──────────h1──────────┘
+ *      ║           ║
+ *     eth0        eth0
+ *   192.168.1.10  192.168.1.11     with `ipv6`: 2001:db8:0:100::a …, stateful firewall, no NAT
+ *
+ * Of the kinds that do not translate, the LAN is a public one: 192.0.2.0/28 and so on.
+ */
+import { exec } from './exec.ts';
+import { type Attachment, Host, type Network, udpTimeouts, uplink } from './host.ts';
+import { Internet, Pool } from './internet.ts';
+import { Link } from './link.ts';
+import { isTranslated, type NatSettings, natRuleset } from './nat.ts';
+import type { LabNatKind } from './nat-kinds.ts';
+import type { UdpAddress } from './udp.ts';
+
+const bridge = 'lan';
+
+export interface HomeOptions {
+  readonly name: string;
+  readonly nat: LabNatKind;
+  /** Names of the hosts on the LAN; by default one, named as the home. */
+  readonly hosts?: readonly string[];
+  /** First three bytes of the private subnet; by default 192.168.1, 192.168.2 and so on. */
+  readonly subnet?: string;
+  /** Global IPv6 addresses on the LAN. Off by default: between two homes IPv6 spares them their NATs. */
+  readonly ipv6?: boolean;
+  /** How long an idle UDP mapping lives: 30 s by default, as common routers do. */
+  readonly timeoutSeconds?: number;
+  readonly hairpin?: boolean;
+}
+
+/** A UDP flow that the router knows. */
+export interface RouterMapping {
+  readonly inside: UdpAddress;
+  readonly public: UdpAddress;
+  readonly remote: UdpAddress;
+}
+
+export class Home implements Network {
+  readonly name: string;
+  readonly router: Host;
+  readonly hosts: Host[] = [];
+  /** First three bytes of the LAN's addresses. */
+  readonly subnet: string;
+  readonly #plan: LanPlan;
+  readonly #pool: Pool;
+  #settings: Pick<NatSettings, 'kind' | 'timeoutSeconds' | 'hairpin'>;
+  readonly #forwards = new Map<number, string>();
+  #ports = 0;
+
+  private constructor(router: Host, options: HomeOptions, plan: LanPlan) {
+    this.name = options.name;
+    this.router = router;
+    this.subnet = plan.ipv4Prefix;
+    this.#plan = plan;
+    this.#pool = new Pool(plan.firstHost, plan.lastHost);
+    const { nat: kind, timeoutSeconds = 30, hairpin = false } = options;
+    this.#settings = { kind, timeoutSeconds, hairpin };
+  }
+
+  /** Builds a home on the Internet, or on the LAN of a carrier. */
+  static async create(on: Internet | Home, options: HomeOptions): Promise<Home> {
+    const routed = !isTranslated(options.nat);
+    if (on instanceof Home && (routed || options.ipv6 === true)) {
+      throw new Error(`${options.name}: behind another NAT only private IPv4 is possible`);
+    }
+    const lab = on instanceof Home ? on.router.lab : on.core.lab;
+    const router = await Host.create(lab, `${options.name}-router`);
+    if (on instanceof Home) await on.attach(router);
+    else await on.attach(router, 'router');
+    const plan = on instanceof Home ? privateLan(options, router) : lanOf(on, options, router);
+    const home = new Home(router, options, plan);
+    await home.#build(on);
+    for (const name of options.hosts ?? [options.name]) await home.addHost(name);
+    return home;
+  }
+
+  /** The router's public IPv4 address. */
+  get publicIpv4(): string {
+    return this.router.ipv4;
+  }
+
+  host(name: string): Host {
+    const found = this.hosts.find((host) => host.name === name);
+    if (found === undefined) throw new Error(`no host ${name} in ${this.name}`);
+    return found;
+  }
+
+  /** The only host, or the first one. */
+  get firstHost(): Host {
+    const first = this.hosts[0];
+    if (first === undefined) throw new Error(`${this.name} has no hosts`);
+    return first;
+  }
+
+  async addHost(name: string): Promise<Host> {
+    const host = await Host.create(this.router.lab, name);
+    await this.attach(host);
+    this.hosts.push(host);
+    return host;
+  }
+
+  /** Plugs a host into the LAN. */
+  async attach(host: Host): Promise<void> {
+    const port = `h${this.#ports++}`;
+    const link = await Link.create(
+      { namespace: host.namespace, device: uplink },
+      { namespace: this.router.namespace, device: port },
+    );
+    await host.attached(new LanPort(host, this.router, link, this.#plan, this.#pool));
+    const { kind, timeoutSeconds } = this.#settings;
+    if (kind === 'host-firewall') await host.setFirewall(true, { timeoutSeconds });
+  }
+
+  /** Changes what the router does; flows that it knows go on. */
+  async setNat(change: Partial<Pick<NatSettings, 'kind' | 'timeoutSeconds' | 'hairpin'>>) {
+    const settings = { ...this.#settings, ...change };
+    const routed = [settings.kind, this.#settings.kind].filter((kind) => !isTranslated(kind));
+    if (settings.kind !== this.#settings.kind && routed.length > 0) {
+      throw new Error(`${this.name}: ${routed[0]} has other LAN addresses; build another home`);
+    }
+    this.#settings = settings;
+    await this.#applyNat();
+  }
+
+  /** Forwards a UDP port of the public address to the same port of a host, as a user does by hand. */
+  async forwardPort(port: number, host: Host): Promise<void> {
+    this.#forwards.set(port, host.ipv4);
+    await this.#applyNat();
+  }
+
+  /** The router forgets all mappings. */
+  async flush(): Promise<void> {
+    await this.#applyNat();
+    await this.router.check('conntrack', ['-F']);
+  }
+
+  /** The router is gone for a moment and has forgotten everything; with a new public address if wished. */
+  async reboot({ newAddress = false } = {}): Promise<void> {
+    await this.router.setCarrier(false);
+    if (newAddress) await this.router.changeAddress();
+    await this.flush();
+    await this.router.setCarrier(true);
+  }
+
+  /** The provider gives it another public address, and it notices. */
+  async changePublicAddress(): Promise<void> {
+    await this.router.changeAddress();
+    await this.flush();
+  }
+
+  /** Packets that came unasked, or UDP that the router blocks, and were dropped; 0 for kinds that do not filter. */
+  async unsolicited(): Promise<number> {
+    if (!isTranslated(this.#settings.kind)) return 0;
+    const args = ['-j', 'list', 'counter', 'inet', 'router', 'unsolicited'];
+    const { nftables } = JSON.parse(await this.router.check('nft', args));
+    return nftables.find((entry: object) => 'counter' in entry).counter.packets;
+  }
+
+  /** The UDP flows that the router knows now. */
+  async mappings(): Promise<RouterMapping[]> {
+    const text = await this.router.check('conntrack', ['-L', '-p', 'udp']);
+    return text.split('\n').flatMap(parseFlow);
+  }
+
+  async #build(on: Internet | Home): Promise<void> {
+    const { router } = this;
+    const plan = this.#plan;
+    await router.sysctl({ 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 });
+    await router.ip(`link add ${bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`);
+    await router.sysctl({ [`net.ipv6.conf.${bridge}.accept_dad`]: 0 });
+    await router.ip(
+      `link set ${bridge} up`,
+      `addr add ${plan.gateway}/${plan.ipv4Bits} dev ${bridge}`,
+      ...(plan.ipv6Prefix === undefined ? [] : [`addr add ${plan.ipv6Prefix}1/64 dev ${bridge}`]),
+    );
+    // Frames between two hosts of a LAN are a switch's business, not the router's filter's (where br_netfilter is loaded).
+    const bridged = ['iptables', 'ip6tables', 'arptables'].map(
+      (name) => `net.bridge.bridge-nf-call-${name}=0`,
+    );
+    await exec('ip', ['netns', 'exec', router.namespace, 'sysctl', '-q', '-w', ...bridged]);
+    if (on instanceof Internet) await on.routeSite(router, plan.publicPrefixes);
+    await this.#applyNat();
+  }
+
+  async #applyNat(): Promise<void> {
+    const { router } = this;
+    const { kind, timeoutSeconds } = this.#settings;
+    if (kind === 'host-firewall') {
+      for (const host of this.hosts) await host.setFirewall(true, { timeoutSeconds });
+    }
+    if (!isTranslated(kind)) return;
+    await router.sysctl(udpTimeouts(timeoutSeconds));
+    await router.nft(
+      natRuleset({
+        ...this.#settings,
+        ...{ wan: uplink, lan: bridge, publicIpv4: this.publicIpv4 },
+        ...{ lanIpv4: `${this.subnet}.0/24`, forwards: this.#forwards },
+      }),
+    );
+  }
+}
+
+interface LanPlan {
+  readonly ipv4Prefix: string;
+  readonly ipv4Bits: number;
+  readonly gateway: string;
+  readonly firstHost: number;
+  readonly lastHost: number;
+  readonly ipv6Prefix: string | undefined;
+  /** What the Internet must route here. */
+  readonly publicPrefixes: readonly string[];
+}
+
+function privateLan(options: HomeOptions, router: Host): LanPlan {
+  // The router's own address makes the subnet differ from home to home without a count.
+  const subnet = options.subnet ?? `192.168.${Number(router.ipv4.split('.')[3]) - 9}`;
+  if (router.ipv4.startsWith(`${subnet}.`))
+    throw new Error(`${subnet} is on both sides of ${options.name}`);
+  return {
+    ipv4Prefix: subnet,
+    ipv4Bits: 24,
+    gateway: `${subnet}.1`,
+    ...{ firstHost: 10, lastHost: 250, ipv6Prefix: undefined, publicPrefixes: [] },
+  };
+}
+
+function lanOf(internet: Internet, options: HomeOptions, router: Host): LanPlan {
+  const routed = !isTranslated(options.nat);
+  const site = routed || options.ipv6 === true ? internet.nextSite() : undefined;
+  const ipv6Prefix = options.ipv6 === true ? site?.ipv6Prefix : undefined;
+  const ipv6Routes = ipv6Prefix === undefined ? [] : [`${ipv6Prefix}/64`];
+  if (!routed || site === undefined) {
+    return { ...privateLan(options, router), ipv6Prefix, publicPrefixes: ipv6Routes };
+  }
+  const { ipv4Prefix, firstHost } = site;
+  return {
+    ...{ ipv4Prefix, ipv4Bits: 28, gateway: `${ipv4Prefix}.${firstHost + 1}` },
+    ...{ firstHost: firstHost + 2, lastHost: firstHost + 14, ipv6Prefix },
+    publicPrefixes: [`${ipv4Prefix}.${firstHost}/28`, ...ipv6Routes],
+  };
+}
+
+class LanPort implements Attachment {
+  readonly link: Link;
+  readonly #host: Host;
+  readonly #router: Host;
+  readonly #plan: LanPlan;
+  readonly #pool: Pool;
+  #number: number;
+
+  constructor(host: Host, router: Host, link: Link, plan: LanPlan, pool: Pool) {
+    this.link = link;
+    this.#host = host;
+    this.#router = router;
+    this.#plan = plan;
+    this.#pool = pool;
+    this.#number = pool.take();
+  }
+
+  get ipv4(): string {
+    return `${this.#plan.ipv4Prefix}.${this.#number}`;
+  }
+
+  get ipv6(): string | undefined {
+    const prefix = this.#plan.ipv6Prefix;
+    return prefix === undefined ? undefined : `${prefix}${this.#number.toString(16)}`;
+  }
+
+  async configure(): Promise<void> {
+    const { gateway, ipv6Prefix } = this.#plan;
+    await this.#router.ip(`link set ${this.link.far.device} master ${bridge}`);
+    await this.#host.ip(
+      `link set ${uplink} up`,
+      ...this.#addresses().map((address) => `addr replace ${address} dev ${uplink}`),
+      `route replace default via ${gateway} dev ${uplink}`,
+      ...(ipv6Prefix ? [`route replace ::/0 via ${ipv6Prefix}1 dev ${uplink}`] : []),
+    );
+  }
+
+  async readdress(): Promise<void> {
+    const old = this.#addresses();
+    const number = this.#number;
+    this.#number = this.#pool.take();
+    this.#pool.giveBack(number);
+    await this.#host.ip(...old.map((address) => `addr del ${address} dev ${uplink}`));
+    await this.configure();
+  }
+
+  async detach(): Promise<void> {
+    this.#pool.giveBack(this.#number);
+    await this.link.remove();
+  }
+
+  #addresses(): string[] {
+    const { ipv6 } = this;
+    const ipv4 = `${this.ipv4}/${this.#plan.ipv4Bits}`;
+    return ipv6 === undefined ? [ipv4] : [ipv4, `${ipv6}/64`];
+  }
+}
+
+/** `udp 17 29 src=LAN dst=REMOTE sport=… dport=… [UNREPLIED] src=REMOTE dst=PUBLIC sport=… dport=… …`; inbound flows swapped. */
+function parseFlow(line: string): RouterMapping[] {
+  const pairs = [...line.matchAll(/src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)/g)];
+  const [original, reply] = pairs.map(([, src, dst, sport, dport]) => ({
+    src: { address: src as string, port: Number(sport) },
+    dst: { address: dst as string, port: Number(dport) },
+  }));
+  if (original === undefined || reply === undefined) return [];
+  // The first packet of a flow came from inside (the source is rewritten), or from outside (the destination is).
+  const inbound = original.dst.address !== reply.src.address;
+  if (inbound) return [{ inside: reply.src, public: original.dst, remote: original.src }];
+  return [{ inside: original.src, public: reply.dst, remote: original.dst }];
+}

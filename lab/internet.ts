@@ -1,0 +1,174 @@
+/**
+ * The 'Internet': a router in the middle with one cable to every host and home router, all with public test addresses
+ * (RFC 5737, RFC 3849). Neighbours share no wire, so that no broadcast passes; forged IPv4 sources and packets
+ * to private or unknown addresses vanish silently. No link leads to the machine or out of it.
+ *
+ *     server           host            home router        home router
+ *   198.51.100.10   198.51.100.11     203.0.113.10       203.0.113.11
+ *      eth0             eth0              eth0               eth0
+ *       ║                ║                 ║                  ║
+ *   ┌───p0───────────────p1────────────────p2─────────────────p3──┐
+ *   │  core: 198.51.100.1, fe80::1, a host route to each of them  │
+ *   └─────────────────────────────────────────────────────────────┘
+ */
+import { type Attachment, Host, type Network, uplink } from './host.ts';
+import type { Lab } from './lab.ts';
+import { Link } from './link.ts';
+
+const gateway = { ipv4: '198.51.100.1', ipv6: 'fe80::1' } as const;
+const prefixes = { host: '198.51.100', router: '203.0.113' } as const;
+const ipv6Prefixes = { host: '2001:db8:0:1::', router: '2001:db8:0:2::' } as const;
+
+export type Role = keyof typeof prefixes;
+
+export class Internet implements Network {
+  readonly core: Host;
+  readonly #pools = { host: new Pool(10, 250), router: new Pool(10, 250) };
+  #ports = 0;
+  #sites = 0;
+
+  private constructor(core: Host) {
+    this.core = core;
+  }
+
+  static async create(lab: Lab): Promise<Internet> {
+    const core = await Host.create(lab, 'internet');
+    await core.sysctl({
+      'net.ipv4.ip_forward': 1,
+      'net.ipv6.conf.all.forwarding': 1,
+      'net.ipv4.conf.all.rp_filter': 1,
+    });
+    await core.ip(
+      `addr add ${gateway.ipv4}/32 dev lo`,
+      'route add blackhole default',
+      'route add blackhole ::/0',
+    );
+    return new Internet(core);
+  }
+
+  /** A machine with a public IPv4 and IPv6 address and nothing in between. */
+  async host(name: string): Promise<Host> {
+    const host = await Host.create(this.core.lab, name);
+    await this.attach(host);
+    return host;
+  }
+
+  async attach(host: Host, role: Role = 'host'): Promise<void> {
+    const link = await Link.create(
+      { namespace: host.namespace, device: uplink },
+      { namespace: this.core.namespace, device: `p${this.#ports++}` },
+    );
+    await host.attached(new InternetPort(this.core, host, link, role, this.#pools[role]));
+  }
+
+  /** Numbers a customer site, whose public prefixes {@link routeSite} leads to it. */
+  nextSite(): Site {
+    const n = this.#sites++;
+    if (n >= 16) throw new Error('at most 16 sites with public prefixes');
+    return {
+      ipv4Prefix: '192.0.2',
+      firstHost: n * 16,
+      ipv6Prefix: `2001:db8:0:${(0x100 + n).toString(16)}::`,
+    };
+  }
+
+  /** Leads prefixes to a home router. */
+  async routeSite(router: Host, routes: readonly string[]): Promise<void> {
+    await router.attachmentAs(InternetPort).addRoutes(routes);
+  }
+}
+
+/** Public addresses behind a router: `192.0.2.16/28` and `2001:db8:0:101::/64` for site 1. */
+export interface Site {
+  readonly ipv4Prefix: string;
+  readonly firstHost: number;
+  readonly ipv6Prefix: string;
+}
+
+class InternetPort implements Attachment {
+  readonly link: Link;
+  readonly #core: Host;
+  readonly #host: Host;
+  readonly #role: Role;
+  readonly #pool: Pool;
+  readonly #routes: string[] = [];
+  #number: number;
+
+  constructor(core: Host, host: Host, link: Link, role: Role, pool: Pool) {
+    this.link = link;
+    this.#core = core;
+    this.#host = host;
+    this.#role = role;
+    this.#pool = pool;
+    this.#number = pool.take();
+  }
+
+  get ipv4(): string {
+    return `${prefixes[this.#role]}.${this.#number}`;
+  }
+
+  get ipv6(): string {
+    return `${ipv6Prefixes[this.#role]}${this.#number.toString(16)}`;
+  }
+
+  async configure(): Promise<void> {
+    const port = this.link.far.device;
+    await this.#core.ip(
+      `addr replace ${gateway.ipv6}/64 dev ${port}`,
+      `route replace ${this.ipv4}/32 dev ${port}`,
+      `route replace ${this.ipv6}/128 dev ${port}`,
+      ...this.#routes.map((prefix) =>
+        prefix.includes(':')
+          ? `route replace ${prefix} via ${this.ipv6} dev ${port}`
+          : `route replace ${prefix} via ${this.ipv4} dev ${port} onlink`,
+      ),
+    );
+    await this.#host.ip(
+      `link set ${uplink} up`,
+      `addr replace ${this.ipv4}/32 dev ${uplink}`,
+      `addr replace ${this.ipv6}/128 dev ${uplink}`,
+      `route replace default via ${gateway.ipv4} dev ${uplink} onlink`,
+      `route replace ::/0 via ${gateway.ipv6} dev ${uplink}`,
+    );
+  }
+
+  async readdress(): Promise<void> {
+    const { ipv4, ipv6 } = this;
+    const old = this.#number;
+    this.#number = this.#pool.take();
+    this.#pool.giveBack(old);
+    const port = this.link.far.device;
+    await this.#host.ip(`addr del ${ipv4}/32 dev ${uplink}`, `addr del ${ipv6}/128 dev ${uplink}`);
+    await this.configure();
+    await this.#core.ip(`route del ${ipv4}/32 dev ${port}`, `route del ${ipv6}/128 dev ${port}`);
+  }
+
+  async detach(): Promise<void> {
+    this.#pool.giveBack(this.#number);
+    await this.link.remove();
+  }
+
+  async addRoutes(prefixes: readonly string[]): Promise<void> {
+    this.#routes.push(...prefixes);
+    await this.configure();
+  }
+}
+
+/** Last bytes of addresses; a returned one is used again as late as possible. */
+export class Pool {
+  readonly #free: number[];
+
+  constructor(first: number, last: number) {
+    this.#free = Array.from({ length: last - first + 1 }, (_, index) => first + index);
+  }
+
+  take(): number {
+    const number = this.#free.shift();
+    if (number === undefined) throw new Error('no address is left in this network');
+    return number;
+  }
+
+  giveBack(number: number): void {
+    this.#free.push(number);
+  }
+}
