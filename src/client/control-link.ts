@@ -1,0 +1,214 @@
+import { BuriError } from '#core/errors.ts';
+import type { ClientMessage, Operation, OperationResult, ServerMessage } from '#wire/control.ts';
+import { type ConnectOptions, type ControlConnection, connect } from './control-connection.ts';
+import { ControlError } from './control-error.ts';
+import {
+  maxRequestsInFlight,
+  networkProbeMs,
+  reconnectFirstMs,
+  reconnectMostMs,
+  reconnectSettledMs,
+  requestTimeoutMs,
+} from './limits.ts';
+
+/**
+ * The link's states:
+ *
+ *   stopped ──start──► connecting ──welcome──► connected
+ *      ▲                  ▲   │ failed             │ lost
+ *      │                  │   ▼                    │
+ *      └──stop──────── waiting ◄───────────────────┘
+ */
+export type LinkState =
+  | { readonly kind: 'stopped' }
+  | { readonly kind: 'connecting'; readonly error?: ControlError }
+  | { readonly kind: 'waiting'; readonly error: ControlError; readonly retryAt: number }
+  | { readonly kind: 'connected'; readonly connection: ControlConnection };
+
+export interface LinkHandlers {
+  /** How to connect now: made afresh for every attempt. */
+  readonly options: () => Omit<ConnectOptions, 'signal'>;
+  /** Logged in: `connection.welcome` says as whom. Messages follow by `onMessage`. */
+  readonly onConnected: (connection: ControlConnection) => void;
+  readonly onMessage: (message: ServerMessage) => void;
+  /** A connection was lost, or an attempt failed. `wasConnected` tells which. */
+  readonly onLost: (error: ControlError, wasConnected: boolean) => void;
+}
+
+/** Keeps a control connection to the server, and puts requests and responses together. */
+export class ControlLink {
+  readonly #handlers: LinkHandlers;
+  #state: LinkState = { kind: 'stopped' };
+  #stop: AbortController | undefined;
+  #failures = 0;
+  #timer: NodeJS.Timeout | undefined;
+  #nextId = 1;
+  readonly #inFlight = new Map<number, (result: OperationResult | ControlError) => void>();
+
+  constructor(handlers: LinkHandlers) {
+    this.#handlers = handlers;
+  }
+
+  get state(): LinkState {
+    return this.#state;
+  }
+
+  /** Connects, and goes on trying until `stop`. */
+  start(): void {
+    if (this.#state.kind !== 'stopped') return;
+    this.#stop = new AbortController();
+    this.#failures = 0;
+    this.#attempt(this.#stop.signal);
+  }
+
+  /** Ends the connection with a goodbye, or the attempts. */
+  async stop(): Promise<void> {
+    const state = this.#state;
+    this.#state = { kind: 'stopped' };
+    this.#stop?.abort();
+    this.#stop = undefined;
+    clearTimeout(this.#timer);
+    this.#failRequests(new ControlError('not-connected', 'the daemon has logged out'));
+    if (state.kind === 'connected') {
+      state.connection.send({ t: 'logout' });
+      await state.connection.close();
+    }
+  }
+
+  /** False when there is no connection. */
+  send(message: ClientMessage): boolean {
+    return this.#state.kind === 'connected' && this.#state.connection.send(message);
+  }
+
+  /** One request, its response. BuriError: not-connected, server-timeout, or the server's own code. */
+  async request(operation: Operation): Promise<Extract<OperationResult, { ok: true }>> {
+    if (this.#state.kind !== 'connected') throw notConnected(this.#state);
+    if (this.#inFlight.size >= maxRequestsInFlight) {
+      throw new BuriError('busy', 'too many requests wait for the server; try again in a moment');
+    }
+    const id = this.#nextId;
+    this.#nextId = (this.#nextId % 0x7fff_ffff) + 1;
+    const { promise, resolve } = Promise.withResolvers<OperationResult | ControlError>();
+    this.#inFlight.set(id, resolve);
+    const timer = setTimeout(() => resolve(serverTimeout()), requestTimeoutMs);
+    try {
+      if (!this.#state.connection.send({ t: 'request', id, operation })) {
+        throw notConnected(this.#state);
+      }
+      const result = await promise;
+      if (result instanceof ControlError) throw result;
+      if (!result.ok) throw new BuriError(result.error.code, result.error.message);
+      return result;
+    } finally {
+      clearTimeout(timer);
+      this.#inFlight.delete(id);
+    }
+  }
+
+  /** The machine's addresses or routes changed: a dead connection is to be noticed, a pause to be cut short. */
+  networkChanged(): void {
+    if (this.#state.kind === 'connected') this.#state.connection.probe(networkProbeMs);
+    else if (this.#state.kind === 'waiting' && this.#stop !== undefined) {
+      this.#failures = Math.min(this.#failures, 1);
+      this.#wait(this.#state.error, this.#stop.signal);
+    }
+  }
+
+  #attempt(signal: AbortSignal): void {
+    const earlier = this.#state.kind === 'waiting' ? this.#state.error : undefined;
+    this.#state = { kind: 'connecting', ...(earlier === undefined ? {} : { error: earlier }) };
+    connect({ ...this.#handlers.options(), signal }).then(
+      (connection) => {
+        if (signal.aborted) void connection.close();
+        else this.#connected(connection, signal);
+      },
+      (error) => {
+        if (!signal.aborted) this.#lost(asControlError(error), signal, false);
+      },
+    );
+  }
+
+  #connected(connection: ControlConnection, signal: AbortSignal): void {
+    const since = performance.now();
+    this.#state = { kind: 'connected', connection };
+    this.#handlers.onConnected(connection);
+    connection.start({
+      onMessage: (message) => this.#receive(message),
+      onClosed: (error) => {
+        if (performance.now() - since > reconnectSettledMs) this.#failures = 0;
+        if (!signal.aborted) this.#lost(error, signal, true);
+      },
+    });
+  }
+
+  #receive(message: ServerMessage): void {
+    if (message.t === 'response') this.#inFlight.get(message.id)?.(message.result);
+    else this.#handlers.onMessage(message);
+  }
+
+  #lost(error: ControlError, signal: AbortSignal, wasConnected: boolean): void {
+    this.#failRequests(error);
+    this.#failures++;
+    this.#wait(error, signal);
+    this.#handlers.onLost(error, wasConnected);
+  }
+
+  #wait(error: ControlError, signal: AbortSignal): void {
+    const delayMs = reconnectDelayMs(this.#failures, error, Math.random());
+    this.#state = { kind: 'waiting', error, retryAt: performance.now() + delayMs };
+    clearTimeout(this.#timer);
+    this.#timer = setTimeout(() => {
+      if (!signal.aborted) this.#attempt(signal);
+    }, delayMs);
+  }
+
+  #failRequests(error: ControlError): void {
+    for (const settle of [...this.#inFlight.values()]) settle(error);
+  }
+}
+
+/** Answers that a person must do something about: asking again soon changes nothing. */
+const patientCodes = new Set([
+  'server-key-mismatch',
+  'server-certificate-invalid',
+  'version-unsupported',
+  'not-a-buri-server',
+  'identity-in-use',
+]);
+const transportCodes = new Set(['server-unreachable', 'connection-lost', 'login-timeout']);
+
+/** @param random 0 to 1: spreads the clients of a restarted server. */
+export function reconnectDelayMs(failures: number, error: ControlError, random: number): number {
+  const known = patientCodes.has(error.code);
+  const exponent = Math.min(failures - 1, 10);
+  const mostMs = known
+    ? reconnectMostMs
+    : Math.min(reconnectMostMs, reconnectFirstMs * 2 ** Math.max(0, exponent));
+  return Math.max(mostMs * (1 - random / 2), error.retryAfterMs ?? 0);
+}
+
+/** Whether the server itself said no, so that the user must be told rather than kept waiting. */
+export const isRefusal = (error: ControlError): boolean => !transportCodes.has(error.code);
+
+function notConnected(state: LinkState): BuriError {
+  const why = state.kind === 'waiting' ? `: ${state.error.message}` : '';
+  return new BuriError(
+    'not-connected',
+    state.kind === 'stopped'
+      ? "this computer is not logged in; use 'buri login'"
+      : `the server cannot be reached now, the daemon keeps trying${why}`,
+  );
+}
+
+const serverTimeout = (): ControlError =>
+  new ControlError(
+    'server-timeout',
+    "the server did not answer in time; see 'buri status', and whether it was done, before you repeat it",
+  );
+
+const asControlError = (error: unknown): ControlError =>
+  error instanceof ControlError
+    ? error
+    : error instanceof BuriError
+      ? new ControlError(error.code, error.message)
+      : new ControlError('internal-error', `the login failed: ${(error as Error).message}`);

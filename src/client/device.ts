@@ -1,0 +1,104 @@
+import { writeFile } from 'node:fs/promises';
+import type { DeviceInfo, Engine } from '#engine/engine.ts';
+import { ipBatch } from './ip-command.ts';
+import type { Notices } from './notices.ts';
+import { parsePrefix } from './prefix.ts';
+import { checkPools, localRoutes } from './routes.ts';
+
+export const mtuBytes = 1400;
+
+export interface DeviceAddresses {
+  readonly ipv4: string;
+  readonly ipv6: string;
+  /** `address/length`: what is reached through the device. */
+  readonly pool4: string;
+  readonly pool6: string;
+}
+
+/**
+ * The virtual interface with its addresses. They carry the pools' prefix lengths, so that the system makes the routes
+ * itself and removes them, like everything else of the interface, when it goes, however the daemon ends.
+ */
+export class Device {
+  readonly name: string;
+  readonly #engine: Engine;
+  readonly #notices: Notices;
+  #addresses: DeviceAddresses | undefined;
+  #info: DeviceInfo | undefined;
+
+  constructor(name: string, engine: Engine, notices: Notices) {
+    this.name = name;
+    this.#engine = engine;
+    this.#notices = notices;
+  }
+
+  get info(): DeviceInfo | undefined {
+    return this.#info;
+  }
+
+  /**
+   * Makes the interface what it should be; nothing happens when it is so already.
+   * BuriError: device-busy, device-forbidden, device-missing, pool-overlap, pool-invalid, ip-missing, ip-failed.
+   */
+  async up(addresses: DeviceAddresses): Promise<void> {
+    if (this.#info !== undefined && same(this.#addresses, addresses)) return;
+    await this.down();
+    checkPools([addresses.pool4, addresses.pool6], await localRoutes(), this.name);
+    const { ipv4, ipv6 } = addresses;
+    this.#info = await this.#engine.openDevice({
+      name: this.name,
+      mode: 'tun',
+      mtuBytes,
+      addresses: [ipv4, ipv6],
+    });
+    try {
+      await this.#configure(addresses);
+      this.#addresses = addresses;
+    } catch (error) {
+      await this.down();
+      throw error;
+    }
+  }
+
+  /** Removes the interface with its addresses and routes. */
+  async down(): Promise<void> {
+    if (this.#info === undefined) return;
+    this.#info = undefined;
+    this.#addresses = undefined;
+    await this.#engine.closeDevice();
+  }
+
+  /** The interface is gone without our doing. */
+  lost(): void {
+    this.#info = undefined;
+    this.#addresses = undefined;
+  }
+
+  async #configure({ ipv4, ipv6, pool4, pool6 }: DeviceAddresses): Promise<void> {
+    const device = this.name;
+    await ipBatch([
+      `link set dev ${device} mtu ${mtuBytes} up`,
+      `address add ${ipv4}/${lengthOf(pool4)} dev ${device}`,
+    ]);
+    try {
+      // Some systems switch IPv6 off for all interfaces; this one needs it.
+      await writeFile(`/proc/sys/net/ipv6/conf/${device}/disable_ipv6`, '0').catch(() => {});
+      await ipBatch([`address add ${ipv6}/${lengthOf(pool6)} dev ${device} nodad`]);
+      this.#notices.clear('no-ipv6');
+    } catch (error) {
+      this.#notices.add({
+        code: 'no-ipv6',
+        message: `the interface has no IPv6 address, members are reached by IPv4 only: ${(error as Error).message}`,
+      });
+    }
+  }
+}
+
+const lengthOf = (pool: string): number => parsePrefix(pool)?.lengthBits ?? 32;
+
+const same = (a: DeviceAddresses | undefined, b: DeviceAddresses): boolean =>
+  a !== undefined &&
+  a.ipv4 === b.ipv4 &&
+  a.ipv6 === b.ipv6 &&
+  a.pool4 === b.pool4 &&
+  a.pool6 === b.pool6;

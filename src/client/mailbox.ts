@@ -1,0 +1,146 @@
+import { WebSocket } from 'ws';
+import { assert, BuriError } from '#core/errors.ts';
+import { ControlError } from './control-error.ts';
+import { maxWaitingMessages, maxWebSocketMessageBytes } from './limits.ts';
+import type { ServerUrl } from './server-url.ts';
+
+/**
+ * The WebSocket of a control connection as a queue: read one message at a time during the handshake, by a handler after it.
+ * The first failure, from whichever side, is the one that is told.
+ */
+export class Mailbox {
+  readonly socket: WebSocket;
+  readonly #waiting: Uint8Array[] = [];
+  #failure: BuriError | undefined;
+  #wake: (() => void) | undefined;
+  #handle: ((bytes: Uint8Array) => void) | undefined;
+  #end: ((reason: ControlError) => void) | undefined;
+
+  constructor(url: ServerUrl, signal: AbortSignal) {
+    this.socket = new WebSocket(url.webSocketUrl, {
+      maxPayload: maxWebSocketMessageBytes,
+      perMessageDeflate: false,
+      // The server is known by its key, inside. A certificate of TLS adds privacy on the way, not trust.
+      rejectUnauthorized: false,
+    });
+    this.socket.binaryType = 'nodebuffer';
+    this.socket.on('message', (data, isBinary) => this.#receive(data as Buffer, isBinary));
+    this.socket.on('error', (error) => this.fail(unreachable(url, error)));
+    this.socket.on('close', () => this.fail(lost('the server closed the connection')));
+    signal.addEventListener('abort', () => this.fail(lost('the attempt was given up')), {
+      once: true,
+    });
+    if (signal.aborted) this.fail(lost('the attempt was given up'));
+  }
+
+  async opened(): Promise<void> {
+    if (this.socket.readyState === WebSocket.OPEN) return;
+    await new Promise<void>((resolve) => {
+      this.socket.once('open', resolve);
+      this.#wake = resolve;
+      if (this.#failure !== undefined) resolve();
+    });
+    this.#wake = undefined;
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  async next(): Promise<Uint8Array> {
+    assert(this.#handle === undefined, 'a mailbox has one reader');
+    while (this.#waiting.length === 0) {
+      if (this.#failure !== undefined) throw this.#failure;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      this.#wake = undefined;
+    }
+    return this.#waiting.shift()!;
+  }
+
+  /** From now on messages go to `handle`, beginning with those that wait; `end` is called once. */
+  drain(handle: (bytes: Uint8Array) => void, end: (reason: ControlError) => void): void {
+    this.#handle = handle;
+    this.#end = end;
+    for (const bytes of this.#waiting.splice(0)) this.#deliver(bytes);
+    if (this.#failure !== undefined) this.#announce();
+  }
+
+  fail(reason: BuriError): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = reason;
+    this.#wake?.();
+    if (this.#handle !== undefined) this.#announce();
+  }
+
+  /** Says goodbye by close code 1000 and waits a little for the other side to hear it. */
+  async close(): Promise<void> {
+    this.#end = undefined;
+    this.#failure ??= lost('closed by this side');
+    if (this.socket.readyState === WebSocket.OPEN) {
+      const closed = new Promise((resolve) => this.socket.once('close', resolve));
+      this.socket.close(1000);
+      await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, goodbyeMs))]);
+    }
+    this.socket.terminate();
+  }
+
+  #receive(data: Buffer, isBinary: boolean): void {
+    if (this.#failure !== undefined) return;
+    if (!isBinary) {
+      this.fail(
+        new ControlError('not-a-buri-server', 'the server sent text: it is no Buri server'),
+      );
+    } else if (this.#handle !== undefined) this.#deliver(data);
+    else if (this.#waiting.length >= maxWaitingMessages) {
+      this.fail(new ControlError('protocol-error', 'the server floods the connection'));
+    } else {
+      this.#waiting.push(data);
+      this.#wake?.();
+    }
+  }
+
+  #deliver(bytes: Uint8Array): void {
+    if (this.#failure !== undefined) return;
+    try {
+      this.#handle?.(bytes);
+    } catch (error) {
+      if (!(error instanceof BuriError)) throw error;
+      this.fail(error);
+    }
+  }
+
+  #announce(): void {
+    const end = this.#end;
+    this.#end = undefined;
+    const reason = this.#failure;
+    if (end === undefined || reason === undefined) return;
+    end(reason instanceof ControlError ? reason : new ControlError(reason.code, reason.message));
+  }
+}
+
+const goodbyeMs = 1000;
+
+const lost = (why: string): ControlError => new ControlError('connection-lost', why);
+
+/** What went wrong below, in words that help. */
+function unreachable(url: ServerUrl, error: Error): ControlError {
+  const { code } = error as NodeJS.ErrnoException;
+  const texts: Record<string, string> = {
+    ECONNREFUSED: 'nothing listens there',
+    ENOTFOUND: 'the name does not exist',
+    EAI_AGAIN: 'the name cannot be looked up now',
+    ENETUNREACH: 'there is no route to it',
+    EHOSTUNREACH: 'there is no route to it',
+    ETIMEDOUT: 'it does not answer',
+    ECONNRESET: 'it broke the connection off',
+  };
+  const why = texts[code ?? ''] ?? error.message;
+  if (error.message.startsWith('Unexpected server response')) {
+    return new ControlError('not-a-buri-server', `what answers at ${url.text} is no Buri server`);
+  }
+  return new ControlError(
+    'server-unreachable',
+    `cannot reach the server at ${url.text}: ${why}`,
+    undefined,
+    { cause: error },
+  );
+}

@@ -1,0 +1,79 @@
+import { readFile } from 'node:fs/promises';
+import { networkInterfaces } from 'node:os';
+
+/**
+ * How often the machine's addresses and routes are looked at: a few small reads of /proc, far cheaper than what a change
+ * missed would cost. Polling needs no right, no child process that could outlive us, and works wherever /proc is or is not.
+ */
+export const watchEveryMs = 1000;
+
+/** Addresses of this machine that a packet could come from, without those of one interface (ours). */
+export function localAddresses(withoutDevice: string): string[] {
+  const addresses: string[] = [];
+  for (const [name, entries] of Object.entries(networkInterfaces())) {
+    if (name === withoutDevice) continue;
+    for (const { address, internal, scopeid, family } of entries ?? []) {
+      if (internal || (family === 'IPv6' && (scopeid ?? 0) !== 0)) continue;
+      addresses.push(address);
+    }
+  }
+  return addresses.toSorted();
+}
+
+/** Tells when addresses or routes change, but for those of the own device. */
+export class NetWatch implements Disposable {
+  readonly #device: string;
+  readonly #onChange: () => void;
+  #fingerprint: string | undefined;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(device: string, onChange: () => void) {
+    this.#device = device;
+    this.#onChange = onChange;
+  }
+
+  async start(): Promise<void> {
+    this.#fingerprint = await fingerprintOf(this.#device);
+    this.#timer = setInterval(() => void this.#look(), watchEveryMs).unref();
+  }
+
+  async #look(): Promise<void> {
+    const fingerprint = await fingerprintOf(this.#device);
+    if (fingerprint === this.#fingerprint || this.#timer === undefined) return;
+    this.#fingerprint = fingerprint;
+    this.#onChange();
+  }
+
+  [Symbol.dispose](): void {
+    clearInterval(this.#timer);
+    this.#timer = undefined;
+  }
+}
+
+async function fingerprintOf(device: string): Promise<string> {
+  const [routes4, routes6] = await Promise.all([
+    routesOf('/proc/net/route', device, ipv4Columns),
+    routesOf('/proc/net/ipv6_route', device, ipv6Columns),
+  ]);
+  return [localAddresses(device).join(), routes4, routes6].join('\n');
+}
+
+/** Columns that say where packets go; the others count packets and references. */
+const ipv4Columns = [0, 1, 2, 6, 7] as const;
+const ipv6Columns = [0, 1, 4, 5, 9] as const;
+
+async function routesOf(path: string, device: string, columns: readonly number[]): Promise<string> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch {
+    return '';
+  }
+  return text
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .filter((fields) => !fields.includes(device))
+    .map((fields) => columns.map((column) => fields[column] ?? '').join(' '))
+    .toSorted()
+    .join('\n');
+}
