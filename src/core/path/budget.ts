@@ -1,0 +1,110 @@
+/** What may be sent when: a bucket of tokens, and the minute of an address that has not answered. */
+import type { MonotonicMs } from '#core/time.ts';
+import { firstBurstProbes, maxCountedAddresses, unprovenProbesPerMinute } from './limits.ts';
+
+const minuteMs = 60_000;
+
+/** In any span of t seconds at most `capacity + ratePerSecond · t` tokens are given. */
+export class TokenBucket {
+  readonly #ratePerMs: number;
+  readonly #capacity: number;
+  #tokens: number;
+  #at: number | undefined;
+
+  constructor(ratePerSecond: number, capacity: number) {
+    this.#ratePerMs = ratePerSecond / 1000;
+    this.#capacity = capacity;
+    this.#tokens = capacity;
+  }
+
+  /** Takes a token if more than `reserve` are there. */
+  take(now: MonotonicMs, reserve = 0): boolean {
+    this.#fill(now);
+    if (this.#tokens < reserve + 1) return false;
+    this.#tokens -= 1;
+    return true;
+  }
+
+  /** How long until `take` with this reserve can succeed. */
+  waitMs(now: MonotonicMs, reserve = 0): number {
+    this.#fill(now);
+    return Math.max(0, Math.ceil((reserve + 1 - this.#tokens) / this.#ratePerMs));
+  }
+
+  #fill(now: MonotonicMs): void {
+    const elapsedMs = Math.max(0, now - (this.#at ?? now));
+    this.#tokens = Math.min(this.#capacity, this.#tokens + elapsedMs * this.#ratePerMs);
+    this.#at = now;
+  }
+}
+
+interface AddressRecord {
+  /** An authenticated answer came from there: its owner wants our probes. */
+  answered: boolean;
+  firstBurstLeft: number;
+  /** Probes that an authenticated request from there paid for, one each. */
+  credit: number;
+  /** Times of the counted probes of the last minute, oldest first. */
+  sentAt: number[];
+}
+
+const maxCredit = 4;
+
+/**
+ * Probes to an address that has never answered: one first burst, then at most 10 in any minute, however many peers and
+ * candidate lists name it. So nobody can aim us at a third party.
+ */
+export class AddressBudget {
+  readonly #records = new Map<string, AddressRecord>();
+
+  /** Takes one probe to this endpoint (in text). */
+  take(endpoint: string, now: MonotonicMs): boolean {
+    const record = this.#record(endpoint);
+    if (record.answered) return true;
+    if (record.firstBurstLeft > 0) {
+      record.firstBurstLeft -= 1;
+      return true;
+    }
+    if (record.credit > 0) {
+      record.credit -= 1;
+      return true;
+    }
+    while (record.sentAt.length > 0 && record.sentAt[0]! <= now - minuteMs) record.sentAt.shift();
+    if (record.sentAt.length >= unprovenProbesPerMinute) return false;
+    record.sentAt.push(now);
+    return true;
+  }
+
+  answered(endpoint: string): void {
+    this.#record(endpoint).answered = true;
+  }
+
+  /** An authenticated request came from there: one probe back gains nobody anything. */
+  heard(endpoint: string): void {
+    const record = this.#record(endpoint);
+    record.credit = Math.min(maxCredit, record.credit + 1);
+  }
+
+  /** Whether anything was ever sent to or heard from there, as far as is remembered. */
+  known(endpoint: string): boolean {
+    return this.#records.has(endpoint);
+  }
+
+  get size(): number {
+    return this.#records.size;
+  }
+
+  #record(endpoint: string): AddressRecord {
+    let record = this.#records.get(endpoint);
+    if (record === undefined) {
+      record = { answered: false, firstBurstLeft: firstBurstProbes, credit: 0, sentAt: [] };
+      if (this.#records.size >= maxCountedAddresses) {
+        const oldest = this.#records.keys().next();
+        if (oldest.done !== true) this.#records.delete(oldest.value);
+      }
+    } else this.#records.delete(endpoint);
+    // Set anew, so that the map is in order of use and the oldest is forgotten first.
+    this.#records.set(endpoint, record);
+    return record;
+  }
+}

@@ -1,0 +1,175 @@
+import { assert } from '#core/errors.ts';
+import { after, type MonotonicMs } from '#core/time.ts';
+import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
+import type { CandidateKind } from '#wire/signal.ts';
+import { keepaliveMs, lostAfter, lostAfterMost, silenceMs } from './limits.ts';
+import type { Path } from './path.ts';
+import { directTier, type Rankable, type Tier } from './ranking.ts';
+
+/** How a remote address became known: signalled, or learnt from an authenticated packet (RFC 8445 §4). */
+export type RemoteKind = CandidateKind | 'peer-reflexive';
+
+/**
+ * ```
+ *          punch, trigger             response
+ *  waiting ──────────────► probing ──────────────► answered
+ *     ▲                     │   ▲                     │
+ *     └─────────────────────┘   └──── punch ── failed ◄┘ probes unanswered
+ *           burst spent
+ * ```
+ * A pair is *proven*, and may be used, when it is answered and the peer says the same of it.
+ */
+export type PairState =
+  | { readonly name: 'waiting' }
+  | { readonly name: 'probing'; readonly since: MonotonicMs; readonly offsetsMs: readonly number[] }
+  | { readonly name: 'answered'; readonly since: MonotonicMs }
+  | { readonly name: 'failed'; readonly since: MonotonicMs };
+
+export const pairKey = (socket: number, remote: Endpoint): string =>
+  `${socket} ${formatEndpoint(remote)}`;
+
+/** A local socket and a remote address: what was tried between them, and how it went. */
+export class CandidatePair implements Rankable {
+  readonly path: Path;
+  readonly key: string;
+  /** The remote endpoint in text. */
+  readonly endpoint: string;
+  readonly tier: Tier;
+  kind: RemoteKind;
+  state: PairState = { name: 'waiting' };
+  /** The peer has had a response here. */
+  peerProven = false;
+  /** The peer sends its data here. */
+  peerUsing = false;
+  /** We have told the peer that we had a response. */
+  announced = false;
+  /** Last authenticated sign of the peer on this pair. */
+  heardAt: MonotonicMs | undefined;
+  probedAt: MonotonicMs | undefined;
+  /** Probes sent since the peer was last heard here. */
+  unanswered = 0;
+  rttMs: number | undefined;
+  rttSamples = 0;
+  /** Next step of the burst. */
+  #step = 0;
+  /** One bit for each of the last 32 probes, newest lowest: set when it was answered. */
+  #answers = 0;
+  #probes = 0;
+
+  constructor(path: Path, kind: RemoteKind) {
+    this.path = path;
+    this.key = pairKey(path.socket, path.remote);
+    this.endpoint = formatEndpoint(path.remote);
+    this.tier = directTier(path.remote.address);
+    this.kind = kind;
+  }
+
+  get proven(): boolean {
+    return this.state.name === 'answered' && this.peerProven;
+  }
+
+  get probesSent(): number {
+    return this.#probes;
+  }
+
+  startBurst(at: MonotonicMs, offsetsMs: readonly number[]): void {
+    this.state = { name: 'probing', since: at, offsetsMs };
+    this.#step = 0;
+  }
+
+  /** When the next probe of the burst is due; undefined when none runs. */
+  burstDueAt(): MonotonicMs | undefined {
+    if (this.state.name !== 'probing') return undefined;
+    const offsetMs = this.state.offsetsMs[this.#step];
+    return offsetMs === undefined ? undefined : after(this.state.since, offsetMs);
+  }
+
+  /** Counts one step of the burst, whether a probe left or was held back. */
+  stepBurst(now: MonotonicMs): void {
+    assert(this.state.name === 'probing', 'a step belongs to a burst');
+    this.#step += 1;
+    // A late step pushes the rest back: a queue of due probes must not leave at once.
+    const dueAt = this.burstDueAt();
+    if (dueAt === undefined) this.state = { name: 'waiting' };
+    else if (dueAt <= now) {
+      this.state = { ...this.state, since: after(this.state.since, now - dueAt + minStepMs) };
+    }
+  }
+
+  /** @returns the number of the probe, to be given back with its response. */
+  probeSent(now: MonotonicMs): number {
+    this.probedAt = now;
+    this.unanswered += 1;
+    this.#answers <<= 1;
+    this.#probes += 1;
+    return this.#probes;
+  }
+
+  /** The response to probe `number`, sent at `sentAt`. True when this is the first proof. */
+  responseReceived(number: number, sentAt: MonotonicMs, now: MonotonicMs): boolean {
+    const age = this.#probes - number;
+    if (age < 32) this.#answers |= 1 << age;
+    const sampleMs = Math.max(0, now - sentAt);
+    this.rttMs = this.rttMs === undefined ? sampleMs : (7 * this.rttMs + sampleMs) / 8;
+    this.rttSamples += 1;
+    this.heard(now);
+    if (this.state.name === 'answered') return false;
+    this.state = { name: 'answered', since: now };
+    return true;
+  }
+
+  heard(now: MonotonicMs): void {
+    this.heardAt = now;
+    this.unanswered = 0;
+  }
+
+  /** What was proven no longer counts; the round-trip time is kept as a guess. */
+  fail(now: MonotonicMs): void {
+    this.state = { name: 'failed', since: now };
+    this.peerProven = false;
+    this.peerUsing = false;
+    this.announced = false;
+    this.unanswered = 0;
+    this.rttSamples = 0;
+  }
+
+  /** How long an answer may take before its absence means something. */
+  get patienceMs(): number {
+    return Math.max(3 * (this.rttMs ?? 0), silenceMs);
+  }
+
+  /** The last probe has been unanswered for longer than an answer takes. */
+  overdue(now: MonotonicMs): boolean {
+    return (
+      this.unanswered > 0 && this.probedAt !== undefined && now >= this.probedAt + this.patienceMs
+    );
+  }
+
+  /** Unanswered probes after which the pair is dead: more where loss is normal, so that a lossy path is kept. */
+  get lostAfter(): number {
+    const seen = Math.min(this.#probes, 32) - this.unanswered;
+    if (seen < minLossSamples) return lostAfter;
+    const answers = this.unanswered > 31 ? 0 : this.#answers >>> this.unanswered;
+    const loss = Math.min(0.9, 1 - bitCount(answers) / seen);
+    if (loss === 0) return lostAfter;
+    // So many lost in a row by chance once in a thousand times.
+    const unlikely = Math.ceil(Math.log(1e-3) / Math.log(loss));
+    return Math.min(lostAfterMost, Math.max(lostAfter, unlikely));
+  }
+
+  /** When the mapping on the way wants to be refreshed, given when something was last sent. */
+  keepaliveAt(sentAt: MonotonicMs | undefined): MonotonicMs | undefined {
+    const last = Math.max(sentAt ?? -Infinity, this.probedAt ?? -Infinity);
+    return last === -Infinity ? undefined : after(last as MonotonicMs, keepaliveMs);
+  }
+}
+
+/** Steps of a burst are never closer than this, however late they are. */
+const minStepMs = 50;
+const minLossSamples = 4;
+
+function bitCount(bits: number): number {
+  let count = 0;
+  for (let rest = bits; rest !== 0; rest &= rest - 1) count += 1;
+  return count;
+}

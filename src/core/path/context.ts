@@ -1,0 +1,56 @@
+import type { NatBehaviour } from '#wire/signal.ts';
+import type { Prefix } from './address-class.ts';
+import type { AddressBudget, TokenBucket } from './budget.ts';
+import type { CandidatePair } from './candidate-pair.ts';
+import type { LocalSocket, PathOutput } from './io.ts';
+
+export interface LocalState {
+  readonly sockets: readonly LocalSocket[];
+  readonly nat: NatBehaviour;
+  /** Our own candidates are known, so that an offer has something to say. */
+  readonly discovered: boolean;
+  /** The control connection is up. */
+  readonly connected: boolean;
+}
+
+/** What the machines of all peers share, as one of them sees it. */
+export interface PathContext {
+  /** This machine as it is now. */
+  local(): LocalState;
+  readonly virtual: readonly Prefix[];
+  readonly probes: TokenBucket;
+  readonly addresses: AddressBudget;
+  /** Random, 0 to 1. */
+  chance(): number;
+  emit(output: PathOutput): void;
+  /** Seals and sends a request, and remembers its transaction. */
+  sendRequest(peer: number, pair: CandidatePair, using: boolean): void;
+  count(counter: PathCounter, by: number): void;
+  /** The peer carries traffic: it is among the most recent ones now. */
+  touch(peer: number): void;
+  /** It is among those whose mappings are kept open. */
+  isKept(peer: number): boolean;
+}
+
+export const noCounts = () => ({
+  requestsSent: 0,
+  requestsReceived: 0,
+  responsesSent: 0,
+  responsesReceived: 0,
+  datagramsMalformed: 0,
+  keysUnknown: 0,
+  probesForged: 0,
+  requestsStale: 0,
+  requestsReplayed: 0,
+  requestsOverRate: 0,
+  responsesUnmatched: 0,
+  probesWithheld: 0,
+  candidatesRefused: 0,
+  peersRefused: 0,
+  pathsFound: 0,
+  pathsChanged: 0,
+  pathsLost: 0,
+});
+
+/** Names are stable: metrics show them. */
+export type PathCounter = keyof ReturnType<typeof noCounts>;

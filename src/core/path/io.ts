@@ -1,0 +1,102 @@
+/** What goes into the path machine, what comes out, and what it shows. */
+import type { AddressFamily, Endpoint } from '#wire/endpoint.ts';
+import type { Candidate, CandidateKind, NatBehaviour } from '#wire/signal.ts';
+import type { Path } from './path.ts';
+
+export interface LocalSocket {
+  readonly socket: number;
+  readonly family: AddressFamily;
+  readonly localPort: number;
+}
+
+export type PathInput =
+  /** All sockets there are; pairs of others end. */
+  | { readonly type: 'local-sockets'; readonly sockets: readonly LocalSocket[] }
+  /** What discovery found. Until the first of these nothing is signalled. */
+  | {
+      readonly type: 'local-candidates';
+      readonly candidates: readonly Candidate[];
+      readonly nat: NatBehaviour;
+    }
+  /** Server time less wall clock, whenever an authenticated server tells the time. */
+  | { readonly type: 'time-offset'; readonly offsetMs: number }
+  /** The control connection came or went. Without it signals are held and known addresses tried alone. */
+  | { readonly type: 'server'; readonly connected: boolean }
+  | {
+      readonly type: 'add-peer';
+      readonly peer: number;
+      readonly tunnelPublicKey: Uint8Array;
+      readonly clientId: string;
+    }
+  | { readonly type: 'remove-peer'; readonly peer: number }
+  /** From an end-to-end signal, offer or answer. */
+  | {
+      readonly type: 'remote-candidates';
+      readonly peer: number;
+      readonly candidates: readonly Candidate[];
+      readonly nat: NatBehaviour;
+    }
+  /** Begin the simultaneous open then. */
+  | { readonly type: 'punch'; readonly peer: number; readonly inMs: number }
+  /** Engine datagram of kind 'buri'. */
+  | {
+      readonly type: 'datagram';
+      readonly bytes: Uint8Array;
+      readonly socket: number;
+      readonly remote: Endpoint;
+    }
+  /** Since the last report: authenticated packets, data or keepalives. */
+  | {
+      readonly type: 'activity';
+      readonly peer: number;
+      readonly sent: boolean;
+      readonly received: boolean;
+    }
+  /** An authenticated packet arrived from elsewhere than the path in use. */
+  | {
+      readonly type: 'roam';
+      readonly peer: number;
+      readonly socket: number;
+      readonly remote: Endpoint;
+    }
+  /** Packets wait for this peer. */
+  | { readonly type: 'want'; readonly peer: number }
+  /** Somebody doubts that the peer is there: answered by `peer-alive` or `peer-dead`. */
+  | { readonly type: 'check-liveness'; readonly peer: number | 'all' }
+  /** Addresses or routes of this machine changed. */
+  | { readonly type: 'network-changed' }
+  | { readonly type: 'tick' };
+
+export type PathOutput =
+  | {
+      readonly type: 'send';
+      readonly socket: number;
+      readonly remote: Endpoint;
+      readonly bytes: Uint8Array;
+      readonly ttl?: number;
+    }
+  /** Where the peer's packets go from now on. */
+  | { readonly type: 'path'; readonly peer: number; readonly path: Path | undefined }
+  /** Please send this peer an offer with our candidates, and ask for a punch. */
+  | { readonly type: 'signal-wanted'; readonly peer: number }
+  | { readonly type: 'peer-alive'; readonly peer: number }
+  | { readonly type: 'peer-dead'; readonly peer: number };
+
+export interface PeerPathView {
+  readonly kind: 'direct' | 'establishing' | 'unreachable' | 'none';
+  readonly endpoint?: string;
+  readonly rttMs?: number;
+  /** In words a person understands; present unless the path is direct and well. */
+  readonly reason?: string;
+  readonly candidates: readonly CandidateView[];
+}
+
+export interface CandidateView {
+  readonly kind: CandidateKind | 'peer-reflexive';
+  readonly endpoint: string;
+  /** waiting, probing, answered, proven, in use, no answer. */
+  readonly state: string;
+  readonly rttMs?: number;
+}
+
+export const unknownNat: NatBehaviour = { mapping: 'unknown', filtering: 'unknown' };

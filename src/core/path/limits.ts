@@ -1,0 +1,72 @@
+/** Every bound of the path machine, by name. */
+
+/** Peers that the machine looks after; the engine has as many indices. */
+export const maxPeers = 65_536;
+/** Local sockets: one for each family, and those that a birthday probe opens. */
+export const maxSockets = 18;
+/** Signalled candidates of a peer (protocol §6). */
+export { maxCandidates } from '#wire/signal.ts';
+/** Candidates of a peer that share one IP address: stops a list that aims at the ports of a third party. */
+export const maxCandidatesPerAddress = 4;
+/** Addresses learnt from authenticated packets of a peer that it did not signal. */
+export const maxPeerReflexive = 8;
+/** Pairs of (socket, remote endpoint) of a peer. */
+export const maxPairs = 64;
+
+/** A burst at an unproven address: 5 probes in 1.4 s, denser at the start because both sides begin together. */
+export const burstOffsetsMs: readonly number[] = [0, 120, 350, 750, 1400];
+/** Probes at an address that has not answered yet which do not count against its minute: a burst and an opener. */
+export const firstBurstProbes = burstOffsetsMs.length + 1;
+/** Later bursts are shorter: the minute has room for few. */
+export const laterBurstOffsetsMs: readonly number[] = [0, 350];
+export const unprovenProbesPerMinute = 10;
+/** Addresses whose probes are counted. */
+export const maxCountedAddresses = 16_384;
+/** Addresses never heard of that one peer may make us probe: at once, and in a minute. */
+export const newAddressesBurst = 48;
+export const newAddressesPerMinute = 12;
+
+/** All probes together never pass 150 in any second: what has gathered, and what comes in. */
+export const probesPerSecond = 120;
+export const probesAtOnce = 30;
+/** Probes of new addresses leave this much of the bucket to those of paths in use. */
+export const probesReserved = 10;
+/** Answers to one peer's requests. */
+export const responsesPerSecond = 50;
+export const responsesAtOnce = 100;
+/** Requests that may still be answered. */
+export const maxTransactions = 2048;
+export const transactionLifetimeMs = 5000;
+/** Transactions of a peer that were seen, so that a copy has no effect. */
+export const maxSeenTransactions = 256;
+/** Requests older than this are recordings (protocol §7). */
+export const requestLifetimeMs = 30_000;
+
+/** NAT mappings of 30 s are common (RFC 4787 asks for 2 minutes): refreshed in time. */
+export const keepaliveMs = 25_000;
+export const keepalivePeers = 64;
+/** While sending with nothing received for max(3 RTT, this): probe. */
+export const silenceMs = 400;
+/** Unanswered probes after which the path is doubted: another proven pair takes over, signalling starts. */
+export const doubtAfter = 2;
+/** Unanswered probes after which it is given up; more where probes are known to get lost. */
+export const lostAfter = 4;
+export const lostAfterMost = 10;
+
+/** A burst and a round trip of one second: by then a pair that works has worked. */
+export const establishMs = 4000;
+/** Signals to a peer without a path: 1, 2, 4 … 30 s, each ± a fifth. */
+export const signalFirstMs = 1000;
+export const signalMostMs = 30_000;
+/** The side with the higher tunnel key lets the other one begin. */
+export const signalYieldMs = 1500;
+/** Data that waits shortens a long pause to this. */
+export const signalWantedMs = 5000;
+/** After a punch its burst is given time before the next signal. */
+export const signalAfterPunchMs = 2500;
+/** A punch that the server announces is never waited for longer. */
+export const maxPunchDelayMs = 5000;
+/** Candidates known but no punch announced: begin alone. */
+export const punchFallbackMs = 1500;
+/** RTT promotions are at least this far apart. */
+export const dwellMs = 5000;

@@ -1,0 +1,339 @@
+/**
+ * The path machine: one sans-IO machine for all peers. Inputs and the time go in by `handle`, outputs come out by `poll`
+ * until there is none, and `deadline` tells when to call again with a tick.
+ */
+import type { Crypto } from '#core/crypto.ts';
+import { assert } from '#core/errors.ts';
+import { type MonotonicMs, monotonicMs, type Now } from '#core/time.ts';
+import type { NatBehaviour } from '#wire/signal.ts';
+import { type Prefix, parsePrefix, virtualPrefixes } from './address-class.ts';
+import { AddressBudget, TokenBucket } from './budget.ts';
+import { noCounts, type PathContext, type PathCounter } from './context.ts';
+import { Deadlines } from './deadlines.ts';
+import {
+  type LocalSocket,
+  type PathInput,
+  type PathOutput,
+  type PeerPathView,
+  unknownNat,
+} from './io.ts';
+import * as limits from './limits.ts';
+import type { Path } from './path.ts';
+import { PeerPaths } from './peer-paths.ts';
+import { ProbeExchange, transactionText } from './probe-exchange.ts';
+import { deriveProbeKeys } from './probe-keys.ts';
+
+export interface PathsOptions {
+  readonly crypto: Crypto;
+  readonly tunnelPrivateKey: Uint8Array;
+  /** Inside addresses, `address/length`: never candidates. The default pools when absent. */
+  readonly virtualPrefixes?: readonly string[];
+}
+
+type InputOf<T extends PathInput['type']> = Extract<PathInput, { type: T }>;
+
+/** News for many peers is spread over this much for each of them. */
+const spreadMsPerPeer = 5;
+const maxSpreadMs = 5000;
+
+export class Paths {
+  readonly #crypto: Crypto;
+  readonly #privateKey: Uint8Array;
+  readonly #publicKey: Uint8Array;
+  readonly #peers = new Map<number, PeerPaths>();
+  /** Peers with traffic, most recent last. */
+  readonly #recent = new Set<number>();
+  readonly #deadlines = new Deadlines();
+  readonly #exchange: ProbeExchange;
+  readonly #counters = noCounts();
+  readonly #context: PathContext;
+  #outputs: PathOutput[] = [];
+  #outputsTaken = 0;
+  #sockets: readonly LocalSocket[] = [];
+  #localNat: NatBehaviour = unknownNat;
+  /** Our candidates in text, to notice a change; undefined before discovery. */
+  #localList: string | undefined;
+  #connected = true;
+  #now: Now | undefined;
+
+  constructor(options: PathsOptions) {
+    this.#crypto = options.crypto;
+    this.#privateKey = options.tunnelPrivateKey;
+    this.#publicKey = options.crypto.x25519PublicKey(options.tunnelPrivateKey);
+    this.#exchange = new ProbeExchange(options.crypto, (output) => this.#outputs.push(output));
+    this.#context = this.#makeContext((options.virtualPrefixes ?? virtualPrefixes).map(prefixOf));
+  }
+
+  /** Takes an input, and does whatever is due by then. */
+  handle(input: PathInput, now: Now): void {
+    this.#now = now;
+    this.#apply(input, now);
+    const at = now.monotonic;
+    let key = this.#deadlines.takeDue(at);
+    while (key !== undefined) {
+      const peer = this.#peers.get(key);
+      peer?.wake(at);
+      // A peer that was just woken is not woken again at the same moment.
+      if (peer !== undefined) this.#reschedule(peer, at, 1);
+      key = this.#deadlines.takeDue(at);
+    }
+  }
+
+  /** The next output, in order; undefined when there is none left. */
+  poll(): PathOutput | undefined {
+    const output = this.#outputs[this.#outputsTaken];
+    this.#outputsTaken += 1;
+    if (output === undefined) {
+      this.#outputs = [];
+      this.#outputsTaken = 0;
+    }
+    return output;
+  }
+
+  /** When `tick` is wanted next. */
+  deadline(): MonotonicMs | undefined {
+    return this.#deadlines.next;
+  }
+
+  /** As of the last input. */
+  view(peer: number): PeerPathView {
+    const paths = this.#peers.get(peer);
+    if (paths === undefined || this.#now === undefined) return { kind: 'none', candidates: [] };
+    return paths.view(this.#now.monotonic);
+  }
+
+  pathOf(peer: number): Path | undefined {
+    return this.#peers.get(peer)?.path;
+  }
+
+  counters(): Readonly<Record<PathCounter, number>> {
+    return this.#counters;
+  }
+
+  #apply(input: PathInput, now: Now): void {
+    const at = now.monotonic;
+    switch (input.type) {
+      case 'local-sockets':
+        this.#sockets = input.sockets.slice(0, limits.maxSockets);
+        this.#forAll(at, (peer) => peer.socketsChanged(at));
+        break;
+      case 'local-candidates':
+        this.#localCandidates(input, at);
+        break;
+      case 'time-offset':
+        this.#exchange.setTimeOffset(input.offsetMs, now);
+        break;
+      case 'server':
+        this.#server(input.connected, at);
+        break;
+      case 'add-peer':
+        this.#addPeer(input, at);
+        break;
+      case 'remove-peer':
+        this.#removePeer(input.peer);
+        break;
+      case 'datagram':
+        this.#datagram(input, now);
+        break;
+      case 'network-changed':
+        this.#forAll(at, (peer) => peer.networkChanged(at, this.#spreadMs()));
+        break;
+      case 'check-liveness':
+        if (input.peer === 'all') this.#forAll(at, (peer) => peer.checkLiveness(at));
+        else this.#forOne(input.peer, at, (peer) => peer.checkLiveness(at));
+        break;
+      case 'remote-candidates':
+      case 'punch':
+      case 'activity':
+      case 'roam':
+      case 'want':
+        this.#forOne(input.peer, at, (peer) => tell(peer, input, at));
+        break;
+      case 'tick':
+        break;
+      default:
+        input satisfies never;
+    }
+  }
+
+  #localCandidates({ candidates, nat }: InputOf<'local-candidates'>, at: MonotonicMs): void {
+    const list = candidates.map(({ kind, endpoint }) => `${kind} ${endpoint}`).join();
+    const before = this.#localList;
+    this.#localNat = nat;
+    this.#localList = list;
+    if (before === list) return;
+    this.#forAll(at, (peer) => {
+      if (before === undefined) peer.beginSignalling(at, this.#spreadMs());
+      else peer.signalNews(at, this.#spreadMs());
+    });
+  }
+
+  #server(connected: boolean, at: MonotonicMs): void {
+    if (this.#connected === connected) return;
+    this.#connected = connected;
+    this.#forAll(at, (peer) => {
+      if (!connected) peer.checkLiveness(at);
+      else if (peer.path === undefined) peer.beginSignalling(at, this.#spreadMs());
+    });
+  }
+
+  #addPeer({ peer, tunnelPublicKey, clientId }: InputOf<'add-peer'>, at: MonotonicMs): void {
+    const keys = deriveProbeKeys(this.#crypto, this.#privateKey, this.#publicKey, tunnelPublicKey);
+    const known = this.#peers.get(peer)?.identity;
+    if (known !== undefined) {
+      if (known.keys.receive.keyId === keys?.receive.keyId) return;
+      this.#removePeer(peer);
+    }
+    // A low-order key can have no tunnel either; nor can a second peer with the key of another one.
+    const isFull = this.#peers.size >= limits.maxPeers;
+    if (keys === undefined || isFull || !this.#exchange.addPeer(peer, keys)) {
+      this.#counters.peersRefused += 1;
+      return;
+    }
+    const leads = compareBytes(this.#publicKey, tunnelPublicKey) < 0;
+    const paths = new PeerPaths(this.#context, { peer, clientId, keys, leads }, at);
+    this.#peers.set(peer, paths);
+    paths.beginSignalling(at, 0);
+    this.#reschedule(paths, at);
+  }
+
+  #removePeer(peer: number): void {
+    const paths = this.#peers.get(peer);
+    if (paths === undefined) return;
+    this.#peers.delete(peer);
+    this.#exchange.removePeer(peer);
+    this.#recent.delete(peer);
+    this.#deadlines.set(peer, undefined);
+    if (paths.path !== undefined) this.#outputs.push({ type: 'path', peer, path: undefined });
+  }
+
+  #datagram({ bytes, socket, remote }: InputOf<'datagram'>, now: Now): void {
+    const at = now.monotonic;
+    const arrived = this.#exchange.open(bytes, socket, remote, now);
+    if (arrived.type === 'dropped') {
+      this.#counters[arrived.reason] += 1;
+      return;
+    }
+    const peer = this.#peers.get(arrived.peer);
+    assert(peer !== undefined, 'keys are kept of known peers only');
+    const { body } = arrived;
+    if (arrived.type === 'response') {
+      this.#counters.responsesReceived += 1;
+      peer.response(arrived.transaction.pair, arrived.transaction, body, at);
+    } else if (!peer.responses.take(at)) {
+      this.#counters.requestsOverRate += 1;
+    } else {
+      this.#counters.requestsReceived += 1;
+      const transaction = transactionText(body.transaction);
+      const flags = peer.request(socket, remote, body, transaction, at);
+      if (flags !== undefined) {
+        this.#counters.responsesSent += 1;
+        this.#exchange.sendResponse(arrived.peer, body, flags, { socket, remote }, now);
+      }
+    }
+    this.#reschedule(peer, at);
+  }
+
+  #forOne(peer: number, at: MonotonicMs, act: (peer: PeerPaths) => void): void {
+    const paths = this.#peers.get(peer);
+    if (paths === undefined) return;
+    act(paths);
+    this.#reschedule(paths, at);
+  }
+
+  #forAll(at: MonotonicMs, act: (peer: PeerPaths) => void): void {
+    for (const peer of this.#peers.values()) {
+      act(peer);
+      this.#reschedule(peer, at);
+    }
+  }
+
+  #reschedule(peer: PeerPaths, at: MonotonicMs, atLeastMs = 0): void {
+    const dueAt = peer.deadline(at);
+    const { peer: key } = peer.identity;
+    if (dueAt === undefined) this.#deadlines.set(key, undefined);
+    else this.#deadlines.set(key, monotonicMs(Math.max(dueAt, at + atLeastMs)));
+  }
+
+  #touch(peer: number): void {
+    this.#recent.delete(peer);
+    this.#recent.add(peer);
+    if (this.#recent.size <= limits.keepalivePeers) return;
+    const oldest = this.#recent.values().next();
+    if (oldest.done !== true) this.#recent.delete(oldest.value);
+  }
+
+  #spreadMs(): number {
+    return this.#chance() * Math.min(this.#peers.size * spreadMsPerPeer, maxSpreadMs);
+  }
+
+  #chance(): number {
+    const [high = 0, low = 0] = this.#crypto.random(2);
+    return (high * 256 + low) / 65_536;
+  }
+
+  #makeContext(virtual: readonly Prefix[]): PathContext {
+    return {
+      local: () => ({
+        sockets: this.#sockets,
+        nat: this.#localNat,
+        discovered: this.#localList !== undefined,
+        connected: this.#connected,
+      }),
+      virtual,
+      probes: new TokenBucket(limits.probesPerSecond, limits.probesAtOnce),
+      addresses: new AddressBudget(),
+      chance: () => this.#chance(),
+      emit: (output) => this.#outputs.push(output),
+      sendRequest: (peer, pair, using) => {
+        assert(this.#now !== undefined, 'probes leave while an input is handled');
+        this.#counters.requestsSent += 1;
+        this.#exchange.sendRequest(peer, pair, using, this.#now);
+      },
+      count: (counter, by) => {
+        this.#counters[counter] += by;
+      },
+      touch: (peer) => this.#touch(peer),
+      isKept: (peer) => this.#recent.has(peer),
+    };
+  }
+}
+
+function tell(
+  peer: PeerPaths,
+  input: InputOf<'remote-candidates' | 'punch' | 'activity' | 'roam' | 'want'>,
+  at: MonotonicMs,
+): void {
+  switch (input.type) {
+    case 'remote-candidates':
+      peer.setRemoteCandidates(input.candidates, input.nat, at);
+      break;
+    case 'punch':
+      peer.punch(input.inMs, at);
+      break;
+    case 'activity':
+      peer.activity(input.sent, input.received, at);
+      break;
+    case 'roam':
+      peer.roam(input.socket, input.remote, at);
+      break;
+    case 'want':
+      peer.want(at);
+      break;
+    default:
+      input satisfies never;
+  }
+}
+
+function prefixOf(text: string): Prefix {
+  const prefix = parsePrefix(text);
+  assert(prefix !== undefined, `a prefix is address/length, not ${text}`);
+  return prefix;
+}
+
+function compareBytes(a: Uint8Array, b: Uint8Array): number {
+  for (let i = 0; i < a.length && i < b.length; i++) {
+    if (a[i] !== b[i]) return a[i]! - b[i]!;
+  }
+  return a.length - b.length;
+}

@@ -1,0 +1,412 @@
+/**
+ * The paths to one peer: finds pairs that work, uses the best proven one, notices when it dies (protocol §6, §7).
+ *
+ *     A                                              B
+ *     │ request ──────────────────────────────────►  │  opens A's NAT; B's may drop this one
+ *     │ ◄────────────────────────────────── request  │  arrives: A answers, and asks back at once
+ *     │ response, request ────────────────────────►  │  B: answered
+ *     │ ◄─ response, request (flags: B had answers)  │  A: answered, and B says the same: proven, in use
+ *     │ response (flags: A had answers) ──────────►  │  B: the same
+ *
+ * Both sides end on one pair: the side with the lower tunnel key leads, the other one follows what it sees used.
+ */
+import { after, type MonotonicMs } from '#core/time.ts';
+import { type Endpoint, familyOf } from '#wire/endpoint.ts';
+import type { ProbeBody } from '#wire/probe.ts';
+import type { Candidate, NatBehaviour } from '#wire/signal.ts';
+import { TokenBucket } from './budget.ts';
+import type { CandidatePair } from './candidate-pair.ts';
+import type { PathContext } from './context.ts';
+import { type PeerPathView, unknownNat } from './io.ts';
+import * as limits from './limits.ts';
+import { Liveness } from './liveness.ts';
+import { PairTable } from './pair-table.ts';
+import type { Path } from './path.ts';
+import { viewOf } from './peer-view.ts';
+import type { ProbeKeys } from './probe-keys.ts';
+import { Prober } from './prober.ts';
+import { believedCandidates, isUsable } from './remote-candidates.ts';
+import { choosePair } from './selection.ts';
+import { SignalSchedule } from './signal-schedule.ts';
+
+/** Unanswered probes after which a proven pair that is not in use no longer counts as proven. */
+const spareLostAfter = 3;
+/** So long an answered pair waits for the peer to say the same. */
+const confirmMs = 5000;
+/** For so long after a roam report, what is received is not taken as a sign of the path in use. */
+const roamedMs = 250;
+/** A punch this soon after another one is the same. */
+const samePunchMs = 700;
+
+export interface PeerIdentity {
+  readonly peer: number;
+  readonly clientId: string;
+  readonly keys: ProbeKeys;
+  /** Our tunnel key is the lower one. */
+  readonly leads: boolean;
+}
+
+/** What the peer told of itself. */
+interface Remote {
+  readonly nat: NatBehaviour;
+  readonly candidates: number;
+  readonly families: ReadonlySet<number>;
+  /** The candidates in text, to notice a change. */
+  readonly list: string;
+}
+
+export class PeerPaths {
+  readonly identity: PeerIdentity;
+  readonly responses = new TokenBucket(limits.responsesPerSecond, limits.responsesAtOnce);
+  readonly #context: PathContext;
+  readonly #pairs = new PairTable();
+  readonly #prober: Prober;
+  readonly #signal = new SignalSchedule();
+  /** Transactions of requests that were answered. */
+  readonly #seen = new Set<string>();
+  #liveness = new Liveness();
+  #remote: Remote | undefined;
+  #usedSince: MonotonicMs;
+  /** The doubt about the path in use was acted upon. */
+  #doubted = false;
+  #hadPath = false;
+  #alive = false;
+  #roamedAt: MonotonicMs | undefined;
+  #heardAt: MonotonicMs | undefined;
+  #punchAt: MonotonicMs | undefined;
+  #burstAt: MonotonicMs | undefined;
+  /** Since when a path is looked for. */
+  #searchSince: MonotonicMs;
+  /** Somebody wants to know by then whether the peer is there. */
+  #checkUntil: MonotonicMs | undefined;
+
+  constructor(context: PathContext, identity: PeerIdentity, now: MonotonicMs) {
+    this.#context = context;
+    this.identity = identity;
+    this.#prober = new Prober(context, identity.peer, this.#pairs);
+    this.#searchSince = now;
+    this.#usedSince = now;
+  }
+
+  get path(): Path | undefined {
+    return this.#pairs.current?.path;
+  }
+
+  /** Begins to signal. The side that leads goes first, so that offers rarely cross. */
+  beginSignalling(now: MonotonicMs, delayMs: number): void {
+    this.#signal.start(now, delayMs + (this.identity.leads ? 0 : limits.signalYieldMs));
+  }
+
+  /** There is news for the peer: our candidates or our network changed. At once when there is no path. */
+  signalNews(now: MonotonicMs, delayMs: number): void {
+    this.#signal.start(now, this.path === undefined ? 0 : delayMs);
+  }
+
+  setRemoteCandidates(signalled: readonly Candidate[], nat: NatBehaviour, now: MonotonicMs): void {
+    const { candidates, refused } = believedCandidates(signalled, this.#context.virtual);
+    this.#context.count('candidatesRefused', refused);
+    const list = candidates.map(({ text }) => text).join();
+    if (this.path === undefined && list !== this.#remote?.list) this.#searchSince = now;
+    const families = new Set(candidates.map(({ endpoint }) => familyOf(endpoint.address)));
+    this.#remote = { nat, candidates: candidates.length, families, list };
+    this.#pairs.setCandidates(candidates, this.#context.local().sockets);
+    // Without an announced time (a lost message) both sides begin a moment later all the same.
+    this.#punchAt ??= after(now, limits.punchFallbackMs);
+    this.#signal.postpone(after(now, limits.signalAfterPunchMs));
+    const offeredAt = this.#signal.sentAt;
+    const isAnswer = offeredAt !== undefined && now - offeredAt < limits.signalWantedMs;
+    if (!isAnswer || this.path !== undefined) return;
+    // The offerer sends one probe at once to every new address, so that its own NAT is open in time.
+    for (const pair of this.#pairs.values()) {
+      if (pair.state.name === 'waiting' && pair.probesSent === 0) this.#probe(pair, now);
+    }
+  }
+
+  punch(inMs: number, now: MonotonicMs): void {
+    if (this.#burstAt !== undefined && now - this.#burstAt < samePunchMs) return;
+    this.#punchAt = after(now, Math.min(Math.max(0, inMs), limits.maxPunchDelayMs));
+    this.#signal.postpone(after(this.#punchAt, limits.signalAfterPunchMs));
+  }
+
+  /** An authenticated, fresh request. Returns what the response says, or undefined when it is a copy. */
+  request(
+    socket: number,
+    remote: Endpoint,
+    body: ProbeBody,
+    transaction: string,
+    now: MonotonicMs,
+  ): { readonly proven: boolean; readonly using: boolean } | undefined {
+    if (this.#seen.has(transaction)) {
+      this.#context.count('requestsReplayed', 1);
+      return undefined;
+    }
+    remember(this.#seen, transaction);
+    this.#peerHeard(now);
+    const pair = this.#pairAt(socket, remote);
+    if (pair === undefined) return { proven: false, using: false };
+    this.#context.addresses.heard(pair.endpoint);
+    pair.heardAt = now;
+    this.#believeFlags(pair, body);
+    this.#choose(now);
+    if (pair.state.name !== 'answered') this.#prober.trigger(pair, this.#liveness, now);
+    const proven = pair.state.name === 'answered';
+    pair.announced ||= proven;
+    return { proven, using: pair === this.#pairs.current };
+  }
+
+  /** The answer to our probe `number` on this pair. */
+  response(
+    pair: CandidatePair,
+    probe: { readonly number: number; readonly sentAt: MonotonicMs },
+    body: ProbeBody,
+    now: MonotonicMs,
+  ): void {
+    if (!this.#pairs.has(pair)) return;
+    this.#peerHeard(now);
+    this.#context.addresses.answered(pair.endpoint);
+    const first = pair.responseReceived(probe.number, probe.sentAt, now);
+    if (pair === this.#pairs.current) this.#pathHeard();
+    this.#believeFlags(pair, body);
+    this.#choose(now);
+    // The peer may use the pair only when it knows that we had a response too.
+    if (first && !pair.announced) this.#probe(pair, now);
+  }
+
+  activity(sent: boolean, received: boolean, now: MonotonicMs): void {
+    if (received) this.#peerHeard(now);
+    const { current } = this.#pairs;
+    if (current === undefined) {
+      if (sent) this.want(now);
+      return;
+    }
+    this.#context.touch(this.identity.peer);
+    const elsewhere = this.#roamedAt !== undefined && now - this.#roamedAt < roamedMs;
+    if (received && !elsewhere) {
+      current.heard(now);
+      this.#pathHeard();
+    }
+    if (sent) this.#liveness.sent(current, now);
+  }
+
+  /** Authenticated data came from elsewhere: that address is asked at once, and so is the one in use. */
+  roam(socket: number, remote: Endpoint, now: MonotonicMs): void {
+    this.#peerHeard(now);
+    const pair = this.#pairAt(socket, remote);
+    const { current } = this.#pairs;
+    if (pair === undefined || pair === current) return;
+    this.#context.addresses.heard(pair.endpoint);
+    this.#roamedAt = now;
+    pair.heardAt = now;
+    this.#pairs.peerUses(pair);
+    if (current !== undefined) this.#liveness.check(current, now);
+    this.#choose(now);
+    if (pair !== this.#pairs.current) this.#prober.trigger(pair, this.#liveness, now);
+  }
+
+  /** Data waits, and there is no path: signals sooner than the back-off would. */
+  want(now: MonotonicMs): void {
+    if (this.path === undefined) this.#signal.hasten(now, limits.signalWantedMs);
+  }
+
+  checkLiveness(now: MonotonicMs): void {
+    this.#checkUntil = after(now, limits.establishMs);
+    if (this.#pairs.current !== undefined) {
+      this.#liveness.check(this.#pairs.current, now);
+      return;
+    }
+    if (this.#remote !== undefined) this.#punchAt ??= now;
+    this.#signal.start(now, 0);
+  }
+
+  networkChanged(now: MonotonicMs, delayMs: number): void {
+    if (this.#pairs.current !== undefined) this.#liveness.check(this.#pairs.current, now);
+    this.signalNews(now, delayMs);
+  }
+
+  socketsChanged(now: MonotonicMs): void {
+    this.#pairs.setSockets(this.#context.local().sockets);
+    const { current } = this.#pairs;
+    if (current !== undefined && !this.#pairs.has(current)) this.#lose(now);
+    if (this.path === undefined && this.#remote !== undefined) this.#punchAt ??= now;
+  }
+
+  /** Does whatever is due. */
+  wake(now: MonotonicMs): void {
+    if (this.#punchAt !== undefined && this.#punchAt <= now) this.#beginBursts(now);
+    this.#judge(now);
+    this.#prober.wake(this.#liveness, now);
+    this.#signalWhenDue(now);
+    if (this.#checkUntil === undefined || this.#checkUntil > now) return;
+    this.#checkUntil = undefined;
+    this.#alive = false;
+    this.#context.emit({ type: 'peer-dead', peer: this.identity.peer });
+  }
+
+  deadline(now: MonotonicMs): MonotonicMs | undefined {
+    const all = [
+      this.#punchAt,
+      this.#checkUntil,
+      this.#context.local().discovered ? this.#signal.dueAt : undefined,
+      this.#prober.deadline(this.#liveness, now),
+    ];
+    const known = all.filter((at) => at !== undefined);
+    return known.length === 0 ? undefined : (Math.min(...known) as MonotonicMs);
+  }
+
+  view(now: MonotonicMs): PeerPathView {
+    const { sockets, connected, discovered, nat } = this.#context.local();
+    const remote = this.#remote;
+    return viewOf({
+      pairs: [...this.#pairs.values()],
+      current: this.#pairs.current,
+      doubted: this.#doubted,
+      searchedMs: now - this.#searchSince,
+      heardMs: this.#heardAt === undefined ? undefined : now - this.#heardAt,
+      situation: {
+        serverConnected: connected,
+        localCandidatesKnown: discovered,
+        socketsOpen: sockets.length > 0,
+        remoteCandidates: remote?.candidates,
+        familiesInCommon: sockets.some(({ family }) => remote?.families.has(family)),
+        localNat: nat,
+        remoteNat: remote?.nat ?? unknownNat,
+        lost: this.#hadPath,
+      },
+    });
+  }
+
+  #probe(pair: CandidatePair, now: MonotonicMs): void {
+    this.#prober.probe(pair, this.#liveness, now);
+  }
+
+  #beginBursts(now: MonotonicMs): void {
+    this.#punchAt = undefined;
+    this.#burstAt = now;
+    this.#prober.beginBursts(this.path === undefined || this.#doubted, this.#liveness, now);
+  }
+
+  /** Draws the conclusions from silence. */
+  #judge(now: MonotonicMs): void {
+    const { current } = this.#pairs;
+    for (const pair of this.#pairs.values()) {
+      if (pair === current || pair.state.name !== 'answered') continue;
+      const silent = pair.unanswered >= spareLostAfter && pair.overdue(now);
+      if (silent || (!pair.peerProven && now - pair.state.since > confirmMs)) pair.fail(now);
+    }
+    if (current === undefined) return;
+    const verdict = this.#liveness.verdict(current, now);
+    switch (verdict) {
+      case 'live':
+        break;
+      case 'quiet':
+        // Whoever answers is there to take over when the doubt grows.
+        for (const pair of this.#pairs.values()) {
+          if (pair !== current && pair.proven && pair.unanswered === 0) this.#probe(pair, now);
+        }
+        this.#choose(now);
+        break;
+      case 'doubtful':
+        if (!this.#doubted) {
+          this.#doubted = true;
+          this.#signal.start(now, 0);
+          this.#beginBursts(now);
+        }
+        this.#choose(now);
+        break;
+      case 'lost':
+        this.#lose(now);
+        break;
+      default:
+        verdict satisfies never;
+    }
+  }
+
+  #choose(now: MonotonicMs): void {
+    const role = { leads: this.identity.leads, usedSince: this.#usedSince };
+    const pair = choosePair(this.#pairs, role, now);
+    if (pair !== undefined) this.#use(pair, now);
+  }
+
+  #use(pair: CandidatePair, now: MonotonicMs): void {
+    const { peer } = this.identity;
+    this.#context.count(this.path === undefined ? 'pathsFound' : 'pathsChanged', 1);
+    this.#pairs.current = pair;
+    this.#liveness = new Liveness();
+    this.#usedSince = now;
+    this.#doubted = false;
+    this.#hadPath = true;
+    this.#roamedAt = undefined;
+    this.#signal.stop();
+    this.#context.touch(peer);
+    this.#context.emit({ type: 'path', peer, path: pair.path });
+    if (!this.#alive) this.#context.emit({ type: 'peer-alive', peer });
+    this.#alive = true;
+  }
+
+  #lose(now: MonotonicMs): void {
+    const { peer } = this.identity;
+    this.#pairs.current?.fail(now);
+    this.#pairs.current = undefined;
+    this.#doubted = false;
+    this.#searchSince = now;
+    this.#context.count('pathsLost', 1);
+    this.#choose(now);
+    if (this.path !== undefined) return;
+    this.#alive = false;
+    this.#checkUntil = undefined;
+    this.#context.emit({ type: 'path', peer, path: undefined });
+    this.#context.emit({ type: 'peer-dead', peer });
+    this.#signal.start(now, 0);
+    this.#punchAt ??= after(now, limits.punchFallbackMs);
+  }
+
+  #signalWhenDue(now: MonotonicMs): void {
+    const { dueAt } = this.#signal;
+    const { connected, discovered } = this.#context.local();
+    if (!discovered || dueAt === undefined || dueAt > now) return;
+    this.#signal.sent(now, this.#context.chance());
+    if (connected) this.#context.emit({ type: 'signal-wanted', peer: this.identity.peer });
+    if (this.path !== undefined && !this.#doubted) this.#signal.stop();
+    // The answer may not come: then at least the addresses known are tried again.
+    else if (this.#remote !== undefined) {
+      this.#punchAt ??= after(now, connected ? limits.punchFallbackMs : 0);
+    }
+  }
+
+  #pairAt(socket: number, remote: Endpoint): CandidatePair | undefined {
+    const known = this.#pairs.find(socket, remote);
+    if (known !== undefined) return known;
+    const open = this.#context.local().sockets.some((local) => local.socket === socket);
+    if (!open || !isUsable(remote, this.#context.virtual)) return undefined;
+    return this.#pairs.addPeerReflexive(socket, remote);
+  }
+
+  #believeFlags(pair: CandidatePair, { proven, using }: ProbeBody): void {
+    pair.peerProven ||= proven;
+    if (using) this.#pairs.peerUses(pair);
+    else pair.peerUsing = false;
+  }
+
+  #pathHeard(): void {
+    this.#liveness.heard();
+    if (!this.#doubted) return;
+    this.#doubted = false;
+    this.#signal.stop();
+  }
+
+  #peerHeard(now: MonotonicMs): void {
+    this.#heardAt = now;
+    if (this.#checkUntil === undefined) return;
+    this.#checkUntil = undefined;
+    this.#alive = true;
+    this.#context.emit({ type: 'peer-alive', peer: this.identity.peer });
+  }
+}
+
+function remember(seen: Set<string>, transaction: string): void {
+  if (seen.size >= limits.maxSeenTransactions) {
+    const oldest = seen.values().next();
+    if (oldest.done !== true) seen.delete(oldest.value);
+  }
+  seen.add(transaction);
+}

@@ -1,0 +1,171 @@
+/**
+ * Seals and opens probes, and remembers which requests are in flight. A datagram that nobody sealed for us costs one
+ * look at its key id, and at most one AEAD open.
+ */
+import type { Crypto } from '#core/crypto.ts';
+import type { MonotonicMs, Now } from '#core/time.ts';
+import type { Endpoint } from '#wire/endpoint.ts';
+import {
+  openProbe,
+  type ProbeBody,
+  probeNonceBytes,
+  probeTransactionBytes,
+  readProbeHeader,
+  sealProbe,
+} from '#wire/probe.ts';
+import type { CandidatePair } from './candidate-pair.ts';
+import type { PathCounter } from './context.ts';
+import type { PathOutput } from './io.ts';
+import { maxTransactions, requestLifetimeMs, transactionLifetimeMs } from './limits.ts';
+import type { ProbeKeys } from './probe-keys.ts';
+
+/** A request in flight. */
+export interface Transaction {
+  readonly peer: number;
+  readonly pair: CandidatePair;
+  /** Of the pair's probes. */
+  readonly number: number;
+  readonly sentAt: MonotonicMs;
+}
+
+export type Arrived =
+  | { readonly type: 'request'; readonly peer: number; readonly body: ProbeBody }
+  | {
+      readonly type: 'response';
+      readonly peer: number;
+      readonly body: ProbeBody;
+      readonly transaction: Transaction;
+    }
+  | { readonly type: 'dropped'; readonly reason: PathCounter };
+
+export class ProbeExchange {
+  readonly #crypto: Crypto;
+  readonly #emit: (output: PathOutput) => void;
+  readonly #keys = new Map<number, ProbeKeys>();
+  readonly #peerOfKeyId = new Map<bigint, number>();
+  /** In the order they were sent, which is the order they expire in. */
+  readonly #transactions = new Map<string, Transaction>();
+  /** Server time at a moment of the monotonic clock, so that a jump of the wall clock does not matter. */
+  #serverTime: { readonly ms: number; readonly at: MonotonicMs } | undefined;
+
+  constructor(crypto: Crypto, emit: (output: PathOutput) => void) {
+    this.#crypto = crypto;
+    this.#emit = emit;
+  }
+
+  /** False when another peer has the same key: then the two cannot be told apart. */
+  addPeer(peer: number, keys: ProbeKeys): boolean {
+    if (this.#peerOfKeyId.has(keys.receive.keyId)) return false;
+    this.#keys.set(peer, keys);
+    this.#peerOfKeyId.set(keys.receive.keyId, peer);
+    return true;
+  }
+
+  removePeer(peer: number): void {
+    const keys = this.#keys.get(peer);
+    if (keys === undefined) return;
+    this.#keys.delete(peer);
+    this.#peerOfKeyId.delete(keys.receive.keyId);
+    for (const [id, transaction] of this.#transactions) {
+      if (transaction.peer === peer) this.#transactions.delete(id);
+    }
+  }
+
+  setTimeOffset(offsetMs: number, now: Now): void {
+    this.#serverTime = { ms: now.wall + offsetMs, at: now.monotonic };
+  }
+
+  sendRequest(peer: number, pair: CandidatePair, using: boolean, now: Now): void {
+    const at = now.monotonic;
+    const transaction = this.#crypto.random(probeTransactionBytes);
+    const number = pair.probeSent(at);
+    this.#makeRoom(at);
+    this.#transactions.set(transactionText(transaction), { peer, pair, number, sentAt: at });
+    const proven = pair.state.name === 'answered';
+    const body = { transaction, proven, using, time: this.#bestTime(now) };
+    this.#seal(peer, 'request', body, pair.path.socket, pair.path.remote);
+  }
+
+  sendResponse(
+    peer: number,
+    request: ProbeBody,
+    flags: { readonly proven: boolean; readonly using: boolean },
+    from: { readonly socket: number; readonly remote: Endpoint },
+    now: Now,
+  ): void {
+    const time = this.#bestTime(now);
+    const body = { transaction: request.transaction, ...flags, observed: from.remote, time };
+    this.#seal(peer, 'response', body, from.socket, from.remote);
+  }
+
+  open(bytes: Uint8Array, socket: number, remote: Endpoint, now: Now): Arrived {
+    const header = readProbeHeader(bytes);
+    if (header === undefined) return dropped('datagramsMalformed');
+    const peer = this.#peerOfKeyId.get(header.keyId);
+    const keys = peer === undefined ? undefined : this.#keys.get(peer);
+    if (peer === undefined || keys === undefined) return dropped('keysUnknown');
+    const body = openProbe(this.#crypto, keys.receive.key, bytes);
+    if (body === undefined) return dropped('probesForged');
+    if (header.type === 'request') {
+      if (this.#bestTime(now) - body.time > requestLifetimeMs) return dropped('requestsStale');
+      return { type: 'request', peer, body };
+    }
+    const transaction = this.#takeMatching(peer, body, socket, remote, now.monotonic);
+    if (transaction === undefined) return dropped('responsesUnmatched');
+    return { type: 'response', peer, body, transaction };
+  }
+
+  /** A response counts only from where its request went, to where it came from (RFC 8445 §7.2.5.2.1). */
+  #takeMatching(
+    peer: number,
+    body: ProbeBody,
+    socket: number,
+    remote: Endpoint,
+    at: MonotonicMs,
+  ): Transaction | undefined {
+    const id = transactionText(body.transaction);
+    const transaction = this.#transactions.get(id);
+    if (transaction === undefined || transaction.peer !== peer) return undefined;
+    const { path } = transaction.pair;
+    const isHere =
+      path.socket === socket &&
+      path.remote.port === remote.port &&
+      path.remote.address === remote.address;
+    if (!isHere || at - transaction.sentAt > transactionLifetimeMs) return undefined;
+    this.#transactions.delete(id);
+    return transaction;
+  }
+
+  #seal(
+    peer: number,
+    type: 'request' | 'response',
+    body: ProbeBody,
+    socket: number,
+    remote: Endpoint,
+  ): void {
+    const keys = this.#keys.get(peer);
+    if (keys === undefined) return;
+    const nonce = this.#crypto.random(probeNonceBytes);
+    const bytes = sealProbe(this.#crypto, keys.send, type, body, nonce);
+    this.#emit({ type: 'send', socket, remote, bytes });
+  }
+
+  /** What has expired goes, and when that is not enough the oldest. */
+  #makeRoom(at: MonotonicMs): void {
+    for (const [id, { sentAt }] of this.#transactions) {
+      const isFull = this.#transactions.size >= maxTransactions;
+      if (!isFull && at - sentAt <= transactionLifetimeMs) return;
+      this.#transactions.delete(id);
+    }
+  }
+
+  #bestTime(now: Now): number {
+    const server = this.#serverTime;
+    return server === undefined ? now.wall : server.ms + (now.monotonic - server.at);
+  }
+}
+
+const dropped = (reason: PathCounter): Arrived => ({ type: 'dropped', reason });
+
+/** As a key of a map. */
+export const transactionText = (bytes: Uint8Array): string => String.fromCharCode(...bytes);

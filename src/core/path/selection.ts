@@ -1,0 +1,43 @@
+import type { MonotonicMs } from '#core/time.ts';
+import type { CandidatePair } from './candidate-pair.ts';
+import { doubtAfter, dwellMs } from './limits.ts';
+import type { PairTable } from './pair-table.ts';
+import { promotion } from './ranking.ts';
+
+/** A proven pair that was heard within this may be taken into use without asking again. */
+const freshMs = 5000;
+
+/**
+ * The pair to take into use instead of the present one, or undefined to stay. Rules, first match wins:
+ *
+ * 1. Nothing in use: the best proven pair.
+ * 2. The peer sends over another proven pair: follow, if the present one is silent, or if the peer leads and its choice is not
+ *    of a worse tier. One side leading is what keeps two sides from swapping pairs for ever.
+ * 3. The present one is doubtful: the best pair that was heard since it fell silent.
+ * 4. A better tier, or a clearly shorter round trip: promote.
+ */
+export function choosePair(
+  pairs: PairTable,
+  role: { readonly leads: boolean; readonly usedSince: MonotonicMs },
+  now: MonotonicMs,
+): CandidatePair | undefined {
+  const { current } = pairs;
+  const isFresh = (pair: CandidatePair) =>
+    pair !== current && pair.heardAt !== undefined && now - pair.heardAt < freshMs;
+  if (current === undefined) return pairs.best(isFresh);
+  const silent = current.overdue(now);
+  const used = pairs.best((pair) => isFresh(pair) && pair.peerUsing);
+  if (used !== undefined && (silent || (!role.leads && used.tier <= current.tier))) return used;
+  if (silent && current.unanswered >= doubtAfter) {
+    return pairs.best((pair) => isFresh(pair) && heardAt(pair) > heardAt(current));
+  }
+  // Round trips are the same for both sides, so one of them deciding by them is enough.
+  const mayPromoteByRtt =
+    (role.leads || !current.peerUsing) && now - role.usedSince >= dwellMs && !silent;
+  return pairs.best((pair) => {
+    const why = isFresh(pair) ? promotion(pair, current) : undefined;
+    return why === 'tier' || (why === 'rtt' && mayPromoteByRtt);
+  });
+}
+
+const heardAt = (pair: CandidatePair) => pair.heardAt ?? Number.NEGATIVE_INFINITY;
