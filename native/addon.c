@@ -403,8 +403,8 @@ static napi_value clear_path(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-// setOffloads(device): what coalescing may use, for tests that have no device
-static napi_value set_test_offloads(napi_env env, napi_callback_info info) {
+// setOffloads(device, mtu): what coalescing may use and how far padding goes; device_open knew already, tests have none
+static napi_value set_offloads(napi_env env, napi_callback_info info) {
   struct call call;
   if (!begin(env, info, 2, &call)) return NULL;
   call.instance->engine->device.offloads = (unsigned)int_of(&call, 0);
@@ -459,7 +459,7 @@ NAPI_MODULE_INIT() {
       {"seal", seal_batch}, {"sealInto", seal_into}, {"keepalive", keepalive},
       {"sendRun", send_run}, {"sendDatagram", send_datagram}, {"setKey", set_key},
       {"clearKey", clear_key}, {"setPath", set_path}, {"clearPath", clear_path},
-      {"setOffloads", set_test_offloads},
+      {"setOffloads", set_offloads},
   };
   if (!poll_abi_is_sane()) {
     napi_throw_error(env, NULL, "buri addon: this Node's libuv is not the one it was made for");

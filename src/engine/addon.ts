@@ -27,6 +27,8 @@ export interface ByteWork {
     prefix: Uint8Array,
   ): boolean;
   clearPath(slot: number): void;
+  /** What the device can take apart (bits), and its MTU, which bounds padding. */
+  setOffloads(offloads: number, mtuBytes: number): void;
   /** Splits received messages into runs. */
   classify(messages: number): number;
   /** Opens the runs that have a key and joins their packets to units. */
@@ -76,8 +78,6 @@ export interface Addon extends ByteWork {
   ): boolean;
   /** For tests: seals into `bytes` instead of sending; `rows` receives path, length, segment, count of each run. */
   sealInto(items: number, bytes: Uint8Array, rows: Int32Array): number;
-  /** For tests: offloads and MTU as if a device were open. */
-  setOffloads(offloads: number, mtu: number): void;
 }
 
 export const READABLE = 1;

@@ -175,6 +175,7 @@ export class DataPlane {
     const [result, name, found] = addon.deviceOpen(options.name, options.mtuBytes, offloads);
     if (result < 0) throw deviceError(result, options.name);
     this.#deviceOpen = true;
+    this.#state.bytes.setOffloads(found, options.mtuBytes);
     this.#state.ours = new PrefixTable();
     for (const address of options.addresses) {
       const prefix = parsePrefix(address);
