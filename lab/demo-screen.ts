@@ -111,9 +111,10 @@ export class Screen {
   #result(held: boolean, title: string, detail: string, started: number): void {
     const mark = held ? this.paint('green', '✔') : this.paint('red', '✖');
     const time = this.paint('grey', seconds(performance.now() - started));
-    const [first = '', ...rest] = detail.split('\n');
-    this.say(`  ${mark} ${title}${first === '' ? '' : `: ${first}`}  ${time}`);
-    for (const line of rest) this.say(`      ${line}`);
+    const lines = detail === '' ? [] : detail.split('\n');
+    const first = lines.length === 1 ? `: ${lines[0]}` : '';
+    this.say(`  ${mark} ${title}${first}  ${time}`);
+    if (lines.length > 1) for (const line of lines) this.say(`      ${line}`);
   }
 }
 

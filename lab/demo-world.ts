@@ -129,7 +129,7 @@ export async function buildWorld(lab: Lab): Promise<DemoWorld> {
 
 /** The world as it was built, with its addresses. */
 export function topology({ server, homes, anna, bert, carol }: DemoWorld): string {
-  const column = (...lines: string[]) => lines.map((line) => line.padEnd(26));
+  const column = (...lines: string[]) => lines.map((line) => line.padEnd(28));
   const home = (member: Member, { router, subnet }: Home, nat: string) =>
     column(
       '          │',
@@ -147,9 +147,9 @@ export function topology({ server, homes, anna, bert, carol }: DemoWorld): strin
   ];
   const rows = columns[0]!.map((_, row) => `  ${columns.map((lines) => lines[row]).join('  ')}`);
   return [
-    `                                 server, ${server.ipv4}`,
+    `                               server, ${server.ipv4}`,
     '                                          │',
-    '  ═══════════════════════════════ the Internet ═════════════════════════════════',
+    '  ═══════════════════════════════ the Internet ═══════════════════════════════════',
     ...rows.map((row) => row.trimEnd()),
   ].join('\n');
 }
