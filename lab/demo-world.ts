@@ -129,7 +129,7 @@ export async function buildWorld(lab: Lab): Promise<DemoWorld> {
 
 /** The world as it was built, with its addresses. */
 export function topology({ server, homes, anna, bert, carol }: DemoWorld): string {
-  const column = (...lines: string[]) => lines.map((line) => line.padEnd(28));
+  const column = (...lines: string[]) => lines.map((line) => line.padEnd(30));
   const home = (member: Member, { router, subnet }: Home, nat: string) =>
     column(
       '          │',

@@ -1,5 +1,6 @@
 /** Short commands, bounded in time and output. */
-import { spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, type StdioOptions, spawn } from 'node:child_process';
+import { openSync, readdirSync, readFileSync } from 'node:fs';
 import { constants } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -40,6 +41,41 @@ export function environment(extra: Record<string, string | undefined> = {}): Nod
   };
 }
 
+/**
+ * Standard streams for a child, and /dev/null in place of every other descriptor that it would inherit. Node closes the
+ * low ones itself; a higher one may be somebody's lock, which a program left running would hold.
+ */
+export function stdioOf(...streams: ('pipe' | 'ignore')[]): StdioOptions {
+  const stdio: ('pipe' | 'ignore' | number)[] = [...streams];
+  for (const fd of inheritable()) {
+    while (stdio.length < fd) stdio.push('ignore');
+    nullDevice ??= openSync('/dev/null', 'r+');
+    stdio[fd] = nullDevice;
+  }
+  return stdio;
+}
+
+let nullDevice: number | undefined;
+const closeOnExec = 0o2000000;
+
+/** Descriptors above the standard ones that are not closed by exec, in order. */
+function inheritable(): number[] {
+  const fds = readdirSync('/proc/self/fdinfo')
+    .map(Number)
+    .sort((a, b) => a - b);
+  return fds.filter((fd) => fd > 2 && (flagsOf(fd) & closeOnExec) === 0);
+}
+
+function flagsOf(fd: number): number {
+  try {
+    const flags = /^flags:\s*(\d+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'latin1'))?.[1];
+    return Number.parseInt(flags ?? '0', 8);
+  } catch {
+    // Closed meanwhile: it was the descriptor of the listing itself.
+    return closeOnExec;
+  }
+}
+
 /** Runs a command to its end. Its code is returned, not thrown; a program that cannot start, or overstays, throws. */
 export function exec(
   command: string,
@@ -48,10 +84,10 @@ export function exec(
 ): Promise<ExecResult> {
   const { promise, resolve, reject } = Promise.withResolvers<ExecResult>();
   const child = spawn(command, args, {
-    stdio: ['pipe', 'pipe', 'pipe'],
+    stdio: stdioOf('pipe', 'pipe', 'pipe'),
     env: environment(env),
     ...(cwd === undefined ? {} : { cwd }),
-  });
+  }) as ChildProcessWithoutNullStreams;
   const stdout = collect(child.stdout);
   const stderr = collect(child.stderr);
   let late = false;

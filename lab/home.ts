@@ -146,10 +146,10 @@ export class Home implements Network {
 
   /** The router is gone for a moment and has forgotten everything; with a new public address if wished. */
   async reboot({ newAddress = false } = {}): Promise<void> {
-    await this.router.setCarrier(false);
+    await this.#setForwarding(false);
     if (newAddress) await this.router.changeAddress();
     await this.flush();
-    await this.router.setCarrier(true);
+    await this.#setForwarding(true);
   }
 
   /** The provider gives it another public address, and it notices. */
@@ -175,7 +175,7 @@ export class Home implements Network {
   async #build(on: Internet | Home): Promise<void> {
     const { router } = this;
     const plan = this.#plan;
-    await router.sysctl({ 'net.ipv4.ip_forward': 1, 'net.ipv6.conf.all.forwarding': 1 });
+    await this.#setForwarding(true);
     await router.ip(`link add ${bridge} type bridge stp_state 0 forward_delay 0 mcast_snooping 0`);
     await router.sysctl({ [`net.ipv6.conf.${bridge}.accept_dad`]: 0 });
     await router.ip(
@@ -190,6 +190,14 @@ export class Home implements Network {
     await exec('ip', ['netns', 'exec', router.namespace, 'sysctl', '-q', '-w', ...bridged]);
     if (on instanceof Internet) await on.routeSite(router, plan.publicPrefixes);
     await this.#applyNat();
+  }
+
+  async #setForwarding(on: boolean): Promise<void> {
+    const value = on ? 1 : 0;
+    await this.router.sysctl({
+      'net.ipv4.ip_forward': value,
+      'net.ipv6.conf.all.forwarding': value,
+    });
   }
 
   async #applyNat(): Promise<void> {

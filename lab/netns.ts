@@ -71,6 +71,11 @@ export function parsePids(text: string): number[] {
     .filter((pid) => pid > 1 && pid !== process.pid);
 }
 
+/** False for a process that is gone or only waits to be noticed by its parent. */
+export function isRunning(pid: number): boolean {
+  return startOf(pid) !== undefined;
+}
+
 /** Start of a process in clock ticks since boot, in base 36; undefined when there is none, or only its corpse. */
 function startOf(pid: number): string | undefined {
   try {

@@ -2,7 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
-import { environment, exitCode } from './exec.ts';
+import { environment, exitCode, stdioOf } from './exec.ts';
 import { type WaitOptions, waitFor, withinMs } from './wait.ts';
 
 const maxLines = 2_000;
@@ -34,7 +34,7 @@ export class LabProcess implements AsyncDisposable {
     this.name = options.name ?? [command, ...args].join(' ');
     // Its own process group: Ctrl-C in the terminal reaches the laboratory only, which then ends it in order.
     this.#child = spawn(command, args, {
-      stdio: [options.stdin === true ? 'pipe' : 'ignore', 'pipe', 'pipe'],
+      stdio: stdioOf(options.stdin === true ? 'pipe' : 'ignore', 'pipe', 'pipe'),
       env: environment(options.env),
       detached: true,
       ...(options.cwd === undefined ? {} : { cwd: options.cwd }),

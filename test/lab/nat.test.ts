@@ -277,5 +277,5 @@ const httpServer = `require('node:http').createServer((q, r) => r.end(q.socket.r
 async function addressSeenOverTcp(client: Host, host: Host): Promise<string> {
   await using server = host.spawn('node', ['-e', httpServer]);
   await server.line(/serving/);
-  return client.check('curl', ['-s', '--max-time', '5', `http://${host.ipv4}:8080/`]);
+  return await client.check('curl', ['-s', '--max-time', '5', `http://${host.ipv4}:8080/`]);
 }
