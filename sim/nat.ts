@@ -1,0 +1,174 @@
+/**
+ * A NAT or firewall after RFC 4787: mapping × filtering × port allocation × timeout × hairpinning, for the rows of
+ * `lab/nat-kinds.ts`. It translates packets and knows nothing of networks.
+ */
+import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
+import { type NatKindRow, portBlock } from '../lab/nat-kinds.ts';
+import type { Random } from './random.ts';
+
+export interface Packet {
+  readonly source: Endpoint;
+  readonly destination: Endpoint;
+  readonly bytes: Uint8Array;
+  readonly ttl: number;
+}
+
+export interface NatOptions {
+  readonly kind: Omit<NatKindRow, 'name' | 'nftables' | 'description'>;
+  /** Undefined where nothing is translated. */
+  readonly publicAddress: string;
+  /** RFC 4787 REQ-5 asks for at least 2 minutes. */
+  readonly timeoutMs: number;
+  /** Hosts inside reach each other by their public endpoints (RFC 4787 §6). */
+  readonly hairpin: boolean;
+  /** Forwarded by hand: public port to an inside endpoint. */
+  readonly forwards?: ReadonlyMap<number, Endpoint>;
+  readonly random: Random;
+}
+
+interface Mapping {
+  readonly key: string;
+  readonly inside: Endpoint;
+  readonly publicPort: number;
+  usedAt: number;
+  /** Whom it sent to, and when last. */
+  readonly sentTo: Map<string, number>;
+}
+
+const firstDynamicPort = 1024;
+
+export class Nat {
+  readonly options: NatOptions;
+  readonly #byKey = new Map<string, Mapping>();
+  readonly #byPort = new Map<number, Mapping>();
+  #nextPort: number;
+  /** Unsolicited packets that were dropped. */
+  unsolicited = 0;
+
+  constructor(options: NatOptions) {
+    this.options = options;
+    this.#nextPort = 20_000 + options.random.below(20_000);
+  }
+
+  /** Mappings that are alive. */
+  get size(): number {
+    return this.#byKey.size;
+  }
+
+  /** Power off and on: every mapping is gone. */
+  reboot(): void {
+    this.#byKey.clear();
+    this.#byPort.clear();
+    this.#nextPort = 20_000 + this.options.random.below(20_000);
+  }
+
+  /** From the inside; undefined when it is dropped. */
+  outbound(packet: Packet, now: number): Packet | undefined {
+    const { kind, publicAddress } = this.options;
+    if (kind.mapping === 'blocked') return undefined;
+    const { source, destination } = packet;
+    const mapping = this.#mappingFor(source, destination, now);
+    if (mapping === undefined) return undefined;
+    mapping.usedAt = now;
+    mapping.sentTo.set(formatEndpoint(destination), now);
+    mapping.sentTo.set(destination.address, now);
+    if (kind.mapping === 'none') return packet;
+    return { ...packet, source: { address: publicAddress, port: mapping.publicPort } };
+  }
+
+  /** From the outside; undefined when it is dropped. */
+  inbound(packet: Packet, now: number): Packet | undefined {
+    const { kind, forwards } = this.options;
+    const { source, destination } = packet;
+    if (kind.mapping === 'blocked') return undefined;
+    const isTranslated = kind.mapping !== 'none';
+    const forwarded = isTranslated ? forwards?.get(destination.port) : undefined;
+    if (forwarded !== undefined) return { ...packet, destination: forwarded };
+    if (!isTranslated && kind.filtering === 'none') return packet;
+    const found = isTranslated
+      ? this.#byPort.get(destination.port)
+      : this.#byKey.get(formatEndpoint(destination));
+    const mapping = found !== undefined && this.#isAlive(found, now) ? found : undefined;
+    if (mapping === undefined || !this.#letsIn(mapping, source, now)) {
+      this.unsolicited += 1;
+      return undefined;
+    }
+    mapping.usedAt = now;
+    return isTranslated ? { ...packet, destination: mapping.inside } : packet;
+  }
+
+  #letsIn(mapping: Mapping, source: Endpoint, now: number): boolean {
+    const { filtering } = this.options.kind;
+    const sentTo = (key: string) => {
+      const at = mapping.sentTo.get(key);
+      return at !== undefined && now - at < this.options.timeoutMs;
+    };
+    switch (filtering) {
+      case 'none':
+      case 'endpoint-independent':
+        return true;
+      case 'address-dependent':
+        return sentTo(source.address);
+      case 'address-and-port-dependent':
+        if (!sentTo(formatEndpoint(source))) return false;
+        // Conversations are refreshed from both sides, as Linux does it.
+        mapping.sentTo.set(formatEndpoint(source), now);
+        return true;
+      case 'blocked':
+        return false;
+      default:
+        return filtering satisfies never;
+    }
+  }
+
+  #mappingFor(source: Endpoint, destination: Endpoint, now: number): Mapping | undefined {
+    const { kind } = this.options;
+    const inside = formatEndpoint(source);
+    const key = {
+      none: inside,
+      'endpoint-independent': inside,
+      'address-dependent': `${inside} ${destination.address}`,
+      'address-and-port-dependent': `${inside} ${formatEndpoint(destination)}`,
+      blocked: inside,
+    }[kind.mapping];
+    const known = this.#byKey.get(key);
+    if (known !== undefined && this.#isAlive(known, now)) return known;
+    if (known !== undefined) this.#forget(known);
+    const publicPort = kind.mapping === 'none' ? source.port : this.#allocate(source.port, now);
+    if (publicPort === undefined) return undefined;
+    const mapping = { key, inside: source, publicPort, usedAt: now, sentTo: new Map() };
+    this.#byKey.set(key, mapping);
+    if (kind.mapping !== 'none') this.#byPort.set(publicPort, mapping);
+    return mapping;
+  }
+
+  /** A free public port; undefined when the block is used up. */
+  #allocate(wanted: number, now: number): number | undefined {
+    const { random, kind } = this.options;
+    const isFree = (port: number) => {
+      const holder = this.#byPort.get(port);
+      if (holder !== undefined && !this.#isAlive(holder, now)) this.#forget(holder);
+      return !this.#byPort.has(port) && this.options.forwards?.has(port) !== true;
+    };
+    if (kind.allocation === 'preserving' && isFree(wanted)) return wanted;
+    for (let attempt = 0; attempt < 4096; attempt++) {
+      const port =
+        kind.allocation === 'sequential'
+          ? this.#nextPort++
+          : kind.allocation === 'random-in-block'
+            ? portBlock.first + random.below(portBlock.size)
+            : random.between(firstDynamicPort, 65_535);
+      if (isFree(port)) return port;
+    }
+    return undefined;
+  }
+
+  #isAlive(mapping: Mapping, now: number): boolean {
+    return now - mapping.usedAt < this.options.timeoutMs;
+  }
+
+  #forget(mapping: Mapping): void {
+    this.#byKey.delete(mapping.key);
+    if (this.#byPort.get(mapping.publicPort) === mapping) this.#byPort.delete(mapping.publicPort);
+  }
+}

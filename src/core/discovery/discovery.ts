@@ -1,0 +1,237 @@
+/**
+ * Discovery: what this machine's addresses are, as it sees them itself and as servers see them, and how the NAT on the
+ * way behaves (RFC 5780). Sans-IO: `handle`, `poll`, `deadline`.
+ */
+import type { Crypto } from '#core/crypto.ts';
+import { assert } from '#core/errors.ts';
+import { after, type MonotonicMs, type Now } from '#core/time.ts';
+import { type AddressFamily, type Endpoint, familyOf, formatEndpoint } from '#wire/endpoint.ts';
+import type { Candidate, NatBehaviour } from '#wire/signal.ts';
+import { type Prefix, parsePrefix, virtualPrefixes } from '../path/address-class.ts';
+import { type LocalSocket, unknownNat } from '../path/io.ts';
+import { gatherCandidates, hostAddresses, type LocalAddress } from './candidates.ts';
+import { FamilyDiscovery, type Question } from './family-discovery.ts';
+import { classifyNat } from './nat-behaviour.ts';
+import { StunClient } from './stun-client.ts';
+
+export interface DiscoverySocket extends LocalSocket {
+  /**
+   * `main` (the default): tunnels use it, so its mapping matters. `test`: a second socket for the filtering test, whose result
+   * is then right at any time; without one the test is only made when the mapping is new.
+   */
+  readonly purpose?: 'main' | 'test';
+}
+
+export type DiscoveryInput =
+  | { readonly type: 'sockets'; readonly sockets: readonly DiscoverySocket[] }
+  | { readonly type: 'local-addresses'; readonly addresses: readonly LocalAddress[] }
+  /** STUN endpoints, resolved: two ports of each address. Empty while logged out. */
+  | { readonly type: 'servers'; readonly servers: readonly Endpoint[] }
+  /** The port that the user forwards by hand on the public address. */
+  | { readonly type: 'configured-port'; readonly port: number | undefined }
+  /** Engine datagram of kind 'stun'. */
+  | {
+      readonly type: 'datagram';
+      readonly bytes: Uint8Array;
+      readonly socket: number;
+      readonly remote: Endpoint;
+    }
+  | { readonly type: 'network-changed' }
+  | { readonly type: 'tick' };
+
+export interface Discovered {
+  /** What peers are told, at most 16. */
+  readonly candidates: readonly Candidate[];
+  /** Of the IPv4 way where there is one. */
+  readonly nat: NatBehaviour;
+  readonly publicEndpoints: readonly Endpoint[];
+  /** Whether any STUN answer came back. */
+  readonly udp: 'works' | 'blocked' | 'unknown';
+}
+
+export type DiscoveryOutput =
+  | {
+      readonly type: 'send';
+      readonly socket: number;
+      readonly remote: Endpoint;
+      readonly bytes: Uint8Array;
+    }
+  | ({ readonly type: 'changed' } & Discovered);
+
+export interface DiscoveryOptions {
+  readonly crypto: Crypto;
+  /** Inside addresses, `address/length`: never candidates. The default pools when absent. */
+  readonly virtualPrefixes?: readonly string[];
+}
+
+/** Peers are told the first candidates after this long even when a server has not answered yet. */
+const firstReportMs = 1000;
+const maxServers = 16;
+const maxAddresses = 64;
+
+export class Discovery {
+  readonly #stun: StunClient<Question>;
+  readonly #virtual: readonly Prefix[];
+  readonly #families = new Map<AddressFamily, FamilyDiscovery>();
+  #outputs: DiscoveryOutput[] = [];
+  #sockets: readonly DiscoverySocket[] = [];
+  #addresses: readonly LocalAddress[] = [];
+  #servers: readonly Endpoint[] = [];
+  #configuredPort: number | undefined;
+  /** Nothing is reported before then, unless every server has answered. */
+  #reportAt: MonotonicMs | undefined;
+  #reported: string | undefined;
+
+  constructor(options: DiscoveryOptions) {
+    this.#stun = new StunClient(options.crypto, (socket, remote, bytes) =>
+      this.#outputs.push({ type: 'send', socket, remote, bytes }),
+    );
+    this.#virtual = (options.virtualPrefixes ?? virtualPrefixes).map((text) => {
+      const prefix = parsePrefix(text);
+      assert(prefix !== undefined, `a prefix is address/length, not ${text}`);
+      return prefix;
+    });
+  }
+
+  handle(input: DiscoveryInput, now: Now): void {
+    const at = now.monotonic;
+    switch (input.type) {
+      case 'sockets':
+        if (isSame(this.#sockets, input.sockets)) break;
+        this.#sockets = input.sockets;
+        this.#restart(at);
+        break;
+      case 'servers':
+        if (isSame(this.#servers, input.servers)) break;
+        this.#servers = input.servers.slice(0, maxServers);
+        this.#restart(at);
+        break;
+      case 'local-addresses':
+        this.#addresses = input.addresses.slice(0, maxAddresses);
+        break;
+      case 'configured-port':
+        this.#configuredPort = input.port;
+        break;
+      case 'network-changed':
+        for (const family of this.#families.values()) family.networkChanged(at);
+        break;
+      case 'datagram':
+        this.#datagram(input.bytes, input.socket, input.remote, at);
+        break;
+      case 'tick':
+        break;
+      default:
+        input satisfies never;
+    }
+    this.#wake(at);
+    this.#report(at);
+  }
+
+  poll(): DiscoveryOutput | undefined {
+    return this.#outputs.shift();
+  }
+
+  deadline(): MonotonicMs | undefined {
+    const all = [
+      this.#reportAt,
+      this.#stun.deadline(),
+      ...[...this.#families.values()].map((family) => family.deadline()),
+    ].filter((at) => at !== undefined);
+    return all.length === 0 ? undefined : (Math.min(...all) as MonotonicMs);
+  }
+
+  /** As it is known now. */
+  get discovered(): Discovered {
+    const reflexive = [...this.#families.values()].flatMap((family) => {
+      const { seen, seenByOtherAddress, seenByOtherPort } = family.observations;
+      // A NAT with several public addresses may show any of them to a peer; more ports of one address help nobody.
+      const others = [seenByOtherPort, seenByOtherAddress].filter(
+        (other) => other !== undefined && other.address !== seen?.address,
+      );
+      return [seen, ...others].filter((endpoint) => endpoint !== undefined);
+    });
+    const mains = this.#sockets.filter(isMain);
+    const candidates = gatherCandidates({
+      addresses: this.#addresses,
+      ports: new Map(mains.map(({ family, localPort }) => [family, localPort])),
+      reflexive,
+      configuredPort: this.#configuredPort,
+      virtual: this.#virtual,
+    });
+    const publicEndpoints = [...this.#families.values()]
+      .map((family) => family.seen)
+      .filter((seen) => seen !== undefined);
+    return { candidates, nat: this.#nat(mains), publicEndpoints, udp: this.#udp() };
+  }
+
+  #nat(mains: readonly DiscoverySocket[]): NatBehaviour {
+    const family = this.#families.has(4) ? 4 : 6;
+    const discovery = this.#families.get(family);
+    const port = mains.find((socket) => socket.family === family)?.localPort;
+    if (discovery === undefined || port === undefined) return unknownNat;
+    const local = hostAddresses(this.#addresses, []).map((address) => ({ address, port }));
+    return classifyNat({ ...discovery.observations, local });
+  }
+
+  #udp(): Discovered['udp'] {
+    const families = [...this.#families.values()];
+    if (families.some((family) => family.seen !== undefined && !family.blocked)) return 'works';
+    return families.length > 0 && families.every((family) => family.blocked)
+      ? 'blocked'
+      : 'unknown';
+  }
+
+  #restart(at: MonotonicMs): void {
+    this.#stun.cancel(() => true);
+    this.#families.clear();
+    for (const family of [4, 6] as const) {
+      const ofFamily = this.#sockets.filter((socket) => socket.family === family);
+      const main = ofFamily.find(isMain);
+      const test = ofFamily.find((socket) => !isMain(socket));
+      const servers = this.#servers.filter(({ address }) => familyOf(address) === family);
+      if (main === undefined || servers.length === 0) continue;
+      const discovery = new FamilyDiscovery({
+        ...{ family, servers, stun: this.#stun },
+        socket: main.socket,
+        testSocket: test?.socket,
+      });
+      this.#families.set(family, discovery);
+      discovery.start(at);
+    }
+    this.#reportAt = after(at, firstReportMs);
+  }
+
+  #datagram(bytes: Uint8Array, socket: number, remote: Endpoint, at: MonotonicMs): void {
+    const arrived = this.#stun.receive(bytes, socket, remote, at);
+    if (arrived === undefined) return;
+    this.#families.get(arrived.tag.family)?.result(arrived.tag, arrived.result, at);
+  }
+
+  #wake(at: MonotonicMs): void {
+    for (const question of this.#stun.wake(at)) {
+      this.#families.get(question.family)?.result(question, { type: 'silent' }, at);
+    }
+    for (const family of this.#families.values()) family.wake(at);
+  }
+
+  /** Tells what is known, if it is news; at first only when the servers have answered, or had time to. */
+  #report(at: MonotonicMs): void {
+    if (this.#sockets.length === 0) return;
+    const isKnown = [...this.#families.values()].every((family) => family.known);
+    const isWaiting = this.#reportAt !== undefined && at < this.#reportAt;
+    if (isWaiting && (!isKnown || this.#families.size === 0)) return;
+    this.#reportAt = undefined;
+    const discovered = this.discovered;
+    const text = describe(discovered);
+    if (text === this.#reported) return;
+    this.#reported = text;
+    this.#outputs.push({ type: 'changed', ...discovered });
+  }
+}
+
+const isMain = ({ purpose }: DiscoverySocket) => purpose !== 'test';
+
+const isSame = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
+
+const describe = ({ candidates, nat, publicEndpoints, udp }: Discovered) =>
+  JSON.stringify([candidates, nat, publicEndpoints.map(formatEndpoint), udp]);
