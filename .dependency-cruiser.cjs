@@ -31,7 +31,12 @@ module.exports = {
       from: { path: '^src/', pathNot: '[.]test[.]ts$' },
       to: { path: '^(sim|lab|bench|test|scripts)/' },
     },
-    { name: 'no-cycles', severity: 'error', from: {}, to: { circular: true, viaOnly: { dependencyTypesNot: ['dynamic-import'] } } },
+    {
+      name: 'no-cycles',
+      severity: 'error',
+      from: {},
+      to: { circular: true, viaOnly: { dependencyTypesNot: ['dynamic-import'] } },
+    },
   ],
   options: {
     doNotFollow: { path: 'node_modules' },
