@@ -4,7 +4,8 @@
  *   host ── eth0 ═══ p3 ── Internet or LAN
  *          near       far
  *
- * Faults are made at the far end, where the host cannot see them: a cut cable keeps its carrier.
+ * Faults are made at the far end, where the host cannot see them: a cut cable keeps its carrier, and neighbours are still
+ * found (ARP, ND), as when a line is broken further away.
  */
 import { ip, nft, runIn, sysctl } from './netns.ts';
 
@@ -63,14 +64,17 @@ export class Link {
     readonly direction?: Direction;
   }): Promise<void> {
     if (!(lossRate >= 0 && lossRate <= 1)) throw new RangeError(`lossRate ${lossRate}: 0 to 1`);
-    const share = Math.round(lossRate * 1_000_000);
+    const ofMillion = Math.round(lossRate * 1_000_000);
+    const lost = lossRate === 1 ? '' : `numgen random mod 1000000 < ${ofMillion}`;
     // What the host sends comes in at the far end.
     const hooks = { in: ['egress'], out: ['ingress'], both: ['ingress', 'egress'] }[direction];
     const chains = hooks.map(
       (hook) => `
         chain ${hook} {
           type filter hook ${hook} device "${this.far.device}" priority 0; policy accept;
-          numgen random mod 1000000 < ${share} counter drop
+          meta protocol arp accept
+          icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept
+          ${ofMillion === 0 ? '' : `${lost} counter drop`}
         }`,
     );
     await nft(

@@ -32,7 +32,10 @@ function open(id: number, port: number, address: string): void {
   socket.on('message', (data, from) => {
     say({ received: id, data: data.toString('base64'), port: from.port, address: from.address });
   });
-  socket.bind(port, address, () => say({ opened: id, port: socket.address().port }));
+  socket.bind(port, address, () => {
+    if (type === 'udp4') socket.setBroadcast(true);
+    say({ opened: id, port: socket.address().port });
+  });
 }
 
 function say(message: object): void {
