@@ -93,6 +93,7 @@ export class PathWorld {
     const told = from.told;
     this.clock.in(signalDelayMs, () => {
       if (!this.serverUp || to.stopped) return;
+      to.discovery.input({ type: 'recheck' });
       to.paths.input({ type: 'remote-candidates', peer: from.index, ...told });
       const answer = to.told;
       this.clock.in(signalDelayMs, () => {
@@ -267,6 +268,7 @@ export class PathClient {
         this.host.send(this.port, output.remote, output.bytes, output.ttl);
         return;
       case 'signal-wanted': {
+        this.discovery.input({ type: 'recheck' });
         const other = this.#world.clients[output.peer];
         if (other !== undefined) this.#world.offer(this, other);
         break;

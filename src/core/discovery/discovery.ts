@@ -37,6 +37,11 @@ export type DiscoveryInput =
       readonly remote: Endpoint;
     }
   | { readonly type: 'network-changed' }
+  /**
+   * Something hints that a mapping may be another one (a path was doubted, a signal is wanted): the server is asked again,
+   * at most every two seconds.
+   */
+  | { readonly type: 'recheck' }
   | { readonly type: 'tick' };
 
 export interface Discovered {
@@ -114,6 +119,9 @@ export class Discovery {
         break;
       case 'network-changed':
         for (const family of this.#families.values()) family.networkChanged(at);
+        break;
+      case 'recheck':
+        for (const family of this.#families.values()) family.recheck(at);
         break;
       case 'datagram':
         this.#datagram(input.bytes, input.socket, input.remote, at);

@@ -7,6 +7,7 @@ import type { Ask, StunClient, StunResult } from './stun-client.ts';
 export const mappingKeepaliveMs = 25_000;
 /** When no server answers. */
 const retryMs = 30_000;
+const recheckMs = 2000;
 
 /** Which question a transaction asks, of which run. */
 export interface Question {
@@ -51,6 +52,7 @@ export class FamilyDiscovery {
   #announcedPorts: readonly number[] = [];
   #rttMs: number | undefined;
   #refreshAt: MonotonicMs | undefined;
+  #askedAt: MonotonicMs | undefined;
   /** The network is another one: what was seen before counts only until the servers stay silent. */
   #moved = false;
 
@@ -84,6 +86,14 @@ export class FamilyDiscovery {
   networkChanged(now: MonotonicMs): void {
     this.#moved = true;
     this.start(now);
+  }
+
+  /** Asks at once whether the mapping is still the same, unless it was asked just now. */
+  recheck(now: MonotonicMs): void {
+    const isSettled = this.#seen !== undefined && this.#refreshAt !== undefined;
+    if (!isSettled || (this.#askedAt !== undefined && now - this.#askedAt < recheckMs)) return;
+    this.#refreshAt = undefined;
+    this.#ask('refresh', now);
   }
 
   start(now: MonotonicMs): void {
@@ -208,6 +218,7 @@ export class FamilyDiscovery {
 
   #ask(kind: Question['kind'], now: MonotonicMs, server = this.#asked): void {
     const { family, socket, testSocket, stun } = this.#options;
+    if (kind === 'first' || kind === 'refresh') this.#askedAt = now;
     const isFilter = kind === 'filter';
     const ask: Ask = {
       socket: isFilter ? (testSocket ?? socket) : socket,

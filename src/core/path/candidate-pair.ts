@@ -2,7 +2,14 @@ import { assert } from '#core/errors.ts';
 import { after, type MonotonicMs } from '#core/time.ts';
 import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
 import type { CandidateKind } from '#wire/signal.ts';
-import { keepaliveMs, lostAfter, lostAfterMost, silenceMs } from './limits.ts';
+import {
+  doubtAfter,
+  doubtAfterMost,
+  keepaliveMs,
+  lostAfter,
+  lostAfterMost,
+  silenceMs,
+} from './limits.ts';
 import type { Path } from './path.ts';
 import { directTier, type Rankable, type Tier } from './ranking.ts';
 
@@ -55,6 +62,8 @@ export class CandidatePair implements Rankable {
   /** One bit for each of the last 32 probes, newest lowest: set when it was answered. */
   #answers = 0;
   #probes = 0;
+  /** Probes before the first answer say nothing of loss: a closed NAT ate them. */
+  #probesBefore = 0;
 
   constructor(path: Path, kind: RemoteKind) {
     this.path = path;
@@ -115,6 +124,7 @@ export class CandidatePair implements Rankable {
     this.heard(now);
     if (this.state.name === 'answered') return false;
     this.state = { name: 'answered', since: now };
+    this.#probesBefore = number - 1;
     return true;
   }
 
@@ -145,16 +155,25 @@ export class CandidatePair implements Rankable {
     );
   }
 
+  /** Unanswered probes after which the pair is doubted. */
+  get doubtAfter(): number {
+    return clamp(this.#unlikely(doubtChance), doubtAfter, doubtAfterMost);
+  }
+
   /** Unanswered probes after which the pair is dead: more where loss is normal, so that a lossy path is kept. */
   get lostAfter(): number {
-    const seen = Math.min(this.#probes, 32) - this.unanswered;
-    if (seen < minLossSamples) return lostAfter;
+    return clamp(this.#unlikely(lostChance), lostAfter, lostAfterMost);
+  }
+
+  /** How many probes in a row get lost by this chance, as far as the last 32 tell. */
+  #unlikely(chance: number): number {
+    const seen = Math.max(0, Math.min(this.#probes - this.#probesBefore, 32) - this.unanswered);
     const answers = this.unanswered > 31 ? 0 : this.#answers >>> this.unanswered;
-    const loss = Math.min(0.9, 1 - bitCount(answers) / seen);
-    if (loss === 0) return lostAfter;
-    // So many lost in a row by chance once in a thousand times.
-    const unlikely = Math.ceil(Math.log(1e-3) / Math.log(loss));
-    return Math.min(lostAfterMost, Math.max(lostAfter, unlikely));
+    const counted = seen >= 32 ? answers : answers & ((1 << seen) - 1);
+    const missed = seen - bitCount(counted);
+    // A little doubt while there are few samples.
+    const loss = Math.min(0.9, (missed + 0.25) / (seen + 0.5));
+    return Math.ceil(Math.log(chance) / Math.log(loss));
   }
 
   /** When the mapping on the way wants to be refreshed, given when something was last sent. */
@@ -166,10 +185,15 @@ export class CandidatePair implements Rankable {
 
 /** Steps of a burst are never closer than this, however late they are. */
 const minStepMs = 50;
-const minLossSamples = 4;
+/** By chance alone a path is doubted once in so many rounds, and given up once in so many. */
+const doubtChance = 0.02;
+const lostChance = 1e-5;
 
 function bitCount(bits: number): number {
   let count = 0;
   for (let rest = bits; rest !== 0; rest &= rest - 1) count += 1;
   return count;
 }
+
+const clamp = (value: number, least: number, most: number) =>
+  Math.min(most, Math.max(least, value));

@@ -77,7 +77,10 @@ export type PathOutput =
     }
   /** Where the peer's packets go from now on. */
   | { readonly type: 'path'; readonly peer: number; readonly path: Path | undefined }
-  /** Please send this peer an offer with our candidates, and ask for a punch. */
+  /**
+   * Please send this peer an offer with our candidates, and ask for a punch. Tell discovery to `recheck` too, as on every
+   * offer that arrives: a NAT that forgot us is one of the reasons.
+   */
   | { readonly type: 'signal-wanted'; readonly peer: number }
   | { readonly type: 'peer-alive'; readonly peer: number }
   | { readonly type: 'peer-dead'; readonly peer: number };

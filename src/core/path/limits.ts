@@ -47,11 +47,14 @@ export const keepaliveMs = 25_000;
 export const keepalivePeers = 64;
 /** While sending with nothing received for max(3 RTT, this): probe. */
 export const silenceMs = 400;
-/** Unanswered probes after which the path is doubted: another proven pair takes over, signalling starts. */
+/**
+ * Unanswered probes after which the path is doubted (another proven pair takes over, signalling starts), and after which it
+ * is given up. More, up to a bound, where probes are known to get lost.
+ */
 export const doubtAfter = 2;
-/** Unanswered probes after which it is given up; more where probes are known to get lost. */
+export const doubtAfterMost = 5;
 export const lostAfter = 4;
-export const lostAfterMost = 10;
+export const lostAfterMost = 12;
 
 /** A burst and a round trip of one second: by then a pair that works has worked. */
 export const establishMs = 4000;
@@ -60,6 +63,8 @@ export const signalFirstMs = 1000;
 export const signalMostMs = 30_000;
 /** The side with the higher tunnel key lets the other one begin. */
 export const signalYieldMs = 1500;
+/** News (other candidates of ours) need not wait a second after the last signal. */
+export const signalNewsMs = 200;
 /** Data that waits shortens a long pause to this. */
 export const signalWantedMs = 5000;
 /** After a punch its burst is given time before the next signal. */

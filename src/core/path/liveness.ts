@@ -1,6 +1,6 @@
 import { after, type MonotonicMs } from '#core/time.ts';
 import type { CandidatePair } from './candidate-pair.ts';
-import { doubtAfter, keepaliveMs } from './limits.ts';
+import { keepaliveMs } from './limits.ts';
 import { minRttSamples } from './ranking.ts';
 
 /**
@@ -59,8 +59,8 @@ export class Liveness {
   }
 
   verdict(pair: CandidatePair, now: MonotonicMs): Verdict {
-    if (!pair.overdue(now)) return pair.unanswered > doubtAfter ? 'doubtful' : 'live';
+    if (!pair.overdue(now)) return 'live';
     if (pair.unanswered >= pair.lostAfter) return 'lost';
-    return pair.unanswered >= doubtAfter ? 'doubtful' : 'quiet';
+    return pair.unanswered >= pair.doubtAfter ? 'doubtful' : 'quiet';
   }
 }

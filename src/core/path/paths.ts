@@ -2,6 +2,7 @@
  * The path machine: one sans-IO machine for all peers. Inputs and the time go in by `handle`, outputs come out by `poll`
  * until there is none, and `deadline` tells when to call again with a tick.
  */
+import { compareBytes } from '#core/bytes.ts';
 import type { Crypto } from '#core/crypto.ts';
 import { assert } from '#core/errors.ts';
 import { type MonotonicMs, monotonicMs, type Now } from '#core/time.ts';
@@ -329,11 +330,4 @@ function prefixOf(text: string): Prefix {
   const prefix = parsePrefix(text);
   assert(prefix !== undefined, `a prefix is address/length, not ${text}`);
   return prefix;
-}
-
-function compareBytes(a: Uint8Array, b: Uint8Array): number {
-  for (let i = 0; i < a.length && i < b.length; i++) {
-    if (a[i] !== b[i]) return a[i]! - b[i]!;
-  }
-  return a.length - b.length;
 }

@@ -99,7 +99,8 @@ export class PeerPaths {
 
   /** There is news for the peer: our candidates or our network changed. At once when there is no path. */
   signalNews(now: MonotonicMs, delayMs: number): void {
-    this.#signal.start(now, this.path === undefined ? 0 : delayMs);
+    const isUrgent = this.path === undefined || this.#doubted;
+    this.#signal.start(now, isUrgent ? 0 : delayMs, limits.signalNewsMs);
   }
 
   setRemoteCandidates(signalled: readonly Candidate[], nat: NatBehaviour, now: MonotonicMs): void {
@@ -110,6 +111,8 @@ export class PeerPaths {
     const families = new Set(candidates.map(({ endpoint }) => familyOf(endpoint.address)));
     this.#remote = { nat, candidates: candidates.length, families, list };
     this.#pairs.setCandidates(candidates, this.#context.local().sockets);
+    // Whoever signals although there is a path does not see it, or has moved.
+    if (this.#pairs.current !== undefined) this.#liveness.check(this.#pairs.current, now);
     // Without an announced time (a lost message) both sides begin a moment later all the same.
     this.#punchAt ??= after(now, limits.punchFallbackMs);
     this.#signal.postpone(after(now, limits.signalAfterPunchMs));

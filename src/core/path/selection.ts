@@ -1,6 +1,6 @@
 import type { MonotonicMs } from '#core/time.ts';
 import type { CandidatePair } from './candidate-pair.ts';
-import { doubtAfter, dwellMs } from './limits.ts';
+import { dwellMs } from './limits.ts';
 import type { PairTable } from './pair-table.ts';
 import { promotion } from './ranking.ts';
 
@@ -28,7 +28,7 @@ export function choosePair(
   const silent = current.overdue(now);
   const used = pairs.best((pair) => isFresh(pair) && pair.peerUsing);
   if (used !== undefined && (silent || (!role.leads && used.tier <= current.tier))) return used;
-  if (silent && current.unanswered >= doubtAfter) {
+  if (silent && current.unanswered >= current.doubtAfter) {
     return pairs.best((pair) => isFresh(pair) && heardAt(pair) > heardAt(current));
   }
   // Round trips are the same for both sides, so one of them deciding by them is enough.

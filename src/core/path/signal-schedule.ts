@@ -15,10 +15,10 @@ export class SignalSchedule {
     return this.#sentAt;
   }
 
-  /** Begins anew: the first signal after `delayMs`, though never two within a second. */
-  start(now: MonotonicMs, delayMs: number): void {
+  /** Begins anew: the first signal after `delayMs`, and at least `gapMs` after the last one. */
+  start(now: MonotonicMs, delayMs: number, gapMs: number = signalFirstMs): void {
     this.#attempts = 0;
-    const earliest = Math.max(now + delayMs, (this.#sentAt ?? -Infinity) + signalFirstMs);
+    const earliest = Math.max(now + delayMs, (this.#sentAt ?? -Infinity) + gapMs);
     if (this.#dueAt === undefined || earliest < this.#dueAt) this.#dueAt = earliest as MonotonicMs;
   }
 
