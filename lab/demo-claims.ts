@@ -3,10 +3,11 @@ import { createHash, randomFillSync } from 'node:crypto';
 import { once } from 'node:events';
 import { createWriteStream } from 'node:fs';
 import { join } from 'node:path';
+import { VerbError } from './buri.ts';
 import type { Progress } from './demo-screen.ts';
 import { seconds } from './demo-screen.ts';
 import type { DemoWorld, Member } from './demo-world.ts';
-import { homeNats, VerbError } from './demo-world.ts';
+import { homeNats } from './demo-world.ts';
 import { pinnedNode, repositoryRoot } from './exec.ts';
 import { natKind } from './nat-kinds.ts';
 import { observeNat } from './nat-probe.ts';
@@ -177,8 +178,7 @@ export async function daemonDies(
   progress: Progress,
 ): Promise<string> {
   const started = performance.now();
-  bert.daemon.signal('SIGKILL');
-  await bert.daemon.ended;
+  await bert.daemon.stop('SIGKILL');
   await noticed([anna, carol], bert, ['unconfirmed', 'offline'], progress);
   const { presence } = await anna.sees(bert);
   const ping = await anna.host.ping(carol.ipv4, { count: 2 });

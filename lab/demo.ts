@@ -4,16 +4,10 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
+import { buriProgram } from './buri.ts';
 import * as claim from './demo-claims.ts';
 import { type Claim, type Progress, Screen, seconds } from './demo-screen.ts';
-import {
-  buildWorld,
-  type DemoWorld,
-  type Member,
-  program,
-  startServer,
-  topology,
-} from './demo-world.ts';
+import { buildWorld, type DemoWorld, type Member, startServer, topology } from './demo-world.ts';
 import { Lab } from './lab.ts';
 import { labSkipReason } from './needs.ts';
 import { namespaces, ownPrefix } from './netns.ts';
@@ -79,6 +73,7 @@ async function prove(world: DemoWorld): Promise<void> {
     for (const member of members) {
       progress(member.name);
       await member.startDaemon();
+      world.processes.push(member.daemon.process);
     }
     return {
       detail: `ready after ${seconds((performance.now() - started) / members.length)} each`,
@@ -104,6 +99,7 @@ async function prove(world: DemoWorld): Promise<void> {
   await tried("bert's daemon is killed", (progress) => claim.daemonDies(world, progress));
   await tried("bert's daemon is started again", async (progress) => {
     await bert.startDaemon();
+    world.processes.push(bert.daemon.process);
     return claim.direct(world, progress);
   });
 }
@@ -165,7 +161,7 @@ function tellWhatWasSaid({ processes }: DemoWorld): void {
 
 function howToTry({ anna, bert, carol, server }: DemoWorld): void {
   const buri = (member: Member, words: string) =>
-    `    ${program} ${words} --socket ${member.socketPath}`;
+    `    ${buriProgram} ${words} --socket ${member.daemon.socket}`;
   const lines = [
     '',
     screen.paint('bold', 'It is up. In another terminal, as root:'),
