@@ -27,15 +27,15 @@ async function main(): Promise<number> {
     await using lab = await Lab.create();
     const world = await show(lab);
     if (world !== undefined && !claims.every(({ held }) => held)) tellWhatWasSaid(world);
-    if (keep && world !== undefined) {
-      screen.summary(claims);
+    const isUp = world?.members.every(({ ipv4 }) => ipv4 !== '') ?? false;
+    if (keep && world !== undefined && isUp) {
       howToTry(world);
       await interrupted();
       screen.say('\ntaking it down');
     }
   }
   await tried('nothing is left behind', nothingIsLeft);
-  if (!keep) screen.summary(claims);
+  screen.summary(claims);
   const held = claims.filter((each) => each.held).length;
   screen.say(`\n${held} of ${claims.length} held, ${seconds(performance.now() - started)}`);
   return held === claims.length ? 0 : 1;

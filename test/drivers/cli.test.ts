@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { type SpawnOptions, spawn } from 'node:child_process';
 import {
   chmodSync,
+  existsSync,
   mkdtempSync,
   openSync,
   readdirSync,
@@ -49,6 +50,20 @@ function run(args: readonly string[], { input = '', env = {}, ...rest }: RunOpti
     child.on('close', (code, signal) => resolve({ code, signal, ...text }));
   });
   return Object.assign(result, { child });
+}
+
+/** Runs a command on a terminal of its own; `keys` are typed when it asks for a password. */
+async function onTerminal(command: string, env: Record<string, string>, keys?: string) {
+  const { NO_COLOR: _, ...inherited } = process.env;
+  const child = spawn('script', ['-qefc', command, '/dev/null'], { env: { ...inherited, ...env } });
+  let text = '';
+  child.stdout.on('data', (chunk) => {
+    text += chunk;
+    if (keys !== undefined && text.includes('Password: ')) child.stdin.write(keys);
+    if (text.includes('Password: ')) keys = undefined;
+  });
+  const code = await new Promise<number | null>((resolve) => child.on('close', resolve));
+  return { code, text };
 }
 
 const direct = {
@@ -527,6 +542,26 @@ test('help names every command, and the help of every command has examples', asy
       assert.match(one.stdout, /--socket <path>.*--json/s);
     });
   }
+});
+
+test('on a terminal the password is asked for without echo, and tables are coloured', {
+  skip: existsSync('/usr/bin/script') ? false : "needs 'script' (Debian: bsdutils)",
+}, async () => {
+  await using daemon = await FakeDaemon.start();
+  daemon.answers.create = { body: joined };
+  daemon.answers.list = { body: { networks: [games] } };
+  const env = { BURI_SOCKET: daemon.socketPath, TERM: 'xterm' };
+  const typed = await onTerminal(`${buri} create games -`, env, 'sec\u00e9X\u007fret\r');
+  assert.equal(typed.code, 0, typed.text);
+  assert.deepEqual(daemon.received.at(-1)?.body, { network: 'games', password: 'sec\u00e9ret' });
+  assert.doesNotMatch(typed.text, /sec|ret/);
+  const interrupted = await onTerminal(`${buri} create games -`, env, 'abc\u0003');
+  assert.equal(interrupted.code, 130);
+  assert.equal(daemon.received.length, 1);
+  const coloured = await onTerminal(`${buri} list`, env);
+  assert.match(coloured.text, /\u001b\[32mdirect\u001b\[39m/);
+  const plain = await onTerminal(`${buri} list`, { ...env, NO_COLOR: '1' });
+  assert.doesNotMatch(plain.text, /\u001b/);
 });
 
 test('a verb loads no library but the one that reads command lines', async () => {
