@@ -107,7 +107,11 @@ export class PeerPaths {
     const { candidates, refused } = believedCandidates(signalled, this.#context.virtual);
     this.#context.count('candidatesRefused', refused);
     const list = candidates.map(({ text }) => text).join();
-    if (this.path === undefined && list !== this.#remote?.list) this.#searchSince = now;
+    if (list !== this.#remote?.list) {
+      if (this.path === undefined) this.#searchSince = now;
+      // The next punch is not the one before: there is something new to try.
+      this.#burstAt = undefined;
+    }
     const families = new Set(candidates.map(({ endpoint }) => familyOf(endpoint.address)));
     this.#remote = { nat, candidates: candidates.length, families, list };
     this.#pairs.setCandidates(candidates, this.#context.local().sockets);
