@@ -207,6 +207,7 @@ export class PathClient {
 
   /** One packet of the data plane; false when there is no path. */
   sendData(other: PathClient): boolean {
+    if (this.stopped) return false;
     const path = this.pathTo(other);
     if (path === undefined) {
       this.paths.input({ type: 'want', peer: other.index });

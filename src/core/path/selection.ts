@@ -24,9 +24,11 @@ export function choosePair(
   const { current } = pairs;
   const isFresh = (pair: CandidatePair) =>
     pair !== current && pair.heardAt !== undefined && now - pair.heardAt < freshMs;
+  // A pair that was just left because of its silence must answer before it counts again.
+  const isWell = (pair: CandidatePair) => isFresh(pair) && pair.unanswered === 0;
   if (current === undefined) return pairs.best(isFresh);
   const silent = current.overdue(now);
-  const used = pairs.best((pair) => isFresh(pair) && pair.peerUsing);
+  const used = pairs.best((pair) => isWell(pair) && pair.peerUsing);
   if (used !== undefined && (silent || (!role.leads && used.tier <= current.tier))) return used;
   if (silent && current.unanswered >= current.doubtAfter) {
     return pairs.best((pair) => isFresh(pair) && heardAt(pair) > heardAt(current));
@@ -35,7 +37,7 @@ export function choosePair(
   const mayPromoteByRtt =
     (role.leads || !current.peerUsing) && now - role.usedSince >= dwellMs && !silent;
   return pairs.best((pair) => {
-    const why = isFresh(pair) ? promotion(pair, current) : undefined;
+    const why = isWell(pair) ? promotion(pair, current) : undefined;
     return why === 'tier' || (why === 'rtt' && mayPromoteByRtt);
   });
 }

@@ -1,0 +1,393 @@
+/** Level 3: two and more path machines over simulated NATs, from a seed, under virtual time. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import type { NatKind } from '../lab/nat-kinds.ts';
+import { natKind, natKinds } from '../lab/nat-kinds.ts';
+import { type PathClient, PathWorld } from './path-world.ts';
+
+/** Whether ports need not be guessed: RFC 4787's terms for what the brief table of kinds allows. */
+function canPunch(a: NatKind, b: NatKind): boolean {
+  const [rowA, rowB] = [natKind(a), natKind(b)];
+  if (rowA.mapping === 'blocked' || rowB.mapping === 'blocked') return false;
+  const isStable = (row: { mapping: string }) =>
+    row.mapping === 'none' || row.mapping === 'endpoint-independent';
+  if (isStable(rowA) && isStable(rowB)) return true;
+  if (!isStable(rowA) && !isStable(rowB)) return false;
+  return (isStable(rowA) ? rowA : rowB).filtering !== 'address-and-port-dependent';
+}
+
+const joined = (a: PathClient, b: PathClient) => () =>
+  a.pathTo(b) !== undefined && b.pathTo(a) !== undefined;
+
+/** Joined, or the test fails. */
+function join(world: PathWorld, a: PathClient, b: PathClient, boundMs = 10_000): number {
+  const tookMs = world.runUntil(joined(a, b), boundMs);
+  assert(tookMs !== undefined, `no path within ${boundMs} ms (seed ${world.random.seed})`);
+  return tookMs;
+}
+
+function pair(seed: number, a: NatKind, b: NatKind, options = {}) {
+  const world = new PathWorld(seed, options);
+  const clients = [world.clientBehind(a), world.clientBehind(b)] as const;
+  world.introduceAll();
+  return { world, a: clients[0], b: clients[1] };
+}
+
+/** A packet of the data plane every `everyMs`, until stopped. */
+function stream(world: PathWorld, from: PathClient, to: PathClient, everyMs: number): () => void {
+  let on = true;
+  const next = () => {
+    if (!on) return;
+    from.sendData(to);
+    world.clock.in(everyMs, next);
+  };
+  next();
+  return () => {
+    on = false;
+  };
+}
+
+const count = (from: PathClient, to: PathClient) => to.received.get(from.index) ?? 0;
+
+/** How long until data of both directions flows again after `fault`. */
+function recovery(world: PathWorld, a: PathClient, b: PathClient, fault: () => void): number {
+  stream(world, a, b, 20);
+  stream(world, b, a, 20);
+  world.run(3000);
+  fault();
+  world.run(200);
+  const before = [count(a, b), count(b, a)] as const;
+  const tookMs = world.runUntil(
+    () => count(a, b) > before[0] + 5 && count(b, a) > before[1] + 5,
+    20_000,
+  );
+  assert(tookMs !== undefined, 'data never flows again');
+  return tookMs + 200;
+}
+
+describe('every pair of NAT kinds', () => {
+  for (const { name: a } of natKinds) {
+    for (const { name: b } of natKinds) {
+      const expected = canPunch(a, b);
+      test(`${a} and ${b} ${expected ? 'find a direct path' : 'are told why there is none'}`, () => {
+        for (const seed of [1, 2, 3]) {
+          const { world, a: left, b: right } = pair(seed, a, b);
+          if (expected) {
+            assert(join(world, left, right, 3000) < 500, 'one exchange of signals is enough');
+            assert(left.probesSent + right.probesSent <= 24, 'few probes');
+            world.run(60_000);
+            assert.equal(left.viewOf(right).kind, 'direct');
+            assert.equal(left.machine.counters().pathsChanged, 0);
+            assert.equal(left.machine.counters().pathsLost, 0);
+          } else {
+            world.run(10_000);
+            assert(!joined(left, right)());
+            const view = left.viewOf(right);
+            assert.equal(view.kind, 'unreachable');
+            assert.match(view.reason!, /^no answer from any of [12] address/);
+            const isOpen = a !== 'udp-blocked' && b !== 'udp-blocked';
+            if (isOpen) assert.match(view.reason!, /needs a relay or a forwarded port$/);
+            world.run(50_000);
+            assert(left.probesSent <= 2 * 17 + 10, `${left.probesSent} probes in a minute`);
+          }
+        }
+      });
+    }
+  }
+});
+
+test('a run is a function of its seed, byte for byte', () => {
+  const trace = (seed: number) => {
+    const world = new PathWorld(seed, { loss: 0.1, jitterMs: 30, duplication: 0.05 });
+    const sent: string[] = [];
+    world.network.onPacket = ({ bytes }) => sent.push(Buffer.from(bytes).toString('hex'));
+    const [a, b] = [world.clientBehind('port-restricted'), world.clientBehind('symmetric')];
+    const c = world.clientBehind('full-cone');
+    world.introduceAll();
+    stream(world, a, c, 50);
+    world.run(20_000);
+    return { sent, paths: [a.pathTo(c), b.pathTo(c), c.pathTo(a)] };
+  };
+  const first = trace(11);
+  assert(first.sent.length > 500);
+  assert.deepEqual(trace(11), first);
+  assert.notDeepEqual(trace(12).sent, first.sent);
+});
+
+describe('one LAN', () => {
+  test('two peers behind one NAT talk over the LAN, with and without hairpinning', () => {
+    for (const hairpin of [false, true]) {
+      const world = new PathWorld(1);
+      const home = world.home('port-restricted', { hairpin });
+      const a = world.client(home.host('a', ['192.168.1.2']), home);
+      const b = world.client(home.host('b', ['192.168.1.3']), home);
+      world.introduceAll();
+      join(world, a, b);
+      world.run(5000);
+      assert.equal(a.pathTo(b)?.remote.address, '192.168.1.3');
+      assert.equal(b.pathTo(a)?.remote.address, '192.168.1.2');
+    }
+  });
+
+  test('equal private addresses in both homes do not confuse: the machine there cannot answer', () => {
+    const world = new PathWorld(1);
+    const homes = [1, 2].map((i) =>
+      world.home('port-restricted', { name: `h${i}`, publicAddress: `198.51.100.${i}` }),
+    );
+    // Each home has a machine at the other client's address, which echoes whatever it gets.
+    const clients = homes.map((home, i) => {
+      const echo = home.host('echo', [`192.168.1.${i === 0 ? 3 : 2}`]);
+      for (const port of [41_641, 41_642]) {
+        echo.bind(port, (bytes, remote) => echo.send(port, remote, bytes));
+      }
+      return world.client(home.host('client', [`192.168.1.${i === 0 ? 2 : 3}`]), home);
+    });
+    const [a, b] = [clients[0]!, clients[1]!];
+    world.introduceAll();
+    join(world, a, b);
+    world.run(30_000);
+    assert.equal(a.pathTo(b)?.remote.address, '198.51.100.2');
+    assert.equal(b.pathTo(a)?.remote.address, '198.51.100.1');
+    assert(a.machine.counters().keysUnknown > 0, 'the echoes were dropped');
+  });
+
+  test('IPv6 is preferred where both have it, and IPv4 carries on when it breaks', () => {
+    const world = new PathWorld(1);
+    const clients = [1, 2].map((i) => {
+      const home = world.home('port-restricted', {
+        name: `h${i}`,
+        publicAddress: `198.51.100.${i}`,
+      });
+      return world.client(home.host(`c${i}`, [`192.168.${i}.2`, `2001:db8:${i}::2`]), home);
+    });
+    const [a, b] = [clients[0]!, clients[1]!];
+    world.introduceAll();
+    join(world, a, b);
+    world.run(2000);
+    assert.equal(a.pathTo(b)?.remote.address, '2001:db8:2::2');
+    assert.equal(b.pathTo(a)?.remote.address, '2001:db8:1::2');
+    const tookMs = recovery(world, a, b, () => {
+      world.network.drop = ({ destination }) => destination.address.includes(':');
+    });
+    assert(tookMs < 1500, `${tookMs} ms`);
+    assert.equal(a.pathTo(b)?.remote.address, '198.51.100.2');
+    assert.equal(a.machine.counters().pathsLost, 0, 'the spare path took over');
+    world.network.drop = undefined;
+    world.run(90_000);
+    assert.equal(a.pathTo(b)?.remote.address, '198.51.100.2', 'no probing of what is dead');
+  });
+});
+
+describe('faults', () => {
+  test('a NAT that reboots with other ports costs less than two seconds', () => {
+    for (const seed of [1, 2, 3, 4, 5]) {
+      const world = new PathWorld(seed);
+      const a = world.clientBehind('port-restricted', { change: { allocation: 'random' } });
+      const b = world.clientBehind('port-restricted');
+      world.introduceAll();
+      join(world, a, b);
+      const tookMs = recovery(world, a, b, () => a.home!.reboot());
+      assert(tookMs < 2000, `seed ${seed}: ${tookMs} ms`);
+    }
+  });
+
+  test('a peer whose NAT rebinds is followed without the server where the filter lets it in', () => {
+    const world = new PathWorld(1);
+    const a = world.clientBehind('port-restricted', { change: { allocation: 'random' } });
+    const b = world.clientBehind('address-restricted');
+    world.introduceAll();
+    join(world, a, b);
+    world.run(1000);
+    world.serverUp = false;
+    const before = b.pathTo(a)!.remote.port;
+    const tookMs = recovery(world, a, b, () => a.home!.reboot());
+    assert(tookMs < 1000, `${tookMs} ms`);
+    assert.notEqual(b.pathTo(a)?.remote.port, before);
+    assert.equal(b.machine.counters().pathsLost, 0);
+  });
+
+  test('a client that moves to another network is back within two seconds', () => {
+    for (const seed of [1, 2, 3, 4, 5]) {
+      const { world, a, b } = pair(seed, 'port-restricted', 'port-restricted');
+      join(world, a, b);
+      const elsewhere = world.home('port-restricted', {
+        name: 'cafe',
+        publicAddress: '198.51.100.77',
+      });
+      const tookMs = recovery(world, a, b, () => a.moveTo(elsewhere, ['10.1.1.2']));
+      assert(tookMs < 2000, `seed ${seed}: ${tookMs} ms`);
+      assert.equal(b.pathTo(a)?.remote.address, '198.51.100.77');
+    }
+  });
+
+  test('mappings that live 30 s are kept open for an hour without traffic', () => {
+    const world = new PathWorld(1);
+    const a = world.clientBehind('port-restricted', { timeoutMs: 30_000 });
+    const b = world.clientBehind('symmetric', { timeoutMs: 30_000, change: { ...eim } });
+    world.introduceAll();
+    join(world, a, b);
+    const before = a.probesSent;
+    world.run(3_600_000);
+    assert.equal(a.machine.counters().pathsLost + b.machine.counters().pathsLost, 0);
+    assert.equal(a.viewOf(b).kind, 'direct');
+    assert(a.probesSent - before < 2 * (3600 / 25) + 10, `${a.probesSent - before} probes`);
+  });
+
+  test('mappings that live less than the keepalive come back when data flows', () => {
+    const world = new PathWorld(1);
+    const a = world.clientBehind('port-restricted', { timeoutMs: 12_000 });
+    const b = world.clientBehind('port-restricted', { timeoutMs: 12_000 });
+    world.introduceAll();
+    join(world, a, b);
+    world.run(20_000);
+    stream(world, a, b, 50);
+    const before = count(a, b);
+    const tookMs = world.runUntil(() => count(a, b) > before + 5, 10_000);
+    assert(tookMs !== undefined && tookMs < 3000, `${tookMs} ms`);
+  });
+
+  test('a peer that is killed is declared dead in bounded time while data is sent', () => {
+    const { world, a, b } = pair(1, 'port-restricted', 'none');
+    join(world, a, b);
+    stream(world, a, b, 50);
+    stream(world, b, a, 50);
+    world.run(10_000);
+    b.stop();
+    const tookMs = world.runUntil(() => a.eventsOf('peer-dead', b).length > 0, 60_000);
+    assert(tookMs !== undefined && tookMs <= 2500, `${tookMs} ms`);
+    assert.equal(a.pathTo(b), undefined);
+    world.run(10_000);
+    assert.match(a.viewOf(b).reason!, /^the path was lost; no answer from any/);
+  });
+
+  test('a liveness check is always answered: alive within a round trip, dead within seconds', () => {
+    const { world, a, b } = pair(1, 'port-restricted', 'none');
+    join(world, a, b);
+    world.run(10_000);
+    const alive = a.eventsOf('peer-alive', b).length;
+    a.paths.input({ type: 'check-liveness', peer: b.index });
+    const aliveMs = world.runUntil(() => a.eventsOf('peer-alive', b).length > alive, 5000);
+    assert(aliveMs !== undefined && aliveMs < 100, `${aliveMs} ms`);
+    b.stop();
+    a.paths.input({ type: 'check-liveness', peer: 'all' });
+    const deadMs = world.runUntil(() => a.eventsOf('peer-dead', b).length > 0, 10_000);
+    assert(deadMs !== undefined && deadMs < 3000, `${deadMs} ms`);
+    a.paths.input({ type: 'check-liveness', peer: b.index });
+    const again = world.runUntil(() => a.eventsOf('peer-dead', b).length > 1, 10_000);
+    assert(again !== undefined, 'answered also when there is no path');
+  });
+
+  test('tunnels outlive the server: an hour without it changes nothing', () => {
+    const { world, a, b } = pair(1, 'port-restricted', 'port-restricted');
+    join(world, a, b);
+    world.serverUp = false;
+    world.stun.up = false;
+    for (const client of [a, b]) client.paths.input({ type: 'server', connected: false });
+    stream(world, a, b, 1000);
+    world.run(3_600_000);
+    assert(joined(a, b)());
+    assert.equal(a.machine.counters().pathsLost, 0);
+    assert.equal(a.eventsOf('signal-wanted', b).filter(({ atMs }) => atMs > 1_010_000).length, 0);
+  });
+
+  test('without the server a path that breaks for ten seconds heals by itself', () => {
+    const { world, a, b } = pair(1, 'port-restricted', 'port-restricted');
+    join(world, a, b);
+    world.run(1000);
+    world.serverUp = false;
+    for (const client of [a, b]) client.paths.input({ type: 'server', connected: false });
+    stream(world, a, b, 50);
+    stream(world, b, a, 50);
+    world.network.drop = ({ bytes }) => bytes.length !== 20;
+    world.run(10_000);
+    assert.equal(a.pathTo(b), undefined);
+    world.network.drop = undefined;
+    const tookMs = world.runUntil(joined(a, b), 60_000);
+    assert(tookMs !== undefined && tookMs < 35_000, `${tookMs} ms`);
+  });
+
+  test('one direction that breaks is noticed by both sides', () => {
+    const { world, a, b } = pair(1, 'none', 'none');
+    join(world, a, b);
+    stream(world, a, b, 50);
+    stream(world, b, a, 50);
+    world.run(2000);
+    world.network.drop = ({ destination }) => destination.address === b.host.addresses[0];
+    const tookMs = world.runUntil(() => !joined(a, b)(), 20_000);
+    assert(tookMs !== undefined && tookMs < 5000);
+    world.run(10_000);
+    assert.equal(a.pathTo(b), undefined);
+    assert.equal(b.pathTo(a), undefined);
+    assert.match(b.viewOf(a).reason!, /no answer/);
+    world.network.drop = undefined;
+    const healedMs = world.runUntil(joined(a, b), 60_000);
+    assert(healedMs !== undefined, 'it heals');
+  });
+});
+
+const eim = { mapping: 'endpoint-independent' } as const;
+
+describe('loss', () => {
+  test('with 20 % loss, jitter and duplicates paths come up and stay', () => {
+    for (const seed of [1, 2, 3, 4, 5, 6]) {
+      const link = { loss: 0.2, jitterMs: 40, duplication: 0.05 };
+      const { world, a, b } = pair(seed, 'port-restricted', 'port-restricted', link);
+      join(world, a, b, 20_000);
+      stream(world, a, b, 50);
+      world.run(120_000);
+      stream(world, b, a, 50);
+      world.run(120_000);
+      const lost = a.machine.counters().pathsLost + b.machine.counters().pathsLost;
+      const changed = a.machine.counters().pathsChanged + b.machine.counters().pathsChanged;
+      assert.equal(lost + changed, 0, `seed ${seed}`);
+    }
+  });
+
+  test('paths of like quality are not swapped back and forth', () => {
+    // Two public addresses each: four pairs, whose round trips differ by jitter alone.
+    for (const seed of [1, 2, 3]) {
+      const world = new PathWorld(seed, { jitterMs: 60 });
+      const clients = [1, 2].map((i) =>
+        world.client(world.network.internet.host(`c${i}`, [`198.18.0.${i}`, `198.18.1.${i}`])),
+      );
+      const [a, b] = [clients[0]!, clients[1]!];
+      world.introduceAll();
+      join(world, a, b);
+      stream(world, a, b, 100);
+      stream(world, b, a, 100);
+      world.run(600_000);
+      for (const client of clients) {
+        const { pathsChanged, pathsLost } = client.machine.counters();
+        assert(pathsChanged <= 3, `seed ${seed}: ${pathsChanged} changes in 10 minutes`);
+        assert.equal(pathsLost, 0);
+      }
+    }
+  });
+
+  test('changing to a better path loses no packet', () => {
+    const world = new PathWorld(1);
+    const home = world.home('port-restricted', { hairpin: true });
+    const a = world.client(home.host('a', ['192.168.1.2']), home);
+    const b = world.client(home.host('b', ['192.168.1.3']), home);
+    // The LAN is cut off at first, so that the path over the router's public address wins.
+    world.network.drop = ({ source, destination }) =>
+      source.address.startsWith('192.168.') && destination.address.startsWith('192.168.');
+    world.introduceAll();
+    join(world, a, b);
+    world.run(5000);
+    assert.equal(a.pathTo(b)?.remote.address, '198.51.100.1');
+    let sent = 0;
+    const everySent = () => {
+      if (a.sendData(b)) sent += 1;
+      if (sent < 2000) world.clock.in(5, everySent);
+    };
+    everySent();
+    stream(world, b, a, 5);
+    world.run(500);
+    world.network.drop = undefined;
+    world.offer(a, b);
+    world.run(20_000);
+    assert.equal(a.pathTo(b)?.remote.address, '192.168.1.3');
+    assert.equal(count(a, b), 2000);
+  });
+});
