@@ -56,7 +56,10 @@ export class BuriServer implements AsyncDisposable {
     return (await this.operate(['token', 'create', ...args])).trim();
   }
 
-  /** Runs an operator's verb (`clients`, `networks`, `remove CLIENT-ID` …) and returns what it prints. */
+  /**
+   * Runs an operator's verb (`clients`, `networks`, `remove CLIENT-ID` …) and returns what it
+   * prints.
+   */
   operate(words: readonly string[]): Promise<string> {
     return this.host.check(buriProgram, ['server', ...words, '--data', this.directory]);
   }

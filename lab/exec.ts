@@ -10,7 +10,10 @@ export const repositoryRoot = fileURLToPath(new URL('..', import.meta.url));
 /** The Node that the lock file pins. */
 export const pinnedNode = join(repositoryRoot, 'node_modules', '.bin', 'node');
 
-/** Of each output at most this much is kept; then the pipe is closed, which ends an ordinary program. */
+/**
+ * Of each output at most this much is kept; then the pipe is closed, which ends an ordinary
+ * program.
+ */
 const maxOutputBytes = 64 * 1024 * 1024;
 
 export interface ExecOptions {
@@ -27,9 +30,13 @@ export interface ExecResult {
   readonly code: number;
 }
 
-/** The environment of everything that the laboratory starts: system programs found, test runner's variables gone. */
+/**
+ * The environment of everything that the laboratory starts: system programs are found; settings of
+ * the user's own Buri and of the test runner do not reach it.
+ */
 export function environment(extra: Record<string, string | undefined> = {}): NodeJS.ProcessEnv {
-  const { NODE_OPTIONS: _, NODE_TEST_CONTEXT: __, NODE_CHANNEL_FD: ___, ...rest } = process.env;
+  const ours = (name: string) => /^(BURI_|NODE_(OPTIONS|TEST_CONTEXT|CHANNEL_FD)$)/.test(name);
+  const rest = Object.fromEntries(Object.entries(process.env).filter(([name]) => !ours(name)));
   const path = [join(repositoryRoot, 'node_modules', '.bin'), rest.PATH, '/usr/sbin', '/sbin'];
   const cache = join(repositoryRoot, 'build', 'compile-cache');
   return {
@@ -42,8 +49,9 @@ export function environment(extra: Record<string, string | undefined> = {}): Nod
 }
 
 /**
- * Standard streams for a child, and /dev/null in place of every other descriptor that it would inherit. Node closes the
- * low ones itself; a higher one may be somebody's lock, which a program left running would hold.
+ * Standard streams for a child, and /dev/null in place of every other descriptor that it would
+ * inherit. Node closes the low ones itself; a higher one may be somebody's lock, which a program
+ * left running would hold.
  */
 export function stdioOf(...streams: ('pipe' | 'ignore')[]): StdioOptions {
   const stdio: ('pipe' | 'ignore' | number)[] = [...streams];
@@ -76,7 +84,10 @@ function flagsOf(fd: number): number {
   }
 }
 
-/** Runs a command to its end. Its code is returned, not thrown; a program that cannot start, or overstays, throws. */
+/**
+ * Runs a command to its end. Its code is returned, not thrown; a program that cannot start, or
+ * overstays, throws.
+ */
 export function exec(
   command: string,
   args: readonly string[],
@@ -115,7 +126,10 @@ export function exec(
   return promise;
 }
 
-/** As {@link exec}, but a code other than 0 throws with what the command said. Returns its standard output. */
+/**
+ * As {@link exec}, but a code other than 0 throws with what the command said. Returns its standard
+ * output.
+ */
 export async function execChecked(
   command: string,
   args: readonly string[],

@@ -1,6 +1,6 @@
 /**
- * A home: a router with its public side on the Internet (or, behind a carrier's NAT, on another home's LAN) and a
- * private LAN, a switch, behind it.
+ * A home: a router with its public side on the Internet (or, behind a carrier's NAT, on another
+ * home's LAN) and a private LAN, a switch, behind it.
  *
  *            Internet
  *               ║
@@ -15,14 +15,13 @@
  * Of the kinds that do not translate, the LAN is a public one: 192.0.2.0/28 and so on.
  */
 import { exec } from './exec.ts';
-import { type Attachment, Host, type Network, udpTimeouts, uplink } from './host.ts';
+import { Host, type Network, udpTimeouts, uplink } from './host.ts';
 import { Internet, Pool } from './internet.ts';
+import { bridge, type LanPlan, LanPort, privateLan, publicLan } from './lan.ts';
 import { Link } from './link.ts';
 import { isTranslated, type NatSettings, natRuleset } from './nat.ts';
 import type { LabNatKind } from './nat-kinds.ts';
 import type { UdpAddress } from './udp.ts';
-
-const bridge = 'lan';
 
 export interface HomeOptions {
   readonly name: string;
@@ -31,7 +30,10 @@ export interface HomeOptions {
   readonly hosts?: readonly string[];
   /** First three bytes of the private subnet; by default 192.168.1, 192.168.2 and so on. */
   readonly subnet?: string;
-  /** Global IPv6 addresses on the LAN. Off by default: between two homes IPv6 spares them their NATs. */
+  /**
+   * Global IPv6 addresses on the LAN. Off by default: between two homes IPv6 spares them their
+   * NATs.
+   */
   readonly ipv6?: boolean;
   /** How long an idle UDP mapping lives: 30 s by default, as common routers do. */
   readonly timeoutSeconds?: number;
@@ -77,7 +79,7 @@ export class Home implements Network {
     const router = await Host.create(lab, `${options.name}-router`);
     if (on instanceof Home) await on.attach(router);
     else await on.attach(router, 'router');
-    const plan = on instanceof Home ? privateLan(options, router) : lanOf(on, options, router);
+    const plan = planOf(on, options, router.ipv4);
     const home = new Home(router, options, plan);
     await home.#build(on);
     for (const name of options.hosts ?? [options.name]) await home.addHost(name);
@@ -132,7 +134,9 @@ export class Home implements Network {
     await this.#applyNat();
   }
 
-  /** Forwards a UDP port of the public address to the same port of a host, as a user does by hand. */
+  /**
+   * Forwards a UDP port of the public address to the same port of a host, as a user does by hand.
+   */
   async forwardPort(port: number, host: Host): Promise<void> {
     this.#forwards.set(port, host.ipv4);
     await this.#applyNat();
@@ -144,7 +148,10 @@ export class Home implements Network {
     await this.router.check('conntrack', ['-F']);
   }
 
-  /** The router is gone for a moment and has forgotten everything; with a new public address if wished. */
+  /**
+   * The router is gone for a moment and has forgotten everything; with a new public address if
+   * wished.
+   */
   async reboot({ newAddress = false } = {}): Promise<void> {
     await this.#setForwarding(false);
     if (newAddress) await this.router.changeAddress();
@@ -158,7 +165,10 @@ export class Home implements Network {
     await this.flush();
   }
 
-  /** Packets that came unasked, or UDP that the router blocks, and were dropped; 0 for kinds that do not filter. */
+  /**
+   * Packets that came unasked, or UDP that the router blocks, and were dropped; 0 for kinds that do
+   * not filter.
+   */
   async unsolicited(): Promise<number> {
     if (!isTranslated(this.#settings.kind)) return 0;
     const args = ['-j', 'list', 'counter', 'inet', 'router', 'unsolicited'];
@@ -183,7 +193,8 @@ export class Home implements Network {
       `addr add ${plan.gateway}/${plan.ipv4Bits} dev ${bridge}`,
       ...(plan.ipv6Prefix === undefined ? [] : [`addr add ${plan.ipv6Prefix}1/64 dev ${bridge}`]),
     );
-    // Frames between two hosts of a LAN are a switch's business, not the router's filter's (where br_netfilter is loaded).
+    // Frames between two hosts of a LAN are a switch's business, not the router's filter's (where
+    // br_netfilter is loaded).
     const bridged = ['iptables', 'ip6tables', 'arptables'].map(
       (name) => `net.bridge.bridge-nf-call-${name}=0`,
     );
@@ -218,105 +229,17 @@ export class Home implements Network {
   }
 }
 
-interface LanPlan {
-  readonly ipv4Prefix: string;
-  readonly ipv4Bits: number;
-  readonly gateway: string;
-  readonly firstHost: number;
-  readonly lastHost: number;
-  readonly ipv6Prefix: string | undefined;
-  /** What the Internet must route here. */
-  readonly publicPrefixes: readonly string[];
+function planOf(on: Internet | Home, options: HomeOptions, routerIpv4: string): LanPlan {
+  const { nat, subnet, ipv6 = false } = options;
+  if (on instanceof Home) return privateLan(routerIpv4, subnet);
+  if (!isTranslated(nat)) return publicLan(on.nextSite(), ipv6);
+  return privateLan(routerIpv4, subnet, ipv6 ? on.nextSite() : undefined);
 }
 
-function privateLan(options: HomeOptions, router: Host): LanPlan {
-  // The router's own address makes the subnet differ from home to home without a count.
-  const subnet = options.subnet ?? `192.168.${Number(router.ipv4.split('.')[3]) - 9}`;
-  if (router.ipv4.startsWith(`${subnet}.`))
-    throw new Error(`${subnet} is on both sides of ${options.name}`);
-  return {
-    ipv4Prefix: subnet,
-    ipv4Bits: 24,
-    gateway: `${subnet}.1`,
-    ...{ firstHost: 10, lastHost: 250, ipv6Prefix: undefined, publicPrefixes: [] },
-  };
-}
-
-function lanOf(internet: Internet, options: HomeOptions, router: Host): LanPlan {
-  const routed = !isTranslated(options.nat);
-  const site = routed || options.ipv6 === true ? internet.nextSite() : undefined;
-  const ipv6Prefix = options.ipv6 === true ? site?.ipv6Prefix : undefined;
-  const ipv6Routes = ipv6Prefix === undefined ? [] : [`${ipv6Prefix}/64`];
-  if (!routed || site === undefined) {
-    return { ...privateLan(options, router), ipv6Prefix, publicPrefixes: ipv6Routes };
-  }
-  const { ipv4Prefix, firstHost } = site;
-  return {
-    ...{ ipv4Prefix, ipv4Bits: 28, gateway: `${ipv4Prefix}.${firstHost + 1}` },
-    ...{ firstHost: firstHost + 2, lastHost: firstHost + 14, ipv6Prefix },
-    publicPrefixes: [`${ipv4Prefix}.${firstHost}/28`, ...ipv6Routes],
-  };
-}
-
-class LanPort implements Attachment {
-  readonly link: Link;
-  readonly #host: Host;
-  readonly #router: Host;
-  readonly #plan: LanPlan;
-  readonly #pool: Pool;
-  #number: number;
-
-  constructor(host: Host, router: Host, link: Link, plan: LanPlan, pool: Pool) {
-    this.link = link;
-    this.#host = host;
-    this.#router = router;
-    this.#plan = plan;
-    this.#pool = pool;
-    this.#number = pool.take();
-  }
-
-  get ipv4(): string {
-    return `${this.#plan.ipv4Prefix}.${this.#number}`;
-  }
-
-  get ipv6(): string | undefined {
-    const prefix = this.#plan.ipv6Prefix;
-    return prefix === undefined ? undefined : `${prefix}${this.#number.toString(16)}`;
-  }
-
-  async configure(): Promise<void> {
-    const { gateway, ipv6Prefix } = this.#plan;
-    await this.#router.ip(`link set ${this.link.far.device} master ${bridge}`);
-    await this.#host.ip(
-      `link set ${uplink} up`,
-      ...this.#addresses().map((address) => `addr replace ${address} dev ${uplink}`),
-      `route replace default via ${gateway} dev ${uplink}`,
-      ...(ipv6Prefix ? [`route replace ::/0 via ${ipv6Prefix}1 dev ${uplink}`] : []),
-    );
-  }
-
-  async readdress(): Promise<void> {
-    const old = this.#addresses();
-    const number = this.#number;
-    this.#number = this.#pool.take();
-    this.#pool.giveBack(number);
-    await this.#host.ip(...old.map((address) => `addr del ${address} dev ${uplink}`));
-    await this.configure();
-  }
-
-  async detach(): Promise<void> {
-    this.#pool.giveBack(this.#number);
-    await this.link.remove();
-  }
-
-  #addresses(): string[] {
-    const { ipv6 } = this;
-    const ipv4 = `${this.ipv4}/${this.#plan.ipv4Bits}`;
-    return ipv6 === undefined ? [ipv4] : [ipv4, `${ipv6}/64`];
-  }
-}
-
-/** `udp 17 29 src=LAN dst=REMOTE sport=… dport=… [UNREPLIED] src=REMOTE dst=PUBLIC sport=… dport=… …`; inbound flows swapped. */
+/**
+ * `… src=LAN dst=REMOTE sport=… dport=… [UNREPLIED] src=REMOTE dst=PUBLIC sport=… dport=… …`; of an
+ * inbound flow `… src=REMOTE dst=PUBLIC … src=LAN dst=REMOTE …`.
+ */
 function parseFlow(line: string): RouterMapping[] {
   const pairs = [...line.matchAll(/src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)/g)];
   const [original, reply] = pairs.map(([, src, dst, sport, dport]) => ({
@@ -324,7 +247,8 @@ function parseFlow(line: string): RouterMapping[] {
     dst: { address: dst as string, port: Number(dport) },
   }));
   if (original === undefined || reply === undefined) return [];
-  // The first packet of a flow came from inside (the source is rewritten), or from outside (the destination is).
+  // The first packet of a flow came from inside (the source is rewritten), or from outside (the
+  // destination is).
   const inbound = original.dst.address !== reply.src.address;
   if (inbound) return [{ inside: reply.src, public: original.dst, remote: original.src }];
   return [{ inside: original.src, public: reply.dst, remote: original.dst }];

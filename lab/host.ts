@@ -108,7 +108,9 @@ export class Host {
     if (on) await this.#attached().configure();
   }
 
-  /** Sets `eth0` down or up, as an administrator does: its routes and IPv6 addresses go and come. */
+  /**
+   * Sets `eth0` down or up, as an administrator does: its routes and IPv6 addresses go and come.
+   */
   async setInterface(up: boolean): Promise<void> {
     await ip(this.namespace, `link set ${uplink} ${up ? 'up' : 'down'}`);
     if (up) await this.#attached().configure();
@@ -197,8 +199,8 @@ export class Host {
   }
 
   /**
-   * A firewall on the host itself, as desktops have: what it did not ask for is dropped silently, UDP flows being
-   * remembered for `timeoutSeconds`. Tunnel interfaces are not filtered.
+   * A firewall on the host itself, as desktops have: what it did not ask for is dropped silently,
+   * UDP flows being remembered for `timeoutSeconds`. Tunnel interfaces are not filtered.
    */
   async setFirewall(on: boolean, { timeoutSeconds = 30 } = {}): Promise<void> {
     const none = 'table inet host_firewall {}\ndelete table inet host_firewall\n';
@@ -222,7 +224,10 @@ export class Host {
   }
 }
 
-/** After the first packet and for a flow with answers alike: the mapping lifetime of cheap routers is one number. */
+/**
+ * After the first packet and for a flow with answers alike: the mapping lifetime of cheap routers
+ * is one number.
+ */
 export function udpTimeouts(seconds: number): Record<string, number> {
   return {
     'net.netfilter.nf_conntrack_udp_timeout': seconds,

@@ -1,7 +1,8 @@
 /**
- * The 'Internet': a router in the middle with one cable to every host and home router, all with public test addresses
- * (RFC 5737, RFC 3849). Neighbours share no wire, so that no broadcast passes; forged IPv4 sources and packets
- * to private or unknown addresses vanish silently. No link leads to the machine or out of it.
+ * The 'Internet': a router in the middle with one cable to every host and home router, all with
+ * public test addresses (RFC 5737, RFC 3849). Neighbours share no wire, so that no broadcast
+ * passes; forged IPv4 sources and packets to private or unknown addresses vanish silently. No link
+ * leads to the machine or out of it.
  *
  *     server           host            home router        home router
  *   198.51.100.10   198.51.100.11     203.0.113.10       203.0.113.11

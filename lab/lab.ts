@@ -1,6 +1,7 @@
 /**
- * The laboratory: everything that a test makes on the machine (network namespaces, processes, temporary directories), and its
- * removal, whatever happens: at the end of the scope, after an error, on a signal, and by a later run after kill -9.
+ * The laboratory: everything that a test makes on the machine (network namespaces, processes,
+ * temporary directories), and its removal, whatever happens: at the end of the scope, after an
+ * error, on a signal, and by a later run after kill -9.
  */
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
@@ -34,7 +35,10 @@ export class Lab implements AsyncDisposable {
     return lab;
   }
 
-  /** Removes namespaces, processes and directories whose laboratory's process is gone. Returns the names removed. */
+  /**
+   * Removes namespaces, processes and directories whose laboratory's process is gone. Returns the
+   * names removed.
+   */
   static async sweep(): Promise<string[]> {
     const abandoned = netns.namespaces().filter(netns.isAbandoned);
     for (const name of abandoned) removeNamespaceNow(name);
@@ -92,7 +96,10 @@ export class Lab implements AsyncDisposable {
     await waitFor('namespaces to be gone', () => left().length === 0, { timeoutMs: 5_000 });
   }
 
-  /** Removes everything at once and synchronously, killing what runs: the last resort of an ending process. */
+  /**
+   * Removes everything at once and synchronously, killing what runs: the last resort of an ending
+   * process.
+   */
   removeNow(): void {
     this.#closed = true;
     for (const child of this.#processes) child.signal('SIGKILL');
@@ -108,7 +115,10 @@ export class Lab implements AsyncDisposable {
   }
 }
 
-/** Kills what runs in a namespace, daemonised grandchildren included, and deletes it with its devices. */
+/**
+ * Kills what runs in a namespace, daemonised grandchildren included, and deletes it with its
+ * devices.
+ */
 function removeNamespaceNow(name: string): void {
   // Twice: a process may have been starting another.
   for (let round = 0; round < 2; round++) {
@@ -128,7 +138,10 @@ function removeAllNow(): void {
   for (const lab of [...open]) lab.removeNow();
 }
 
-/** Removes everything, then lets the signal do what it would have done, unless the program has other plans for it. */
+/**
+ * Removes everything, then lets the signal do what it would have done, unless the program has other
+ * plans for it.
+ */
 function onSignal(signal: NodeJS.Signals): void {
   removeAllNow();
   if (process.listenerCount(signal) === 0) process.kill(process.pid, signal);

@@ -1,11 +1,12 @@
 /**
- * A cable: a veth pair between two namespaces. The near end is a host's, the far end the port of whatever carries it.
+ * A cable: a veth pair between two namespaces. The near end is a host's, the far end the port of
+ * whatever carries it.
  *
  *   host ── eth0 ═══ p3 ── Internet or LAN
  *          near       far
  *
- * Faults are made at the far end, where the host cannot see them: a cut cable keeps its carrier, and neighbours are still
- * found (ARP, ND), as when a line is broken further away.
+ * Faults are made at the far end, where the host cannot see them: a cut cable keeps its carrier,
+ * and neighbours are still found (ARP, ND), as when a line is broken further away.
  */
 import { ip, nft, runIn, sysctl } from './netns.ts';
 
@@ -47,14 +48,16 @@ export class Link {
     return new Link(near, far);
   }
 
-  /** Drops packets silently, as a broken line far away does; both directions unless told otherwise. */
+  /**
+   * Drops packets silently, as a broken line far away does; both directions unless told otherwise.
+   */
   async cut(direction: Direction = 'both'): Promise<void> {
     await this.impair({ lossRate: 1, direction });
   }
 
   /**
-   * Drops each packet with the probability `lossRate`; a super-packet of an offload counts as one packet.
-   * Replaces earlier faults of this link.
+   * Drops each packet with the probability `lossRate`; a super-packet of an offload counts as one
+   * packet. Replaces earlier faults of this link.
    */
   async impair({
     lossRate,
@@ -88,7 +91,10 @@ export class Link {
     await nft(this.far.namespace, this.#noFaults());
   }
 
-  /** The cable is pulled out of the far end: the host sees that its carrier is lost, and keeps its addresses. */
+  /**
+   * The cable is pulled out of the far end: the host sees that its carrier is lost, and keeps its
+   * addresses.
+   */
   async carrier(on: boolean): Promise<void> {
     await ip(this.far.namespace, `link set ${this.far.device} ${on ? 'up' : 'down'}`);
   }

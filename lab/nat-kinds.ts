@@ -1,6 +1,7 @@
 /**
- * The one table of NAT names. The laboratory builds them from nftables, the world simulation from a model; both
- * must behave as the row says. Terms: RFC 4787 (mapping §4.1, filtering §5), measured as RFC 5780 §4 does.
+ * The one table of NAT names. The laboratory builds them from nftables, the world simulation from a
+ * model; both must behave as the row says. Terms: RFC 4787 (mapping §4.1, filtering §5), measured
+ * as RFC 5780 §4 does.
  */
 
 /** How an inside endpoint's public endpoint depends on where it sends. `none`: no translation. */
@@ -19,7 +20,10 @@ export type Filtering =
   | 'address-and-port-dependent'
   | 'blocked';
 
-/** Which public port a new mapping gets; a block is a carrier's share of ports for one subscriber (RFC 7422). */
+/**
+ * Which public port a new mapping gets; a block is a carrier's share of ports for one subscriber
+ * (RFC 7422).
+ */
 export type PortAllocation = 'preserving' | 'random' | 'random-in-block' | 'sequential';
 
 export interface NatKindRow {

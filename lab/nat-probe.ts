@@ -1,14 +1,15 @@
 /**
- * Classifies a NAT by what it does to real packets, as RFC 5780 §4.3 and §4.4 do: from one host inside, with two observers
- * outside that have two ports each.
+ * Classifies a NAT by what it does to real packets, as RFC 5780 §4.3 and §4.4 do: from one host
+ * inside, with two observers outside that have two ports each.
  *
  *   inside S ──NAT── Internet ──┬── observer A: a1, a2
  *                               └── observer B: b1
  *
- *   mapping:    S asks a1, a2 and b1 'who am I?'; equal answers for all: endpoint-independent; for a1 and a2 only:
- *               address-dependent; for none: address-and-port-dependent
- *   filtering:  S' has sent to a1 only. b1 gets in: endpoint-independent; a2 gets in: address-dependent; neither:
- *               address-and-port-dependent. Without translation a socket that never sent is tried as well: none.
+ *   mapping:    S asks a1, a2 and b1 'who am I?'. All answers equal: endpoint-independent;
+ *               those of a1 and a2 only: address-dependent; else address-and-port-dependent
+ *   filtering:  S' has sent to a1 only. b1 gets in: endpoint-independent; only a2 gets in:
+ *               address-dependent; neither: address-and-port-dependent. Without translation
+ *               a socket that never sent is tried as well, and if that is reached: none
  */
 import type { Host } from './host.ts';
 import type { Filtering, Mapping } from './nat-kinds.ts';
@@ -99,9 +100,10 @@ export async function publicEndpoint(
 }
 
 /**
- * Which of the senders get a packet to `target`, the public endpoint of `socket`. Nothing is waited for that may not come:
- * each sender sends its probe and then a notice to `trusted`, which the socket has sent to; when the notices are there,
- * and a question and its answer have gone between the socket and `trusted` after that, a probe that has not come was dropped.
+ * Which of the senders get a packet to `target`, the public endpoint of `socket`. Nothing is waited
+ * for that may not come: each sender sends its probe and then a notice to `trusted`, which the
+ * socket has sent to; when the notices are there, and a question and its answer have gone between
+ * the socket and `trusted` after that, a probe that has not come was dropped.
  */
 export async function whoGetsIn(
   socket: UdpEndpoint,

@@ -21,13 +21,14 @@ export interface NatSettings {
 /**
  * The whole rule set of a router; loading it replaces the one before and forgets its dynamic sets.
  *
- * Why the drops stand in `input` and `forward`: conntrack keeps an entry only when its first packet gets through both. An
- * unsolicited packet to the router's own address that were let in would leave an entry `peer → public:port`,
- * and the mapping of the host that sends from that very port to that very peer a moment later would have to move to
- * another port, which ruins every simultaneous open.
+ * Why the drops stand in `input` and `forward`: conntrack keeps an entry only when its first packet
+ * gets through both. An unsolicited packet to the router's own address that were let in would leave
+ * an entry `peer → public:port`, and the mapping of the host that sends from that very port to that
+ * very peer a moment later would have to move to another port, which ruins every simultaneous open.
  *
- * Endpoint-independent mapping is port preservation. Two LAN hosts that use the same port number share it towards different
- * destinations, and the first of them is the one that unsolicited packets reach.
+ * Endpoint-independent mapping is port preservation. Two LAN hosts that use the same port number
+ * share it towards different destinations, and the first of them is the one that unsolicited
+ * packets reach.
  */
 export function natRuleset(settings: NatSettings): string {
   const replaceOld = 'table inet router {}\ndelete table inet router\n';
@@ -60,7 +61,9 @@ function isEndpointIndependent(kind: LabNatKind): boolean {
   return natKind(kind).mapping === 'endpoint-independent';
 }
 
-/** What has to be remembered of outbound packets: who has a port, and whom that port has sent to. */
+/**
+ * What has to be remembered of outbound packets: who has a port, and whom that port has sent to.
+ */
 function sets({ kind, timeoutSeconds }: NatSettings): string {
   if (!isEndpointIndependent(kind)) return '';
   const dynamic = `flags dynamic,timeout; timeout ${timeoutSeconds}s; size 65535;`;
@@ -99,7 +102,8 @@ function destinationRules(settings: NatSettings): string {
   }[filtering];
   const deliver = 'dnat ip to udp dport map @mapped';
   rules.push(`iifname "${wan}" ip daddr ${publicIpv4} ${allowed} ${deliver}`);
-  // Hairpinned packets come from a LAN address, but are judged by the public one that they will have.
+  // Hairpinned packets come from a LAN address, but are judged by the public one that they will
+  // have.
   const fromInside = allowed.replace('ip saddr', 'ip daddr');
   if (hairpin) rules.push(`iifname "${lan}" ip daddr ${publicIpv4} ${fromInside} ${deliver}`);
   return rules.join('\n');

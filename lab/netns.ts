@@ -3,9 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { type ExecOptions, exec, execChecked } from './exec.ts';
 
 /**
- * Namespaces and temporary directories are named `buri-PID-START-N-LABEL`: the process that made them, when that
- * process was started (a number can be given twice), a count, and a label for people. So left-overs of dead processes can
- * be told from the property of live ones.
+ * Namespaces and temporary directories are named `buri-PID-START-N-LABEL`: the process that made
+ * them, when that process was started (a number can be given twice), a count, and a label for
+ * people. So left-overs of dead processes can be told from the property of live ones.
  */
 const ownedName = /^buri-(\d+)-([0-9a-z]+)-\d+-/;
 const namespaceDirectory = '/run/netns';
@@ -26,7 +26,10 @@ export function namespaces(): string[] {
   }
 }
 
-/** `ip` commands inside a namespace, one a line, in one process. Interfaces are made where they belong, never on the host. */
+/**
+ * `ip` commands inside a namespace, one a line, in one process. Interfaces are made where they
+ * belong, never on the host.
+ */
 export async function ip(namespace: string, ...lines: string[]): Promise<void> {
   await execChecked('ip', ['-n', namespace, '-batch', '-'], { input: `${lines.join('\n')}\n` });
 }
@@ -53,7 +56,10 @@ export function runIn(
   return execChecked('ip', enter(namespace, command, args), options);
 }
 
-/** Arguments for `ip` that run a command in a namespace. `ip` becomes the command: the process id is the command's. */
+/**
+ * Arguments for `ip` that run a command in a namespace. `ip` becomes the command: the process id is
+ * the command's.
+ */
 export function enter(namespace: string, command: string, args: readonly string[]): string[] {
   return ['netns', 'exec', namespace, command, ...args];
 }
@@ -76,7 +82,10 @@ export function isRunning(pid: number): boolean {
   return startOf(pid) !== undefined;
 }
 
-/** Start of a process in clock ticks since boot, in base 36; undefined when there is none, or only its corpse. */
+/**
+ * Start of a process in clock ticks since boot, in base 36; undefined when there is none, or only
+ * its corpse.
+ */
 function startOf(pid: number): string | undefined {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');

@@ -1,4 +1,6 @@
-/** A program that runs beside the test: killed by its process id, its output kept in a bounded ring. */
+/**
+ * A program that runs beside the test: killed by its process id, its output kept in a bounded ring.
+ */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
@@ -27,12 +29,14 @@ export class LabProcess implements AsyncDisposable {
   readonly #child: ChildProcess;
   readonly #lines: string[] = [];
   #lineCount = 0;
+  #openStreams = 2;
   #code: number | undefined;
 
   /** Rejects nothing: a program that cannot start ends with code 127 and says why in its output. */
   constructor(command: string, args: readonly string[], options: SpawnOptions = {}) {
     this.name = options.name ?? [command, ...args].join(' ');
-    // Its own process group: Ctrl-C in the terminal reaches the laboratory only, which then ends it in order.
+    // Its own process group: Ctrl-C in the terminal reaches the laboratory only, which then ends it
+    // in order.
     this.#child = spawn(command, args, {
       stdio: stdioOf(options.stdin === true ? 'pipe' : 'ignore', 'pipe', 'pipe'),
       env: environment(options.env),
@@ -49,7 +53,9 @@ export class LabProcess implements AsyncDisposable {
     // 'exit', not 'close': a grandchild may hold the pipes open.
     this.#child.on('exit', (code, signal) => this.#end(exitCode(code, signal), resolve));
     for (const stream of ['stdout', 'stderr'] as const) {
-      createInterface({ input: this.#child[stream] as Readable }).on('line', (line) => {
+      const lines = createInterface({ input: this.#child[stream] as Readable });
+      lines.on('close', () => this.#openStreams--);
+      lines.on('line', (line) => {
         this.#keep(line);
         options.onLine?.(line, stream);
       });
@@ -87,7 +93,10 @@ export class LabProcess implements AsyncDisposable {
     return [`── ${this.name} (${state}):`, ...lines.map((line) => `   ${line}`)].join('\n');
   }
 
-  /** Waits for a line of either output, past ones included while the ring has them; fails when the program ends first. */
+  /**
+   * Waits for a line of either output, past ones included while the ring has them; fails when the
+   * program ends first.
+   */
   async line(pattern: RegExp, options: WaitOptions = {}): Promise<string> {
     let seen = 0;
     const search = () => {
@@ -98,16 +107,10 @@ export class LabProcess implements AsyncDisposable {
         .find((line) => pattern.test(line));
       return found === undefined ? undefined : { found };
     };
-    let ended = false;
     const result = await waitFor(
       `${this.name} to print ${pattern}`,
-      () => {
-        // Ended first, then one more look: its last lines may still have been in the pipe.
-        const found = search();
-        if (found !== undefined || ended) return found ?? 'ended';
-        ended = !this.running;
-        return undefined;
-      },
+      // What it said before its end may still be in the pipe when the end is known.
+      () => search() ?? (!this.running && this.#openStreams === 0 && 'ended'),
       { intervalMs: 20, ...options },
     ).catch((error: Error) => {
       throw new Error(`${error.message}\n${this.tail}`);

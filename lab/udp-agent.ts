@@ -1,9 +1,14 @@
 /**
- * Runs in a host's namespace and opens UDP sockets there for the laboratory, which no process can do in a namespace that
- * is not its own. One JSON object a line; it ends when its standard input does.
+ * Runs in a host's namespace and opens UDP sockets there for the laboratory, which no process can
+ * do in a namespace that is not its own. One JSON object a line; it ends when its standard input
+ * does.
  *
- *   in:   {"open":ID,"port":N,"address":A}   {"send":ID,"data":BASE64,"port":N,"address":A}   {"close":ID}
- *   out:  {"opened":ID,"port":N}   {"failed":ID,"error":TEXT}   {"received":ID,"data":BASE64,"port":N,"address":A}
+ *   in:   {"open":ID,"port":N,"address":A}
+ *         {"send":ID,"data":BASE64,"port":N,"address":A}
+ *         {"close":ID}
+ *   out:  {"opened":ID,"port":N}
+ *         {"failed":ID,"error":TEXT}
+ *         {"received":ID,"data":BASE64,"port":N,"address":A}
  */
 import { createSocket, type Socket } from 'node:dgram';
 import { createInterface } from 'node:readline';
@@ -15,7 +20,8 @@ for await (const line of createInterface({ input: process.stdin })) {
   if ('open' in command) open(command.open, command.port, command.address);
   else if ('send' in command) {
     const { send: id, data, port, address } = command;
-    // An unreachable destination is an error here and a lost packet in the protocol: the receiver decides.
+    // An unreachable destination is an error here and a lost packet in the protocol: the receiver
+    // decides.
     sockets.get(id)?.send(Buffer.from(data, 'base64'), port, address, () => {});
   } else if ('close' in command) {
     sockets.get(command.close)?.close();

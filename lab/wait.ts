@@ -11,10 +11,11 @@ const expired = Symbol('expired');
 const longestValueText = 2_000;
 
 /**
- * Evaluates `condition` until it is truthy and returns its value. A condition that throws is not fulfilled yet; its
- * error counts as its value, so that assertions can be awaited.
+ * Evaluates `condition` until it is truthy and returns its value. A condition that throws is not
+ * fulfilled yet; its error counts as its value, so that assertions can be awaited.
  * @param description what is awaited, for the failure: 'a direct tunnel from alice to bob'
- * @throws Error with the description, the last value and the time waited; or the reason of `signal`.
+ * @throws Error with the description, the last value and the time waited; or the reason of
+ * `signal`.
  */
 export async function waitFor<T>(
   description: string,
@@ -45,7 +46,9 @@ export async function waitFor<T>(
   );
 }
 
-/** Bounds a promise. Its rejection after the bound is not lost on the process: it is handled here. */
+/**
+ * Bounds a promise. Its rejection after the bound is not lost on the process: it is handled here.
+ */
 export async function withinMs<T>(
   description: string,
   timeoutMs: number,

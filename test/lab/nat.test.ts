@@ -261,7 +261,10 @@ test('a home behind a carrier NAT is seen with the address of the carrier', { sk
   assert.equal(await addressSeenOverTcp(home.firstHost, a), carrier.publicIpv4);
 });
 
-/** Two sockets on two hosts of a LAN, and the public endpoints that an outside observer sees of them. */
+/**
+ * Two sockets on two hosts of a LAN, and the public endpoints that an outside observer sees of
+ * them.
+ */
 async function pair(home: Home, outside: Host) {
   const peer = await observer(outside);
   const [one, two] = [await home.host('one').udp(), await home.host('two').udp()];
