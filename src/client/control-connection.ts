@@ -113,6 +113,11 @@ export class ControlConnection {
     }, end);
   }
 
+  /** IP address of the node that this is a connection to. */
+  get serverAddress(): string | undefined {
+    return this.#mailbox.remoteAddress;
+  }
+
   /** False when the connection is gone or so far behind that it is given up. */
   send(message: ClientMessage): boolean {
     const { socket } = this.#mailbox;
@@ -123,6 +128,11 @@ export class ControlConnection {
     }
     send(socket, this.#channel, message);
     return true;
+  }
+
+  /** Ends it without a goodbye. */
+  drop(why: string): void {
+    this.#mailbox.fail(new ControlError('connection-lost', why));
   }
 
   /** The network has changed: the connection must answer within `withinMs`, or it is given up. */

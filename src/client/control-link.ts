@@ -105,6 +105,11 @@ export class ControlLink {
     }
   }
 
+  /** Ends the connection as if it had been lost; the next one follows. */
+  reconnect(): void {
+    if (this.#state.kind === 'connected') this.#state.connection.drop('renewed');
+  }
+
   /** The machine's addresses or routes changed: a dead connection is to be noticed, a pause to be cut short. */
   networkChanged(): void {
     if (this.#state.kind === 'connected') this.#state.connection.probe(networkProbeMs);

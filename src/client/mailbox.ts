@@ -1,5 +1,6 @@
 import { WebSocket } from 'ws';
 import { assert, BuriError } from '#core/errors.ts';
+import { addressBytes, formatAddress } from '#wire/endpoint.ts';
 import { ControlError } from './control-error.ts';
 import { maxWaitingMessages, maxWebSocketMessageBytes } from './limits.ts';
 import type { ServerUrl } from './server-url.ts';
@@ -11,6 +12,8 @@ import type { ServerUrl } from './server-url.ts';
 export class Mailbox {
   readonly socket: WebSocket;
   readonly #waiting: Uint8Array[] = [];
+  /** IP address of the other side, once it answered; in canonical text. */
+  remoteAddress: string | undefined;
   #failure: BuriError | undefined;
   #wake: (() => void) | undefined;
   #handle: ((bytes: Uint8Array) => void) | undefined;
@@ -24,6 +27,10 @@ export class Mailbox {
       rejectUnauthorized: false,
     });
     this.socket.binaryType = 'nodebuffer';
+    this.socket.on('upgrade', ({ socket }) => {
+      const bytes = addressBytes(socket.remoteAddress?.split('%')[0] ?? '');
+      this.remoteAddress = bytes && formatAddress(bytes);
+    });
     this.socket.on('message', (data, isBinary) => this.#receive(data as Buffer, isBinary));
     this.socket.on('error', (error) => this.fail(unreachable(url, error)));
     this.socket.on('close', () => this.fail(lost('the server closed the connection')));

@@ -1,5 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { networkInterfaces } from 'node:os';
+import type { LocalAddress } from '#core/discovery/candidates.ts';
+import type { SystemClock } from './clock.ts';
 
 /**
  * How often the machine's addresses and routes are looked at: a few small reads of /proc, far cheaper than what a change
@@ -8,27 +10,30 @@ import { networkInterfaces } from 'node:os';
 export const watchEveryMs = 1000;
 
 /** Addresses of this machine that a packet could come from, without those of one interface (ours). */
-export function localAddresses(withoutDevice: string): string[] {
-  const addresses: string[] = [];
+export function localAddresses(withoutDevice: string): LocalAddress[] {
+  const found: LocalAddress[] = [];
   for (const [name, entries] of Object.entries(networkInterfaces())) {
     if (name === withoutDevice) continue;
     for (const { address, internal, scopeid, family } of entries ?? []) {
+      // What has a scope is link-local: of no use to a peer.
       if (internal || (family === 'IPv6' && (scopeid ?? 0) !== 0)) continue;
-      addresses.push(address);
+      found.push({ interface: name, address });
     }
   }
-  return addresses.toSorted();
+  return found;
 }
 
-/** Tells when addresses or routes change, but for those of the own device. */
+/** Tells when addresses or routes change, but for those of the own device, and when the machine has slept. */
 export class NetWatch implements Disposable {
   readonly #device: string;
+  readonly #clock: SystemClock;
   readonly #onChange: () => void;
   #fingerprint: string | undefined;
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(device: string, onChange: () => void) {
+  constructor(device: string, clock: SystemClock, onChange: () => void) {
     this.#device = device;
+    this.#clock = clock;
     this.#onChange = onChange;
   }
 
@@ -39,7 +44,8 @@ export class NetWatch implements Disposable {
 
   async #look(): Promise<void> {
     const fingerprint = await fingerprintOf(this.#device);
-    if (fingerprint === this.#fingerprint || this.#timer === undefined) return;
+    const slept = this.#clock.noticeSleep();
+    if ((fingerprint === this.#fingerprint && !slept) || this.#timer === undefined) return;
     this.#fingerprint = fingerprint;
     this.#onChange();
   }
@@ -51,11 +57,14 @@ export class NetWatch implements Disposable {
 }
 
 async function fingerprintOf(device: string): Promise<string> {
+  const addresses = localAddresses(device).map(
+    ({ interface: name, address }) => `${name} ${address}`,
+  );
   const [routes4, routes6] = await Promise.all([
     routesOf('/proc/net/route', device, ipv4Columns),
     routesOf('/proc/net/ipv6_route', device, ipv6Columns),
   ]);
-  return [localAddresses(device).join(), routes4, routes6].join('\n');
+  return [addresses.toSorted().join(), routes4, routes6].join('\n');
 }
 
 /** Columns that say where packets go; the others count packets and references. */

@@ -43,8 +43,8 @@ export const settingsSchema = z.strictObject({
   port: z.number().int().min(1).max(65_535).optional(),
   /** Latest time that an authenticated server told. */
   serverTimeMs: field.milliseconds,
-  /** No tunnel timestamp after this one has been sent. */
-  timestampHighWaterMs: field.milliseconds,
+  /** TAI64N: no tunnel timestamp after this one has been sent. */
+  timestamp: bytes64(12, 12).optional(),
   /** End-to-end secrets of the networks. */
   secrets: z.record(field.networkId, key),
 });
@@ -57,7 +57,6 @@ export const newSettings = (identity: Uint8Array, nick: string): Settings => ({
   loggedIn: false,
   nick,
   serverTimeMs: 0,
-  timestampHighWaterMs: 0,
   secrets: {},
 });
 

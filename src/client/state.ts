@@ -55,6 +55,8 @@ export class StateStore implements AsyncDisposable {
   #settingsChanged = false;
   /** Networks to be written; undefined: to be removed. */
   readonly #networksChanged = new Map<string, CachedNetwork | undefined>();
+  /** All networks on disk are of a server that is not ours any more. */
+  #forgetNetworks = false;
   #timer: NodeJS.Timeout | undefined;
   #writing: Promise<void> = Promise.resolve();
 
@@ -104,6 +106,8 @@ export class StateStore implements AsyncDisposable {
     const { server: _, self: __, certificate, ...rest } = this.#settings;
     const kept = certificate === undefined ? rest : { ...rest, certificate };
     this.#settings = { ...kept, secrets: {}, serverTimeMs: 0, loggedIn: false };
+    this.#networksChanged.clear();
+    this.#forgetNetworks = true;
     this.update({});
   }
 
@@ -119,14 +123,11 @@ export class StateStore implements AsyncDisposable {
 
   /** The saved networks; files that cannot be understood are set aside. */
   async loadNetworks(): Promise<CachedNetwork[]> {
-    const directory = join(this.#directory, networksDirectory);
-    const names = (await readdir(directory)).filter((name) => /^[0-9-]{11}\.cbor$/.test(name));
     const networks: CachedNetwork[] = [];
-    for (const name of names.slice(0, maxNetworksPerClient)) {
-      const path = join(directory, name);
+    for (const id of await this.#networksOnDisk()) {
+      const path = this.#networkPath(id);
       const bytes = await readBytes(path);
       const parsed = cacheSchema.safeParse(bytes && decodeCbor(bytes, maxCacheBytes));
-      const id = name.slice(0, 11);
       if (parsed.success && parsed.data.view.t === 'view' && parsed.data.view.network === id) {
         const { t: _, ...view } = parsed.data.view;
         networks.push({ id, view, revocations: parsed.data.revocations });
@@ -180,6 +181,10 @@ export class StateStore implements AsyncDisposable {
         throw error;
       }
     }
+    if (this.#forgetNetworks) {
+      this.#forgetNetworks = false;
+      for (const id of await this.#networksOnDisk()) await this.#writeNetwork(id, undefined);
+    }
     for (const [id, network] of [...this.#networksChanged]) {
       await this.#writeNetwork(id, network);
       if (this.#networksChanged.get(id) === network) this.#networksChanged.delete(id);
@@ -187,8 +192,20 @@ export class StateStore implements AsyncDisposable {
     this.#notices.clear('state-unwritable');
   }
 
+  #networkPath(id: string): string {
+    return join(this.#directory, networksDirectory, `${id}.cbor`);
+  }
+
+  async #networksOnDisk(): Promise<string[]> {
+    const names = await readdir(join(this.#directory, networksDirectory));
+    return names
+      .filter((name) => /^[0-9-]{11}\.cbor$/.test(name))
+      .map((name) => name.slice(0, 11))
+      .slice(0, maxNetworksPerClient);
+  }
+
   async #writeNetwork(id: string, network: CachedNetwork | undefined): Promise<void> {
-    const path = join(this.#directory, networksDirectory, `${id}.cbor`);
+    const path = this.#networkPath(id);
     if (network === undefined) {
       await unlink(path).catch(() => {});
       return;

@@ -327,7 +327,7 @@ test('a saved mesh loads with everything verified again and presence unconfirmed
   const { cluster, mesh } = twoMembers();
   const revocation = cluster.revocation(net, carol);
   mesh.applyDelta(delta([{ op: 'gone', clientId: carol.clientId, revocation }]));
-  const saved = mesh.save();
+  const saved = [mesh.save(net)!];
   const loaded = meshOf(alice, cluster, net);
   loaded.load(saved);
   assert.deepEqual(loaded.known(), [{ network: net, revision: 2 }]);

@@ -123,8 +123,8 @@ export class Mesh {
   }
 
   applyRemoved({ network, reason }: { network: string; reason: string }): MeshOutcome {
-    if (!this.#networks.delete(network)) return nothing;
-    this.#secrets.delete(network);
+    const wasHeld = this.#networks.delete(network);
+    if (!this.#secrets.delete(network) && !wasHeld) return nothing;
     this.#prune();
     return { resync: [], removed: [{ network, reason }] };
   }
@@ -135,7 +135,8 @@ export class Mesh {
 
   /** The server has named every network of this client: what it does not name is not one. */
   applySynchronised({ networks }: ServerMessageOf<'synchronised'>): MeshOutcome {
-    const removed = [...this.#networks.keys()].filter((id) => !networks.includes(id));
+    const held = new Set([...this.#networks.keys(), ...this.#secrets.keys()]);
+    const removed = [...held].filter((id) => !networks.includes(id));
     const unknown = networks.filter((id) => !this.#networks.has(id));
     for (const network of removed) this.applyRemoved({ network, reason: 'gone' });
     return { resync: unknown, removed: removed.map((network) => ({ network, reason: 'gone' })) };
@@ -163,9 +164,11 @@ export class Mesh {
     return this.#devices.get(identity);
   }
 
-  save(): CachedNetwork[] {
-    return [...this.#networks.values()].map((network) => ({
-      id: network.id,
+  save(id: string): CachedNetwork | undefined {
+    const network = this.#networks.get(id);
+    if (network === undefined) return undefined;
+    return {
+      id,
       view: {
         network: network.id,
         // A view that is being asked for again must not be taken for current after a restart.
@@ -183,7 +186,7 @@ export class Mesh {
         pending: [...network.pending],
       },
       revocations: [...network.revocations.values()].map((revoked) => revoked.bytes),
-    }));
+    };
   }
 
   /** Takes a saved state, verified like any other; presence from before is a guess to be checked. */

@@ -32,6 +32,8 @@ export interface Pair {
   readonly networks: readonly string[];
   /** The current view of the common networks, then earlier ones: at most `maxCommonViews`. */
   readonly views: readonly CommonView[];
+  /** Changes exactly when the pre-shared keys of the pair do. */
+  readonly viewsKey: string;
 }
 
 export type PairFault = 'address-clash' | 'tunnel-key-clash' | 'certificate-expired';
@@ -46,6 +48,11 @@ export interface OwnSide {
   readonly extensionVersion: number;
 }
 
+interface HistoryEntry {
+  readonly key: string;
+  readonly view: CommonView;
+}
+
 interface Draft {
   readonly member: MeshMember;
   readonly device: Device;
@@ -57,7 +64,7 @@ interface Draft {
 /** Computes the pairs; remembers earlier views of each, and who held a tunnel key first. */
 export class PairBook {
   readonly #own: OwnSide;
-  #histories = new Map<string, { key: string; view: CommonView }[]>();
+  #histories = new Map<string, HistoryEntry[]>();
   #tunnelKeyHolders = new Map<string, string>();
 
   constructor(own: OwnSide) {
@@ -74,7 +81,7 @@ export class PairBook {
   ): Map<string, Pair> {
     const drafts = withoutClashes(this.#draft(networks, devices, secrets, time, fault), fault);
     const pairs = new Map<string, Pair>();
-    const histories = new Map<string, { key: string; view: CommonView }[]>();
+    const histories = new Map<string, HistoryEntry[]>();
     const holders = new Map<string, string>();
     for (const draft of drafts.values()) {
       const tunnelKey = hex(draft.device.certificate.tunnelKey);
@@ -150,23 +157,26 @@ export class PairBook {
     return [{ key, view }, ...earlier].slice(0, maxCommonViews);
   }
 
-  #pair(draft: Draft, history: readonly { view: CommonView }[]): Pair {
+  #pair(draft: Draft, history: readonly HistoryEntry[]): Pair {
     const { member, device, verdict, presence } = draft;
     const { suites, tunnelKey, extensionVersion } = device.certificate;
     const aes = suites.includes('aes256gcm') && this.#own.suites.includes('aes256gcm');
+    const suite = aes ? 'aes256gcm' : 'chacha20poly1305';
+    const version = Math.min(extensionVersion, this.#own.extensionVersion);
     return {
       clientId: member.clientId,
       nick: member.nick,
       identity: member.identity,
       tunnelKey,
-      suite: aes ? 'aes256gcm' : 'chacha20poly1305',
-      extensionVersion: Math.min(extensionVersion, this.#own.extensionVersion),
+      suite,
+      extensionVersion: version,
       ipv4: member.membership.ipv4,
       ipv6: member.membership.ipv6,
       presence,
       verdict,
       networks: draft.networks.map((network) => network.id),
       views: history.map((entry) => entry.view),
+      viewsKey: [suite, version, ...history.map((entry) => entry.key)].join(' '),
     };
   }
 }

@@ -1,0 +1,85 @@
+/** `buri daemon`: the client itself, in the foreground. */
+import { Command } from 'commander';
+import { exampleText } from './client-command.ts';
+import { UsageError } from './failure.ts';
+import { defaultSocketPath, socketPathOf } from './local-client.ts';
+
+const defaultStateDirectory = '/var/lib/buri';
+const defaultDevice = 'buri0';
+/** A clean end takes a moment; beyond this it has failed, and the process ends as it is. */
+const endWithinMs = 8000;
+
+interface DaemonFlags {
+  readonly state?: string;
+  readonly socket?: string;
+  readonly device?: string;
+  readonly port?: string;
+}
+
+export const daemonCommand = (): Command =>
+  new Command('daemon')
+    .description(
+      'Run the client in the foreground: it keeps the connection to the server and the tunnels to the other members. ' +
+        'The other commands talk to it. It logs to standard error, prints a line with "ready" when it serves, and ends ' +
+        'cleanly on SIGTERM and SIGINT.',
+    )
+    .option(
+      '--state <dir>',
+      `where identity and state are kept (environment: BURI_STATE; default: ${defaultStateDirectory})`,
+    )
+    .option(
+      '--socket <path>',
+      `socket that the commands use (environment: BURI_SOCKET; default: ${defaultSocketPath})`,
+    )
+    .option(
+      '--device <name>',
+      `name of the virtual interface (environment: BURI_DEVICE; default: ${defaultDevice})`,
+    )
+    .option('--port <n>', 'UDP port of the tunnels; without it the one of last time (BURI_PORT)')
+    .addHelpText(
+      'after',
+      exampleText([
+        ['buri daemon', 'as root, with everything in its usual place'],
+        ['buri daemon --port 41641', 'with a port that the router forwards'],
+        ['buri daemon --state /tmp/b --socket /tmp/b.sock --device buri1', 'a second one'],
+      ]),
+    )
+    .action(async (flags: DaemonFlags) => {
+      const { runDaemon } = await import('#client/daemon.ts');
+      const port = portOf(flags.port ?? process.env.BURI_PORT);
+      const ending = new AbortController();
+      for (const signal of ['SIGTERM', 'SIGINT'] as const) {
+        process.on(signal, () => {
+          if (!ending.signal.aborted) setTimeout(() => process.exit(1), endWithinMs).unref();
+          ending.abort();
+        });
+      }
+      await runDaemon(
+        {
+          stateDirectory: flags.state ?? (process.env.BURI_STATE || defaultStateDirectory),
+          socketPath: socketPathOf(flags.socket),
+          device: deviceOf(flags.device ?? (process.env.BURI_DEVICE || defaultDevice)),
+          ...(port === undefined ? {} : { port }),
+        },
+        ending.signal,
+      );
+      // Nothing is left to do; a handle that some library forgot must not keep the process.
+      process.exit(0);
+    });
+
+function portOf(text: string | undefined): number | undefined {
+  if (text === undefined || text === '') return undefined;
+  const port = Number(text);
+  if (!/^[0-9]{1,5}$/.test(text) || port < 1 || port > 65_535) {
+    throw new UsageError('--port takes a number from 1 to 65535');
+  }
+  return port;
+}
+
+/** IFNAMSIZ is 16 with its zero. */
+function deviceOf(name: string): string {
+  if (!/^[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}$/.test(name)) {
+    throw new UsageError('--device takes a name of 1 to 15 letters, digits, and . _ -');
+  }
+  return name;
+}

@@ -1,0 +1,428 @@
+import { randomBytes } from 'node:crypto';
+import { hex, sameBytes } from '#core/bytes.ts';
+import { BuriError } from '#core/errors.ts';
+import { Member } from '#core/member/member.ts';
+import { wallMs } from '#core/time.ts';
+import { isAesAccelerated } from '#crypto/aes-support.ts';
+import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
+import type { Engine } from '#engine/engine.ts';
+import type { ClientMessage } from '#wire/control.ts';
+import { currentCertificate, extensionVersion } from './certificate.ts';
+import type { SystemClock } from './clock.ts';
+import type { ConnectOptions, ControlConnection } from './control-connection.ts';
+import { ControlError } from './control-error.ts';
+import { ControlLink, isRefusal } from './control-link.ts';
+import type { Device } from './device.ts';
+import { MemberDriver } from './member-driver.ts';
+import { localAddresses } from './netwatch.ts';
+import type { Notices } from './notices.ts';
+import { clusterKeyText, parseServerUrl, type ServerUrl } from './server-url.ts';
+import type { Settings } from './settings.ts';
+import type { Sockets } from './sockets.ts';
+import type { StateStore } from './state.ts';
+import { software } from './version.ts';
+
+export interface ClientOptions {
+  readonly store: StateStore;
+  readonly engine: Engine;
+  readonly device: Device;
+  readonly sockets: Sockets;
+  readonly clock: SystemClock;
+  readonly notices: Notices;
+  /** Port that was given by hand: it is forwarded by hand as well, perhaps. */
+  readonly configuredPort: number | undefined;
+  /** The engine has failed: only a new process helps. */
+  readonly onFatal: (error: BuriError) => void;
+}
+
+export interface LoginRequest {
+  readonly url?: string;
+  readonly nick?: string;
+  readonly token?: string;
+}
+
+export interface LoggedIn {
+  readonly clientId: string;
+  readonly ipv4: string;
+  readonly ipv6: string;
+  /** The key was taken on trust, at the first contact. */
+  readonly pinnedKey: string | undefined;
+}
+
+/** Where to log in, and as whom it is believed. */
+interface Target {
+  readonly url: ServerUrl;
+  readonly pin: Uint8Array | undefined;
+  readonly token: string | undefined;
+}
+
+interface PendingLogin {
+  readonly resolve: (loggedIn: LoggedIn) => void;
+  readonly reject: (error: BuriError) => void;
+}
+
+/** The server does not know this device any more: nothing comes of asking again. */
+const endingCodes = new Set([
+  'client-removed',
+  'token-required',
+  'token-invalid',
+  'token-expired',
+  'token-used-up',
+  'enrolment-closed',
+]);
+
+/** A login of this device, from `login` to `logout`: the link, the member machine and the interface belong together. */
+export class Client {
+  readonly link: ControlLink;
+  readonly #options: ClientOptions;
+  /** New at every start: tells a copied identity from a reconnect. */
+  readonly #instance = new Uint8Array(randomBytes(16));
+  readonly #suites = isAesAccelerated() ? ['aes256gcm', 'chacha20poly1305'] : ['chacha20poly1305'];
+  #target: Target | undefined;
+  #driver: MemberDriver | undefined;
+  #pending: PendingLogin | undefined;
+  #deviceWork: Promise<void> = Promise.resolve();
+
+  constructor(options: ClientOptions) {
+    this.#options = options;
+    this.link = new ControlLink({
+      options: () => this.#connectOptions(),
+      onConnected: (connection) => this.#connected(connection),
+      onMessage: (message) => this.#driver?.feed({ type: 'server', message }),
+      onLost: (error, wasConnected) => this.#lost(error, wasConnected),
+    });
+  }
+
+  get driver(): MemberDriver | undefined {
+    return this.#driver;
+  }
+
+  get member(): Member | undefined {
+    return this.#driver?.member;
+  }
+
+  /**
+   * Logs in again, when the last run was. Tunnels from before are sought at once, server or not. A device that cannot be
+   * made at all is an error: device-busy, device-forbidden, device-missing.
+   */
+  async resume(): Promise<void> {
+    const { loggedIn, server, self } = this.#options.store.settings;
+    if (!loggedIn || server === undefined) return;
+    const url = parseServerUrl(server.url);
+    this.#target = { url, pin: server.clusterKey, token: undefined };
+    if (self !== undefined) {
+      await this.#makeMember(server.clusterKey);
+      await this.#deviceUp().catch((error: BuriError) => {
+        if (error.code.startsWith('device-')) throw error;
+      });
+    }
+    this.link.start();
+  }
+
+  /**
+   * Logs in and stays so. BuriError: no-server-url, bad-server-url, login-in-progress, what `connect` throws, what the
+   * device throws.
+   */
+  async login(request: LoginRequest): Promise<LoggedIn> {
+    const { store } = this.#options;
+    if (this.#pending !== undefined) {
+      throw new BuriError('login-in-progress', 'another login is under way; wait for it');
+    }
+    const target = this.#targetOf(request);
+    const isSameServer = isServer(store.settings, target);
+    if (request.nick !== undefined) store.update({ nick: request.nick });
+    if (this.link.state.kind === 'connected' && isSameServer) return await this.#already(request);
+    await this.link.stop();
+    if (!isSameServer) this.#dropMember();
+    this.#target = target;
+    const outcome = new Promise<LoggedIn>((resolve, reject) => {
+      this.#pending = { resolve, reject };
+    });
+    this.link.start();
+    try {
+      const loggedIn = await outcome;
+      await this.#deviceUp();
+      await store.flush();
+      return loggedIn;
+    } catch (error) {
+      await this.#loginFailed(error as BuriError, isSameServer);
+      throw error;
+    } finally {
+      this.#pending = undefined;
+    }
+  }
+
+  /** Goodbye to the server, tunnels down, interface gone; offline until the next login. */
+  async logout(): Promise<void> {
+    const { store } = this.#options;
+    store.update({ loggedIn: false });
+    await this.#end();
+    await store.flush();
+  }
+
+  /** The end of the daemon: as a logout, but the next start logs in again. */
+  async stop(): Promise<void> {
+    await this.#end();
+  }
+
+  /** A connection of many months ends once, so that the certificate is renewed long before it expires. */
+  renewCertificate(): void {
+    const { store } = this.#options;
+    const { certificate: held, serverTimeMs } = store.settings;
+    if (this.link.state.kind !== 'connected') return;
+    const time = wallMs(Math.max(Date.now(), serverTimeMs));
+    const current = currentCertificate(crypto, store.keys, this.#suites, held, time);
+    if (current !== held) this.link.reconnect();
+  }
+
+  networkChanged(): void {
+    this.#feedAddresses(true);
+    this.link.networkChanged();
+  }
+
+  /** The engine lost the interface, or somebody removed it. */
+  deviceLost(reason: string): void {
+    const { device, notices } = this.#options;
+    device.lost();
+    notices.add({
+      code: 'device-lost',
+      message: `the interface ${device.name} is gone: ${reason}`,
+    });
+    setTimeout(() => {
+      this.#deviceUp().then(
+        () => notices.clear('device-lost'),
+        (error: BuriError) => {
+          if (error.code.startsWith('engine-')) this.#options.onFatal(error);
+        },
+      );
+    }, deviceAgainMs).unref();
+  }
+
+  /** Keeps a network's end-to-end secret; it is on disk when this returns. */
+  async keepSecret(network: string, secret: Uint8Array): Promise<void> {
+    const { store } = this.#options;
+    store.update({ secrets: { ...store.settings.secrets, [network]: secret } });
+    this.#driver?.feed({ type: 'secret', network, secret });
+    await store.flush();
+  }
+
+  #targetOf({ url: text, token }: LoginRequest): Target {
+    const { server } = this.#options.store.settings;
+    if (text === undefined) {
+      if (server === undefined) {
+        throw new BuriError(
+          'no-server-url',
+          "no server is known yet; give its URL, which 'buri server url' prints on the server",
+        );
+      }
+      return { url: parseServerUrl(server.url), pin: server.clusterKey, token };
+    }
+    const url = parseServerUrl(text);
+    const known = server?.url === url.text ? server.clusterKey : undefined;
+    return { url, pin: url.clusterKey ?? known, token };
+  }
+
+  async #already({ nick }: LoginRequest): Promise<LoggedIn> {
+    const { self } = this.#options.store.settings;
+    if (self === undefined) throw new BuriError('login-in-progress', 'a login is under way');
+    if (nick !== undefined) await this.link.request({ op: 'set-nick', nick });
+    await this.#deviceUp();
+    return { ...self, pinnedKey: undefined };
+  }
+
+  /** A first login that fails leaves nothing behind; a later one is tried again when only the way was the trouble. */
+  async #loginFailed(error: BuriError, isSameServer: boolean): Promise<void> {
+    const { store } = this.#options;
+    const { loggedIn, self } = store.settings;
+    const goesOn = isSameServer && loggedIn && self !== undefined && error instanceof ControlError;
+    if (goesOn && !isRefusal(error)) return;
+    await this.link.stop();
+    if (loggedIn) await this.logout();
+    this.#dropMember();
+  }
+
+  #connectOptions(): Omit<ConnectOptions, 'signal'> {
+    const { store } = this.#options;
+    const target = this.#target;
+    if (target === undefined) throw new BuriError('no-server-url', 'no server is known');
+    const { serverTimeMs } = isServer(store.settings, target)
+      ? store.settings
+      : { serverTimeMs: 0 };
+    return {
+      url: target.url,
+      crypto,
+      pin: target.pin,
+      controlKey: store.keys.control,
+      time: wallMs(Math.max(Date.now(), serverTimeMs)),
+      login: () => this.#loginMessage(target),
+    };
+  }
+
+  #loginMessage({ token }: Target): Extract<ClientMessage, { t: 'login' }> {
+    const { store } = this.#options;
+    const { settings, keys } = store;
+    const time = wallMs(Math.max(Date.now(), settings.serverTimeMs));
+    const certificate = currentCertificate(crypto, keys, this.#suites, settings.certificate, time);
+    if (certificate !== settings.certificate) store.update({ certificate });
+    return {
+      t: 'login',
+      certificate,
+      instance: this.#instance,
+      nick: settings.nick,
+      ...(token === undefined ? {} : { token }),
+      software,
+      known: this.member?.known() ?? [],
+    };
+  }
+
+  #connected(connection: ControlConnection): void {
+    const { store, notices } = this.#options;
+    const { welcome, clusterKey, serverAddress } = connection;
+    const target = this.#target;
+    if (target === undefined) return;
+    const pinned = target.pin === undefined ? clusterKeyText(clusterKey) : undefined;
+    if (!isServer(store.settings, { ...target, pin: clusterKey })) {
+      store.forgetServer();
+      this.#dropMember();
+    }
+    // The token has done its work.
+    this.#target = { url: target.url, pin: clusterKey, token: undefined };
+    const { clientId, ipv4, ipv6, pool4, pool6, nodeList } = welcome;
+    const before = store.settings.self;
+    const self = { clientId, ipv4, ipv6, pool4, pool6, nodeList };
+    store.update({ loggedIn: true, server: { url: target.url.text, clusterKey }, self });
+    if (pinned !== undefined) {
+      notices.add({
+        code: 'key-pinned',
+        message:
+          `the URL carried no key, so the server's key ${pinned} was taken on trust; compare it ` +
+          "with what 'buri server url' prints on the server",
+      });
+    }
+    if (this.#driver === undefined || !isSameSelf(before, self)) {
+      this.#dropMember();
+      this.#makeMemberNow(clusterKey, []);
+    }
+    this.#driver?.feed({ type: 'connected', welcome, serverAddress });
+    notices.clear('login-refused');
+    if (this.#pending !== undefined) {
+      this.#pending.resolve({ clientId, ipv4, ipv6, pinnedKey: pinned });
+    } else void this.#deviceUp().catch(() => {});
+  }
+
+  #lost(error: ControlError, wasConnected: boolean): void {
+    if (wasConnected) this.#driver?.feed({ type: 'disconnected' });
+    const pending = this.#pending;
+    if (pending !== undefined) {
+      pending.reject(error);
+      return;
+    }
+    if (!isRefusal(error)) return;
+    this.#options.notices.add({ code: 'login-refused', message: error.message });
+    if (endingCodes.has(error.code)) void this.logout();
+  }
+
+  async #makeMember(clusterKey: Uint8Array): Promise<void> {
+    this.#makeMemberNow(clusterKey, await this.#options.store.loadNetworks());
+  }
+
+  #makeMemberNow(
+    clusterKey: Uint8Array,
+    networks: ConstructorParameters<typeof Member>[0]['networks'],
+  ): void {
+    const { store, engine, clock, notices, sockets, configuredPort } = this.#options;
+    const { settings, keys } = store;
+    if (settings.self === undefined) return;
+    const privateKey = keys.tunnel.bytes();
+    const publicKey = crypto.x25519PublicKey(privateKey);
+    engine.setLocalPublicKey(publicKey);
+    const member = new Member({
+      crypto,
+      clusterKey,
+      tunnelKey: { privateKey, publicKey },
+      identity: hex(settings.identity),
+      suites: this.#suites,
+      extensionVersion,
+      clientId: settings.self.clientId,
+      pools: [settings.self.pool4, settings.self.pool6],
+      networks,
+      secrets: new Map(Object.entries(settings.secrets)),
+      serverTimeMs: settings.serverTimeMs,
+      ...(settings.timestamp === undefined ? {} : { lastTimestamp: settings.timestamp }),
+      ...(configuredPort === undefined ? {} : { configuredPort }),
+    });
+    this.#driver = new MemberDriver(member, {
+      ...{ engine, clock, store, notices },
+      send: (message) => this.link.send(message),
+      onRemoved: (network, reason) => notices.add(removedNotice(network, reason)),
+    });
+    this.#driver.feed({ type: 'sockets', sockets: sockets.list });
+    this.#feedAddresses(false);
+  }
+
+  #feedAddresses(changed: boolean): void {
+    const addresses = localAddresses(this.#options.device.name);
+    this.#driver?.feed({ type: 'local-addresses', addresses, changed });
+  }
+
+  #dropMember(): void {
+    this.#driver?.close();
+    this.#driver = undefined;
+  }
+
+  async #end(): Promise<void> {
+    await this.link.stop();
+    this.#dropMember();
+    await this.#deviceDown();
+  }
+
+  /** One after the other, whoever asks. A failure is a notice, and is thrown to those who wait. */
+  #deviceUp(): Promise<void> {
+    const { device, notices, store } = this.#options;
+    const work = this.#deviceWork.then(async () => {
+      const { self } = store.settings;
+      if (self === undefined || this.#driver === undefined) return;
+      try {
+        await device.up(self);
+        notices.clear('device');
+      } catch (error) {
+        notices.add({ code: 'device', message: (error as Error).message });
+        throw error;
+      }
+    });
+    this.#deviceWork = work.catch(() => {});
+    return work;
+  }
+
+  #deviceDown(): Promise<void> {
+    const work = this.#deviceWork.then(() => this.#options.device.down());
+    this.#deviceWork = work.catch(() => {});
+    return work;
+  }
+}
+
+const deviceAgainMs = 1000;
+
+const isServer = ({ server }: Settings, { url, pin }: Pick<Target, 'url' | 'pin'>): boolean =>
+  server !== undefined &&
+  server.url === url.text &&
+  (pin === undefined || sameBytes(server.clusterKey, pin));
+
+/** Whether the member machine, which was built for one of them, fits the other. */
+function isSameSelf(a: Settings['self'], b: NonNullable<Settings['self']>): boolean {
+  return a !== undefined && a.clientId === b.clientId && a.pool4 === b.pool4 && a.pool6 === b.pool6;
+}
+
+function removedNotice(network: string, reason: string) {
+  const texts: Record<string, string> = {
+    deleted: 'was deleted by its owner',
+    evicted: 'has evicted this computer',
+    rejected: 'has rejected the request to join',
+    left: 'was left',
+    gone: 'does not list this computer any more',
+  };
+  return {
+    code: `network-${reason}`,
+    message: `the network ${network} ${texts[reason] ?? reason}`,
+  };
+}

@@ -1,0 +1,98 @@
+import { pino } from 'pino';
+import type { MemberInput } from '#core/member/io.ts';
+import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
+import type { Engine, EngineEvents } from '#engine/engine.ts';
+import { PacketEngine } from '#engine/packet-engine.ts';
+import { Client } from './client.ts';
+import { SystemClock } from './clock.ts';
+import { Device, mtuBytes } from './device.ts';
+import { LocalApi } from './local-api.ts';
+import { NetWatch } from './netwatch.ts';
+import { Notices } from './notices.ts';
+import { Sockets } from './sockets.ts';
+import { StateStore } from './state.ts';
+import { verbsOf } from './verbs.ts';
+import { version } from './version.ts';
+
+export interface DaemonOptions {
+  readonly stateDirectory: string;
+  readonly socketPath: string;
+  /** Name of the virtual interface. */
+  readonly device: string;
+  /** UDP port of the tunnels; the one of last time, or any, when absent. */
+  readonly port?: number;
+}
+
+const certificateCheckMs = 86_400_000;
+
+/**
+ * Runs the client until `signal` aborts, then ends cleanly: goodbye to the server, interface and socket removed. Throws a
+ * BuriError when it cannot start, or cannot go on.
+ */
+export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Promise<void> {
+  const log = pino({ name: 'buri' }, pino.destination({ dest: 2, sync: true }));
+  const notices = new Notices(({ code, message }) => log.warn({ code }, message));
+  const fatal = Promise.withResolvers<never>();
+  fatal.promise.catch(() => {});
+  await using stack = new AsyncDisposableStack();
+  const store = stack.use(await StateStore.open(options.stateDirectory, crypto, notices));
+  const clock = new SystemClock();
+
+  let client: Client | undefined;
+  const engine = stack.use(new PacketEngine(eventsFor(() => client)));
+  const sockets = await Sockets.open({
+    engine,
+    notices,
+    fixedPort: options.port,
+    lastPort: store.settings.port,
+  });
+  if (store.settings.port !== sockets.port) store.update({ port: sockets.port });
+  const device = new Device(options.device, engine, notices);
+  const parts = { store, engine, device, sockets, clock, notices };
+  client = new Client({ ...parts, configuredPort: options.port, onFatal: fatal.reject });
+  const running = client;
+  stack.defer(() => running.stop());
+  // Without a login nobody would learn before the first one that there can be no interface here.
+  if (!store.settings.loggedIn) await checkDevice(engine, options.device);
+
+  const api = await LocalApi.listen(options.socketPath, verbsOf({ ...parts, client }), (error) =>
+    log.error({ err: error }, 'a request failed inside'),
+  );
+  stack.use(api);
+  const watch = stack.use(new NetWatch(options.device, clock, () => running.networkChanged()));
+  await watch.start();
+  await client.resume();
+  const timer = setInterval(() => running.renewCertificate(), certificateCheckMs);
+  stack.defer(() => clearInterval(timer));
+  log.info({ version, socket: options.socketPath, port: sockets.port }, 'ready');
+  await Promise.race([aborted(signal), fatal.promise]);
+  log.info('ending');
+}
+
+/** BuriError: device-busy, device-forbidden, device-missing. */
+async function checkDevice(engine: Engine, name: string): Promise<void> {
+  // Any address does: it is gone again before anything can be sent.
+  await engine.openDevice({ name, mode: 'tun', mtuBytes, addresses: ['100.64.0.1'] });
+  await engine.closeDevice();
+}
+
+/** Reports of the engine go to the member machine of the login in force. */
+function eventsFor(client: () => Client | undefined): EngineEvents {
+  const feed = (input: MemberInput) => client()?.driver?.feed(input);
+  return {
+    onDatagram: (kind, bytes, socket, remote) =>
+      feed({ type: 'datagram', kind, bytes, socket, remote }),
+    onWantSession: (peer) => feed({ type: 'want', peer }),
+    onActivity: (activity) => feed({ type: 'activity', activity }),
+    onRoam: (peer, socket, remote) => feed({ type: 'roam', peer, socket, remote }),
+    onConfirmed: (peer, localIndex) => feed({ type: 'confirmed', peer, localIndex }),
+    onRekeyLimit: (peer, localIndex) => feed({ type: 'rekey-limit', peer, localIndex }),
+    onDeviceLost: (reason) => client()?.deviceLost(reason),
+  };
+}
+
+const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });

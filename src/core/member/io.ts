@@ -1,0 +1,87 @@
+/** What goes into the client machine and what comes out. */
+import type { ClientMessage, ServerMessage, ServerMessageOf } from '#wire/control.ts';
+import type { Endpoint } from '#wire/endpoint.ts';
+import type { LocalAddress } from '../discovery/candidates.ts';
+import type { DiscoverySocket } from '../discovery/discovery.ts';
+import type { Path } from '../path/path.ts';
+import type { SessionActivity } from '../session/events.ts';
+import type { TransportKeys } from '../session/keypair.ts';
+
+/** Datagrams that are not bulk data, as the engine tells them apart. */
+export type MemberDatagram =
+  | 'handshake-initiation'
+  | 'handshake-response'
+  | 'cookie-reply'
+  | 'stun'
+  | 'buri';
+
+export type MemberInput =
+  /** Logged in, to the node at this IP address. What follows comes as `server`. */
+  | {
+      readonly type: 'connected';
+      readonly welcome: ServerMessageOf<'welcome'>;
+      readonly serverAddress: string | undefined;
+    }
+  /** The control connection is gone, on purpose or not. */
+  | { readonly type: 'disconnected' }
+  | { readonly type: 'server'; readonly message: ServerMessage }
+  /** Admission opened or made the end-to-end secret of a network. */
+  | { readonly type: 'secret'; readonly network: string; readonly secret: Uint8Array }
+  | { readonly type: 'sockets'; readonly sockets: readonly DiscoverySocket[] }
+  /** Addresses of this machine, of all interfaces but ours; and whether routes or addresses changed. */
+  | {
+      readonly type: 'local-addresses';
+      readonly addresses: readonly LocalAddress[];
+      readonly changed: boolean;
+    }
+  | {
+      readonly type: 'datagram';
+      readonly kind: MemberDatagram;
+      readonly bytes: Uint8Array;
+      readonly socket: number;
+      readonly remote: Endpoint;
+    }
+  /** Packets wait for a peer. */
+  | { readonly type: 'want'; readonly peer: number }
+  | { readonly type: 'activity'; readonly activity: SessionActivity }
+  | {
+      readonly type: 'roam';
+      readonly peer: number;
+      readonly socket: number;
+      readonly remote: Endpoint;
+    }
+  | { readonly type: 'confirmed'; readonly peer: number; readonly localIndex: number }
+  | { readonly type: 'rekey-limit'; readonly peer: number; readonly localIndex: number }
+  | { readonly type: 'tick' };
+
+export type MemberOutput =
+  | { readonly type: 'send'; readonly message: ClientMessage }
+  | {
+      readonly type: 'datagram';
+      readonly socket: number;
+      readonly remote: Endpoint;
+      readonly bytes: Uint8Array;
+      readonly ttl?: number;
+    }
+  /** A peer with its inner addresses; again when they change. */
+  | {
+      readonly type: 'set-peer';
+      readonly peer: number;
+      readonly innerPrefixes: readonly string[];
+    }
+  | { readonly type: 'remove-peer'; readonly peer: number }
+  | { readonly type: 'set-path'; readonly peer: number; readonly path: Path | undefined }
+  /** The keys belong to whoever takes this: they are erased after use. */
+  | { readonly type: 'install-keys'; readonly keys: TransportKeys }
+  | { readonly type: 'activate-keys'; readonly localIndex: number }
+  | { readonly type: 'remove-keys'; readonly localIndex: number }
+  | { readonly type: 'keepalive'; readonly peer: number }
+  /** A network's durable state changed: keep `saved(network)`. */
+  | { readonly type: 'save-network'; readonly network: string }
+  /** Not a member any more: forget the network and its secret. */
+  | { readonly type: 'forget-network'; readonly network: string; readonly reason: string }
+  /** No tunnel timestamp beyond this one is sent before it is on disk: 12 bytes of TAI64N. */
+  | { readonly type: 'save-timestamp'; readonly timestamp: Uint8Array }
+  | { readonly type: 'save-server-time'; readonly serverTimeMs: number }
+  | { readonly type: 'notice'; readonly code: string; readonly message: string }
+  | { readonly type: 'clear-notice'; readonly code: string };

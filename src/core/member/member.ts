@@ -1,0 +1,397 @@
+import type { ServerMessage, ServerMessageOf } from '#wire/control.ts';
+import { type Endpoint, parseEndpoint } from '#wire/endpoint.ts';
+import { openDocument } from '#wire/signed.ts';
+import type { Crypto } from '../crypto.ts';
+import { type Discovered, Discovery, type DiscoverySocket } from '../discovery/discovery.ts';
+import { type CachedNetwork, Mesh, type MeshOutcome } from '../mesh/mesh.ts';
+import type { NetworkView } from '../mesh/network-view.ts';
+import type { Pair } from '../mesh/pairs.ts';
+import type { KeyPair } from '../noise/handshake-state.ts';
+import { after, type MonotonicMs, type Now } from '../time.ts';
+import { BestTime } from './best-time.ts';
+import type { MemberInput, MemberOutput } from './io.ts';
+import { MemberNotices } from './notices.ts';
+import { PeerManager } from './peer-manager.ts';
+import type { Peer } from './peers.ts';
+import { Signalling } from './signalling.ts';
+import { Signals } from './signals.ts';
+
+export interface MemberOptions {
+  readonly crypto: Crypto;
+  /** The pin: Ed25519 key of the cluster. */
+  readonly clusterKey: Uint8Array;
+  readonly tunnelKey: KeyPair;
+  /** Own Ed25519 identity in hexadecimal. */
+  readonly identity: string;
+  readonly suites: readonly string[];
+  readonly extensionVersion: number;
+  /** As the server assigned it. */
+  readonly clientId: string;
+  /** Virtual pools, `address/length`. */
+  readonly pools: readonly string[];
+  /** From an earlier run. */
+  readonly networks: readonly CachedNetwork[];
+  readonly secrets: ReadonlyMap<string, Uint8Array>;
+  readonly serverTimeMs: number;
+  readonly lastTimestamp?: Uint8Array;
+  /** UDP port that is forwarded by hand on the public address. */
+  readonly configuredPort?: number;
+}
+
+/** Pairs are computed again at least this often: memberships begin and end without a message. */
+const reviewEveryMs = 5000;
+/** A network's view is asked for because of a disagreement at most this often. */
+const resyncEveryMs = 30_000;
+/** A changed server time is worth keeping. */
+const saveTimeEveryMs = 3_600_000;
+const maxNodeListBytes = 8192;
+
+/**
+ * The whole client as one machine without input or output of its own (the daemon and the simulation drive it): networks,
+ * discovery, signalling, paths and tunnels. Feed `handle`, then `poll` until undefined; come back with a tick at `deadline()`.
+ */
+export class Member {
+  readonly clientId: string;
+  readonly #options: MemberOptions;
+  readonly #time: BestTime;
+  readonly #mesh: Mesh;
+  readonly #discovery: Discovery;
+  readonly #manager: PeerManager;
+  readonly #signalling: Signalling;
+  readonly #signals: Signals;
+  readonly #notices: MemberNotices;
+  #outputs: MemberOutput[] = [];
+  #polled = 0;
+  #pairs: ReadonlyMap<string, Pair> = new Map();
+  #connected = false;
+  /** Between welcome and synchronised the pairs are left as they are: half of them are still to be told. */
+  #synchronising = false;
+  #stale = true;
+  #reviewAt: MonotonicMs | undefined;
+  #serverTimeSavedMs: number;
+  readonly #resyncedAt = new Map<string, MonotonicMs>();
+
+  constructor(options: MemberOptions) {
+    this.#options = options;
+    this.clientId = options.clientId;
+    const { crypto, clusterKey, identity, tunnelKey, suites, extensionVersion, pools } = options;
+    this.#time = new BestTime(options.serverTimeMs);
+    this.#serverTimeSavedMs = options.serverTimeMs;
+    const own = { identity, tunnelKey: tunnelKey.publicKey, suites, extensionVersion };
+    this.#mesh = new Mesh({ crypto, clusterKey, own });
+    for (const [network, secret] of options.secrets) this.#mesh.setSecret(network, secret);
+    this.#mesh.load(options.networks);
+    this.#discovery = new Discovery({ crypto, virtualPrefixes: pools });
+    const emit = (output: MemberOutput) => void this.#outputs.push(output);
+    this.#manager = new PeerManager({
+      crypto,
+      tunnelKey,
+      virtualPrefixes: pools,
+      ...(options.lastTimestamp === undefined ? {} : { lastTimestamp: options.lastTimestamp }),
+      emit,
+      offer: (peer, now) => this.#offer(peer, now),
+      disagree: (peer, now) => this.#disagree(peer, now),
+    });
+    this.#signals = new Signals(crypto, tunnelKey, options.clientId);
+    this.#signalling = new Signalling({
+      signals: this.#signals,
+      peers: this.#manager.peers,
+      send: (message) => emit({ type: 'send', message }),
+      paths: (input, now) => this.#manager.paths(input, now),
+      time: (now) => this.#time.signals(now),
+    });
+    this.#notices = new MemberNotices(emit);
+  }
+
+  handle(input: MemberInput, now: Now): void {
+    this.#apply(input, now);
+    const due = this.#reviewAt === undefined || this.#reviewAt <= now.monotonic;
+    if ((this.#stale && !this.#synchronising) || due) this.#review(now);
+    this.#pumpDiscovery(now);
+  }
+
+  poll(): MemberOutput | undefined {
+    const output = this.#outputs[this.#polled];
+    if (output !== undefined) {
+      this.#polled++;
+      return output;
+    }
+    this.#outputs = [];
+    this.#polled = 0;
+    return undefined;
+  }
+
+  /** When a tick is wanted. */
+  deadline(): MonotonicMs | undefined {
+    const all = [this.#reviewAt, this.#discovery.deadline(), this.#manager.deadline()];
+    const known = all.filter((at) => at !== undefined);
+    return known.length === 0 ? undefined : (Math.min(...known) as MonotonicMs);
+  }
+
+  /** What to tell the server at login. */
+  known(): { network: string; revision: number }[] {
+    return this.#mesh.known();
+  }
+
+  get networks(): ReadonlyMap<string, NetworkView> {
+    return this.#mesh.networks;
+  }
+
+  get secrets(): ReadonlyMap<string, Uint8Array> {
+    return this.#mesh.secrets;
+  }
+
+  /** Everybody with whom a tunnel may exist now. */
+  get pairs(): ReadonlyMap<string, Pair> {
+    return this.#pairs;
+  }
+
+  get discovered(): Discovered {
+    return this.#discovery.discovered;
+  }
+
+  get manager(): PeerManager {
+    return this.#manager;
+  }
+
+  get isSynchronised(): boolean {
+    return this.#connected && !this.#synchronising;
+  }
+
+  /** A network as it is to be kept on disk. */
+  saved(network: string): CachedNetwork | undefined {
+    return this.#mesh.save(network);
+  }
+
+  bestTime(now: Now) {
+    return this.#time.documents(now);
+  }
+
+  counters(): Record<string, number> {
+    const counters = this.#manager.counters();
+    for (const [fault, count] of this.#mesh.faults) counters[`mesh-${fault}`] = count;
+    for (const [fault, count] of this.#signalling.faults) counters[fault] = count;
+    counters.peers = this.#manager.peers.size;
+    return counters;
+  }
+
+  #apply(input: MemberInput, now: Now): void {
+    switch (input.type) {
+      case 'connected':
+        this.#connect(input.welcome, input.serverAddress, now);
+        return;
+      case 'disconnected':
+        this.#disconnect(now);
+        return;
+      case 'server':
+        this.#server(input.message, now);
+        return;
+      case 'secret':
+        this.#mesh.setSecret(input.network, input.secret);
+        this.#stale = true;
+        return;
+      case 'sockets':
+        this.#sockets(input.sockets, now);
+        return;
+      case 'local-addresses':
+        this.#discovery.handle({ type: 'local-addresses', addresses: input.addresses }, now);
+        if (!input.changed) return;
+        this.#discovery.handle({ type: 'network-changed' }, now);
+        this.#manager.paths({ type: 'network-changed' }, now);
+        return;
+      case 'datagram':
+        this.#datagram(input, now);
+        return;
+      case 'want':
+        this.#manager.paths({ type: 'want', peer: input.peer }, now);
+        this.#manager.tunnels({ kind: 'want-session', peer: input.peer }, now);
+        return;
+      case 'activity':
+        this.#activity(input, now);
+        return;
+      case 'roam':
+        this.#manager.paths(input, now);
+        return;
+      case 'confirmed':
+        this.#manager.tunnels({ ...input, kind: 'confirmed' }, now);
+        return;
+      case 'rekey-limit':
+        this.#manager.tunnels({ ...input, kind: 'rekey-limit' }, now);
+        return;
+      case 'tick':
+        this.#discovery.handle({ type: 'tick' }, now);
+        this.#manager.tick(now);
+        return;
+      default:
+        input satisfies never;
+    }
+  }
+
+  #connect(welcome: ServerMessageOf<'welcome'>, serverAddress: string | undefined, now: Now): void {
+    this.#connected = true;
+    this.#synchronising = true;
+    this.#serverTime(welcome.serverTime, now);
+    const servers = this.#stunServers(welcome.nodeList, serverAddress);
+    this.#discovery.handle({ type: 'servers', servers }, now);
+    this.#manager.paths({ type: 'server', connected: true }, now);
+  }
+
+  #disconnect(now: Now): void {
+    if (!this.#connected) return;
+    this.#connected = false;
+    this.#synchronising = false;
+    this.#mesh.connectionRenewed();
+    this.#signalling.disconnected();
+    this.#manager.paths({ type: 'server', connected: false }, now);
+  }
+
+  #server(message: ServerMessage, now: Now): void {
+    switch (message.t) {
+      case 'view':
+        this.#changed(message.network, this.#mesh.applyView(message));
+        return;
+      case 'delta':
+        this.#changed(message.network, this.#mesh.applyDelta(message));
+        return;
+      case 'removed':
+        this.#changed(message.network, this.#mesh.applyRemoved(message));
+        return;
+      case 'presence':
+        if (this.#mesh.applyPresence(message)) this.#stale = true;
+        return;
+      case 'synchronised':
+        this.#synchronising = false;
+        this.#changed(undefined, this.#mesh.applySynchronised(message));
+        return;
+      case 'signal':
+        this.#signalling.receive(message, now);
+        return;
+      case 'punch':
+        this.#signalling.punch(message, now);
+        return;
+      case 'ping':
+        this.#serverTime(message.serverTime, now);
+        return;
+      case 'notice':
+        this.#outputs.push({ type: 'notice', code: message.code, message: message.message });
+        return;
+      // The control link's business, and what needs no answer.
+      case 'welcome':
+      case 'refused':
+      case 'response':
+      case 'undelivered':
+        return;
+      default:
+        message satisfies never;
+    }
+  }
+
+  #changed(network: string | undefined, outcome: MeshOutcome): void {
+    this.#stale = true;
+    if (network !== undefined && this.#mesh.networks.has(network)) {
+      this.#outputs.push({ type: 'save-network', network });
+    }
+    for (const id of outcome.resync) {
+      this.#outputs.push({ type: 'send', message: { t: 'resync', network: id } });
+    }
+    for (const removed of outcome.removed) {
+      this.#outputs.push({ type: 'forget-network', ...removed });
+    }
+  }
+
+  #serverTime(serverTimeMs: number, now: Now): void {
+    this.#time.serverSays(serverTimeMs, now);
+    const offsetMs = this.#time.offsetMs(now);
+    if (offsetMs === undefined) return;
+    this.#manager.paths({ type: 'time-offset', offsetMs }, now);
+    this.#notices.clock(offsetMs);
+    if (this.#time.latestMs - this.#serverTimeSavedMs < saveTimeEveryMs) return;
+    this.#serverTimeSavedMs = this.#time.latestMs;
+    this.#outputs.push({ type: 'save-server-time', serverTimeMs: this.#time.latestMs });
+  }
+
+  #sockets(sockets: readonly DiscoverySocket[], now: Now): void {
+    const { configuredPort } = this.#options;
+    this.#discovery.handle({ type: 'configured-port', port: configuredPort }, now);
+    this.#discovery.handle({ type: 'sockets', sockets }, now);
+    const mains = sockets.filter((socket) => socket.purpose !== 'test');
+    this.#manager.paths({ type: 'local-sockets', sockets: mains }, now);
+  }
+
+  #datagram(input: MemberInput & { readonly type: 'datagram' }, now: Now): void {
+    const { kind, bytes, socket, remote } = input;
+    if (kind === 'stun') {
+      this.#discovery.handle({ type: 'datagram', bytes, socket, remote }, now);
+    } else if (kind === 'buri') {
+      this.#manager.paths({ type: 'datagram', bytes, socket, remote }, now);
+    } else {
+      const from = { socket, remote };
+      this.#manager.tunnels({ kind: 'datagram', datagram: kind, bytes, from }, now);
+    }
+  }
+
+  #activity({ activity }: MemberInput & { readonly type: 'activity' }, now: Now): void {
+    const sent = activity.sentData || activity.sentKeepalive;
+    const received = activity.receivedData || activity.receivedKeepalive;
+    this.#manager.paths({ type: 'activity', peer: activity.peer, sent, received }, now);
+    this.#manager.tunnels({ kind: 'activity', activity }, now);
+  }
+
+  /** Computes the pairs again, and makes the peers follow. */
+  #review(now: Now): void {
+    this.#stale = false;
+    this.#reviewAt = after(now.monotonic, reviewEveryMs);
+    const time = this.#time.documents(now);
+    this.#pairs = this.#mesh.pairs(time);
+    this.#manager.sync(this.#pairs, now);
+    this.#signals.retain(this.#pairs);
+    this.#notices.networks(this.#mesh, time);
+  }
+
+  #pumpDiscovery(now: Now): void {
+    for (let out = this.#discovery.poll(); out !== undefined; out = this.#discovery.poll()) {
+      if (out.type === 'send') {
+        const { socket, remote, bytes } = out;
+        this.#outputs.push({ type: 'datagram', socket, remote, bytes });
+        continue;
+      }
+      const { candidates, nat } = out;
+      this.#signalling.setLocal({ candidates, nat }, now);
+      this.#manager.paths({ type: 'local-candidates', candidates, nat }, now);
+    }
+  }
+
+  #offer(peer: Peer, now: Now): void {
+    if (this.#connected) this.#signalling.offer(peer, now);
+  }
+
+  /** The two sides derive different keys: whoever missed something asks the server. */
+  #disagree(peer: Peer, now: Now): void {
+    if (!this.#connected) return;
+    for (const network of peer.pair.networks) {
+      const last = this.#resyncedAt.get(network);
+      if (last !== undefined && now.monotonic - last < resyncEveryMs) continue;
+      this.#resyncedAt.set(network, now.monotonic);
+      for (const id of this.#mesh.requestView(network).resync) {
+        this.#outputs.push({ type: 'send', message: { t: 'resync', network: id } });
+      }
+    }
+  }
+
+  /** The nodes' STUN endpoints, from the list that the cluster signed. An unspecified address means: where we logged in. */
+  #stunServers(nodeList: Uint8Array, serverAddress: string | undefined): Endpoint[] {
+    const { crypto, clusterKey } = this.#options;
+    const list = openDocument('node-list', nodeList, (message, signature) =>
+      crypto.ed25519Verify(clusterKey, message, signature),
+    );
+    if (nodeList.length > maxNodeListBytes || list === undefined) return [];
+    return list.nodes.flatMap((node) =>
+      node.stun.flatMap((text) => {
+        const endpoint = parseEndpoint(text);
+        if (endpoint === undefined) return [];
+        if (endpoint.address !== '0.0.0.0' && endpoint.address !== '::') return [endpoint];
+        return serverAddress === undefined ? [] : [{ ...endpoint, address: serverAddress }];
+      }),
+    );
+  }
+}

@@ -1,0 +1,307 @@
+import { compareBytes, sameBytes } from '../bytes.ts';
+import type { Crypto } from '../crypto.ts';
+import type { Pair } from '../mesh/pairs.ts';
+import type { KeyPair } from '../noise/handshake-state.ts';
+import type { PathInput, PathOutput, PeerPathView } from '../path/io.ts';
+import { Paths } from '../path/paths.ts';
+import type { SessionInput, SessionOutput } from '../session/events.ts';
+import { Tunnels } from '../session/tunnels.ts';
+import { after, type MonotonicMs, type Now } from '../time.ts';
+import type { MemberOutput } from './io.ts';
+import { type Peer, PeerTable, pskCandidates } from './peers.ts';
+
+/** The side with the lower tunnel key starts the session; the other one too when none came by then. */
+const initiateLateMs = 1500;
+/** A peer that the server does not show as online is asked that often whether it is there. */
+const livenessEveryMs = 20_000;
+
+export interface PeerManagerOptions {
+  readonly crypto: Crypto;
+  readonly tunnelKey: KeyPair;
+  readonly virtualPrefixes: readonly string[];
+  readonly lastTimestamp?: Uint8Array;
+  readonly emit: (output: MemberOutput) => void;
+  /** This peer is to be sent an offer. */
+  readonly offer: (peer: Peer, now: Now) => void;
+  /** This client and the peer see their common networks differently. */
+  readonly disagree: (peer: Peer, now: Now) => void;
+}
+
+/** The wanted peers with their paths and tunnels, and what passes between the two machines. */
+export class PeerManager {
+  readonly #options: PeerManagerOptions;
+  readonly #paths: Paths;
+  readonly #tunnels: Tunnels;
+  readonly #peers = new PeerTable();
+
+  constructor(options: PeerManagerOptions) {
+    this.#options = options;
+    const { crypto, tunnelKey, virtualPrefixes, lastTimestamp } = options;
+    this.#paths = new Paths({
+      crypto,
+      tunnelPrivateKey: tunnelKey.privateKey,
+      virtualPrefixes,
+    });
+    this.#tunnels = new Tunnels({
+      crypto,
+      keyPair: tunnelKey,
+      ...(lastTimestamp === undefined ? {} : { lastTimestamp }),
+    });
+  }
+
+  get peers(): PeerTable {
+    return this.#peers;
+  }
+
+  /** Makes the peers those that the pairs allow: first what goes, because addresses may move. */
+  sync(pairs: ReadonlyMap<string, Pair>, now: Now): void {
+    for (const peer of [...this.#peers.values()]) {
+      const pair = pairs.get(peer.pair.clientId);
+      if (pair === undefined || !sameBytes(pair.tunnelKey, peer.pair.tunnelKey)) {
+        this.#remove(peer, now);
+      }
+    }
+    for (const pair of pairs.values()) {
+      const peer = this.#peers.byClientId(pair.clientId);
+      if (peer !== undefined) this.#update(peer, pair, now);
+      else if (pair.verdict === 'establish') this.#add(pair, now);
+    }
+    this.#pump(now);
+  }
+
+  paths(input: PathInput, now: Now): void {
+    this.#paths.handle(input, now);
+    this.#pump(now);
+  }
+
+  tunnels(input: SessionInput, now: Now): void {
+    this.#tunnels.handle(input, now);
+    this.#pump(now);
+  }
+
+  tick(now: Now): void {
+    for (const peer of [...this.#peers.values()]) {
+      if (peer.initiateAt !== undefined && peer.initiateAt <= now.monotonic) {
+        peer.initiateAt = undefined;
+        if (!this.#tunnels.isUp(peer.index)) this.#wantSession(peer, now);
+      }
+      const checked = peer.livenessCheckedAt;
+      if (peer.pair.presence === 'online' || checked === undefined) continue;
+      if (now.monotonic - checked >= livenessEveryMs) this.#checkLiveness(peer, now);
+    }
+    this.#paths.handle({ type: 'tick' }, now);
+    this.#tunnels.handle({ kind: 'tick' }, now);
+    this.#pump(now);
+  }
+
+  deadline(): MonotonicMs | undefined {
+    let earliest: number | undefined;
+    const consider = (at: number | undefined) => {
+      if (at !== undefined && (earliest === undefined || at < earliest)) earliest = at;
+    };
+    consider(this.#paths.deadline());
+    consider(this.#tunnels.deadline());
+    for (const peer of this.#peers.values()) {
+      consider(peer.initiateAt);
+      if (peer.pair.presence !== 'online' && peer.livenessCheckedAt !== undefined) {
+        consider(peer.livenessCheckedAt + livenessEveryMs);
+      }
+    }
+    return earliest as MonotonicMs | undefined;
+  }
+
+  pathView(peer: Peer): PeerPathView {
+    return this.#paths.view(peer.index);
+  }
+
+  isUp(peer: Peer): boolean {
+    return this.#tunnels.isUp(peer.index);
+  }
+
+  counters(): Record<string, number> {
+    const counters: Record<string, number> = {};
+    for (const [name, count] of Object.entries(this.#paths.counters())) {
+      counters[`path-${kebab(name)}`] = count;
+    }
+    for (const [name, count] of Object.entries(this.#tunnels.counters())) {
+      counters[`session-${name}`] = count;
+    }
+    return counters;
+  }
+
+  #add(pair: Pair, now: Now): void {
+    const { crypto, tunnelKey, emit } = this.#options;
+    const peer = this.#peers.add(pair);
+    emit({ type: 'set-peer', peer: peer.index, innerPrefixes: [pair.ipv4, pair.ipv6] });
+    this.#tunnels.handle(
+      {
+        kind: 'add-peer',
+        peer: peer.index,
+        publicKey: pair.tunnelKey,
+        pskCandidates: pskCandidates(crypto, tunnelKey, pair),
+      },
+      now,
+    );
+    const { clientId, tunnelKey: tunnelPublicKey } = pair;
+    this.#paths.handle({ type: 'add-peer', peer: peer.index, tunnelPublicKey, clientId }, now);
+    if (pair.presence !== 'online') this.#checkLiveness(peer, now);
+  }
+
+  #update(peer: Peer, pair: Pair, now: Now): void {
+    const before = peer.pair;
+    peer.pair = pair;
+    if (before.ipv4 !== pair.ipv4 || before.ipv6 !== pair.ipv6) {
+      const innerPrefixes = [pair.ipv4, pair.ipv6];
+      this.#options.emit({ type: 'set-peer', peer: peer.index, innerPrefixes });
+    }
+    if (before.viewsKey !== pair.viewsKey) {
+      const candidates = pskCandidates(this.#options.crypto, this.#options.tunnelKey, pair);
+      this.#tunnels.handle(
+        { kind: 'update-peer', peer: peer.index, pskCandidates: candidates },
+        now,
+      );
+      // What failed for want of agreement is tried again at once.
+      if (peer.failure === 'psk-mismatch') this.#wantSession(peer, now);
+    }
+    if (before.presence === pair.presence) return;
+    if (pair.presence === 'online') peer.livenessCheckedAt = undefined;
+    else this.#checkLiveness(peer, now);
+  }
+
+  #remove(peer: Peer, now: Now): void {
+    this.#peers.remove(peer);
+    this.#tunnels.handle({ kind: 'remove-peer', peer: peer.index }, now);
+    this.#paths.handle({ type: 'remove-peer', peer: peer.index }, now);
+    this.#pump(now);
+    this.#options.emit({ type: 'remove-peer', peer: peer.index });
+  }
+
+  #checkLiveness(peer: Peer, now: Now): void {
+    peer.livenessCheckedAt = now.monotonic;
+    this.#paths.handle({ type: 'check-liveness', peer: peer.index }, now);
+  }
+
+  #wantSession(peer: Peer, now: Now): void {
+    this.#tunnels.handle({ kind: 'want-session', peer: peer.index }, now);
+  }
+
+  /** Takes what the machines want done until neither wants anything. */
+  #pump(now: Now): void {
+    for (;;) {
+      const path = this.#paths.poll();
+      if (path !== undefined) this.#pathOutput(path, now);
+      const session = this.#tunnels.poll();
+      if (session !== undefined) this.#sessionOutput(session, now);
+      if (path === undefined && session === undefined) return;
+    }
+  }
+
+  #pathOutput(output: PathOutput, now: Now): void {
+    const { emit, offer } = this.#options;
+    if (output.type === 'send') {
+      const { type: _, ...datagram } = output;
+      emit({ type: 'datagram', ...datagram });
+      return;
+    }
+    const peer = this.#peers.get(output.peer);
+    if (peer === undefined) return;
+    switch (output.type) {
+      case 'path':
+        emit({ type: 'set-path', peer: peer.index, path: output.path });
+        this.#pathChanged(peer, output.path !== undefined, now);
+        return;
+      case 'signal-wanted':
+        offer(peer, now);
+        return;
+      case 'peer-alive':
+        return;
+      case 'peer-dead':
+        // The server says that it is gone, and so it is. Otherwise the search goes on.
+        if (peer.pair.verdict === 'maintain') this.#remove(peer, now);
+        return;
+      default:
+        output satisfies never;
+    }
+  }
+
+  #pathChanged(peer: Peer, pathAvailable: boolean, now: Now): void {
+    this.#tunnels.handle({ kind: 'update-peer', peer: peer.index, pathAvailable }, now);
+    if (!pathAvailable || this.#tunnels.isUp(peer.index)) {
+      peer.initiateAt = undefined;
+      return;
+    }
+    const leads = compareBytes(this.#options.tunnelKey.publicKey, peer.pair.tunnelKey) < 0;
+    if (leads) this.#wantSession(peer, now);
+    else peer.initiateAt = after(now.monotonic, initiateLateMs);
+  }
+
+  #sessionOutput(output: SessionOutput, now: Now): void {
+    const { emit, disagree } = this.#options;
+    switch (output.kind) {
+      case 'send-datagram': {
+        const path =
+          output.to !== 'current-path'
+            ? output.to
+            : output.peer === undefined
+              ? undefined
+              : this.#paths.pathOf(output.peer);
+        if (path === undefined) return;
+        const { socket, remote } = path;
+        emit({ type: 'datagram', socket, remote, bytes: output.bytes });
+        return;
+      }
+      case 'heard': {
+        const { socket, remote } = output.from;
+        this.#paths.handle({ type: 'roam', peer: output.peer, socket, remote }, now);
+        return;
+      }
+      case 'install-keys':
+        emit({ type: 'install-keys', keys: output.keys });
+        return;
+      case 'activate-keys':
+        emit({ type: 'activate-keys', localIndex: output.localIndex });
+        return;
+      case 'remove-keys':
+        emit({ type: 'remove-keys', localIndex: output.localIndex });
+        return;
+      case 'send-keepalive':
+        emit({ type: 'keepalive', peer: output.peer });
+        return;
+      case 'session-up':
+        this.#sessionUp(output, now);
+        return;
+      case 'session-down': {
+        const peer = this.#peers.get(output.peer);
+        if (peer !== undefined) peer.sessionSince = undefined;
+        return;
+      }
+      case 'handshake-failed': {
+        const peer = this.#peers.get(output.peer);
+        if (peer === undefined) return;
+        peer.failure = output.reason;
+        if (output.reason === 'psk-mismatch') disagree(peer, now);
+        return;
+      }
+      case 'persist-timestamp':
+        emit({ type: 'save-timestamp', timestamp: output.timestamp });
+        return;
+      default:
+        output satisfies never;
+    }
+  }
+
+  #sessionUp(output: Extract<SessionOutput, { kind: 'session-up' }>, now: Now): void {
+    const peer = this.#peers.get(output.peer);
+    if (peer === undefined) return;
+    peer.sessionSince ??= now.monotonic;
+    peer.lastHandshakeAt = now.monotonic;
+    peer.suite = output.suite;
+    peer.failure = undefined;
+    peer.initiateAt = undefined;
+    // An earlier view fitted: one of the two sides has missed something.
+    if (output.pskIndex > 0) this.#options.disagree(peer, now);
+  }
+}
+
+const kebab = (name: string): string =>
+  name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

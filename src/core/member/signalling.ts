@@ -1,0 +1,93 @@
+import type { ClientMessage, ServerMessageOf } from '#wire/control.ts';
+import type { Candidate, NatBehaviour } from '#wire/signal.ts';
+import type { PathInput } from '../path/io.ts';
+import type { Now } from '../time.ts';
+import type { Peer, PeerTable } from './peers.ts';
+import type { SignalFault, Signals } from './signals.ts';
+
+export interface SignallingOptions {
+  readonly signals: Signals;
+  readonly peers: PeerTable;
+  readonly send: (message: ClientMessage) => void;
+  readonly paths: (input: PathInput, now: Now) => void;
+  /** Time that both sides share, in ms. */
+  readonly time: (now: Now) => number;
+}
+
+interface Local {
+  readonly candidates: readonly Candidate[];
+  readonly nat: NatBehaviour;
+}
+
+/**
+ * Offers and answers (protocol §6): an offer is answered, the answer asks the server for a simultaneous open. What comes
+ * before this machine knows its own addresses is answered when it does.
+ */
+export class Signalling {
+  readonly faults = new Map<SignalFault | 'signal-from-stranger', number>();
+  readonly #options: SignallingOptions;
+  #local: Local | undefined;
+  /** Peers whose offer waits for our candidates. */
+  readonly #unanswered = new Set<number>();
+
+  constructor(options: SignallingOptions) {
+    this.#options = options;
+  }
+
+  setLocal(local: Local, now: Now): void {
+    this.#local = local;
+    for (const index of this.#unanswered) {
+      const peer = this.#options.peers.get(index);
+      if (peer !== undefined) this.#send(peer, 'answer', now);
+    }
+    this.#unanswered.clear();
+  }
+
+  disconnected(): void {
+    this.#unanswered.clear();
+  }
+
+  offer(peer: Peer, now: Now): void {
+    this.#send(peer, 'offer', now);
+  }
+
+  receive({ from, sealed, punchInMs }: ServerMessageOf<'signal'>, now: Now): void {
+    const { peers, signals, paths, time } = this.#options;
+    const peer = peers.byClientId(from);
+    if (peer === undefined) {
+      this.#count('signal-from-stranger');
+      return;
+    }
+    const payload = signals.open(peer.pair, sealed, time(now));
+    if (typeof payload === 'string') {
+      this.#count(payload);
+      return;
+    }
+    const { candidates, nat, kind } = payload;
+    paths({ type: 'remote-candidates', peer: peer.index, candidates, nat }, now);
+    if (punchInMs !== undefined) paths({ type: 'punch', peer: peer.index, inMs: punchInMs }, now);
+    if (kind !== 'offer') return;
+    if (this.#local === undefined) this.#unanswered.add(peer.index);
+    else this.#send(peer, 'answer', now);
+  }
+
+  punch({ peer: clientId, punchInMs }: ServerMessageOf<'punch'>, now: Now): void {
+    const peer = this.#options.peers.byClientId(clientId);
+    if (peer === undefined) return;
+    this.#options.paths({ type: 'punch', peer: peer.index, inMs: punchInMs }, now);
+  }
+
+  #send(peer: Peer, kind: 'offer' | 'answer', now: Now): void {
+    if (this.#local === undefined) return;
+    const { signals, send, time } = this.#options;
+    const { candidates, nat } = this.#local;
+    const content = { kind, candidates: [...candidates], nat };
+    const sealed = signals.seal(peer.pair, content, time(now));
+    if (sealed === undefined) return;
+    send({ t: 'signal', to: peer.pair.clientId, sealed, punch: kind === 'answer' });
+  }
+
+  #count(fault: SignalFault | 'signal-from-stranger'): void {
+    this.faults.set(fault, (this.faults.get(fault) ?? 0) + 1);
+  }
+}
