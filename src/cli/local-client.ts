@@ -7,6 +7,9 @@ import { BuriError } from '#core/errors.ts';
 import type { Verb, VerbRequest, VerbResponse } from '#wire/local-api.ts';
 import { UsageError } from './failure.ts';
 
+// An import would evaluate all that node:http exports, its WebSocket with the whole of fetch below: 40 ms for nothing.
+const { request: httpRequest } = process.getBuiltinModule('node:http');
+
 export const defaultSocketPath = '/run/buri/buri.sock';
 /** `sun_path` of a Unix socket address holds 108 bytes, the last of them zero. */
 const maxSocketPathBytes = 107;

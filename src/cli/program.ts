@@ -1,6 +1,6 @@
 /** The command line as a whole: which command, its help, its errors, its exit code. */
-import { readFileSync } from 'node:fs';
 import { Command, CommanderError } from 'commander';
+import { version } from '#client/version.ts';
 import { clientOptions, exampleText } from './client-command.ts';
 import { type CommandEntry, commandNamed, commands } from './commands.ts';
 import {
@@ -49,7 +49,7 @@ async function programFor(words: readonly string[]): Promise<Command> {
   const program = new Command('buri')
     .description(description)
     .usage('<command> [arguments] [options]')
-    .version(packageVersion(), '-V, --version', 'print the version')
+    .version(version, '-V, --version', 'print the version')
     .helpOption('-h, --help', 'show help')
     .helpCommand('help [command]', 'show help for a command')
     .addHelpText('after', exampleText(examples))
@@ -114,9 +114,4 @@ async function report(failure: Failure, words: readonly string[]): Promise<void>
   if (json && failure.code !== 'output-failed') {
     await print(failureJson(failure)).catch(() => {});
   } else process.stderr.write(failureText(failure));
-}
-
-function packageVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
 }
