@@ -1,0 +1,107 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import { monotonicMs } from '#core/time.ts';
+import { AddressBudget, TokenBucket } from './budget.ts';
+import {
+  firstBurstProbes,
+  maxCountedAddresses,
+  probesAtOnce,
+  probesPerSecond,
+  unprovenProbesPerMinute,
+} from './limits.ts';
+
+const gaps = fc.array(fc.integer({ min: 0, max: 200 }), { minLength: 1, maxLength: 400 });
+
+/** Most events within any span of `spanMs` (half open). */
+function densest(times: readonly number[], spanMs: number): number {
+  return Math.max(
+    0,
+    ...times.map((from) => times.filter((t) => t >= from && t < from + spanMs).length),
+  );
+}
+
+test('a bucket gives what has gathered and what came in, in any second and at any pace', () => {
+  fc.assert(
+    fc.property(gaps, fc.integer({ min: 1, max: 8 }), (pauses, tries) => {
+      const bucket = new TokenBucket(50, 10);
+      const given: number[] = [];
+      let now = 0;
+      for (const pause of pauses) {
+        now += pause;
+        for (let i = 0; i < tries; i++) if (bucket.take(monotonicMs(now))) given.push(now);
+      }
+      assert(densest(given, 1000) <= 60);
+    }),
+    { numRuns: 50 },
+  );
+  assert(probesPerSecond + probesAtOnce <= 150, 'the rate of all probes');
+});
+
+test('a bucket says truly how long to wait, also with a reserve', () => {
+  fc.assert(
+    fc.property(gaps, fc.integer({ min: 0, max: 9 }), (pauses, reserve) => {
+      const bucket = new TokenBucket(50, 10);
+      let now = 0;
+      for (const pause of pauses) {
+        now += pause;
+        const waitMs = bucket.waitMs(monotonicMs(now), reserve);
+        assert.equal(waitMs === 0, bucket.take(monotonicMs(now), reserve));
+        if (waitMs > 0) assert(bucket.take(monotonicMs(now + waitMs), reserve));
+        now += waitMs;
+      }
+    }),
+    { numRuns: 50 },
+  );
+});
+
+test('time that stands still or goes back fills no bucket', () => {
+  const bucket = new TokenBucket(1000, 1);
+  assert(bucket.take(monotonicMs(1000)));
+  assert(!bucket.take(monotonicMs(1000)));
+  assert(!bucket.take(monotonicMs(0)));
+});
+
+test('an address that never answers gets a first burst, then ten in any minute, for ever', () => {
+  fc.assert(
+    fc.property(fc.array(fc.integer({ min: 0, max: 20_000 }), { maxLength: 300 }), (pauses) => {
+      const budget = new AddressBudget();
+      const sent: number[] = [];
+      let now = 0;
+      for (const pause of pauses) {
+        now += pause;
+        if (budget.take('192.0.2.1:5', monotonicMs(now))) sent.push(now);
+      }
+      const later = sent.slice(firstBurstProbes);
+      assert(densest(later, 60_000) <= unprovenProbesPerMinute);
+    }),
+  );
+});
+
+test('an address that answered is not counted; one that only asks gets one probe for each request', () => {
+  const budget = new AddressBudget();
+  const now = monotonicMs(0);
+  const take = (address: string) => {
+    let taken = 0;
+    for (let i = 0; i < 1000; i++) if (budget.take(address, now)) taken += 1;
+    return taken;
+  };
+  assert.equal(take('silent:1'), firstBurstProbes + unprovenProbesPerMinute);
+  budget.heard('silent:1');
+  assert.equal(take('silent:1'), 1);
+  for (let i = 0; i < 100; i++) budget.heard('silent:1');
+  assert(take('silent:1') <= 4, 'credit does not gather');
+  budget.answered('silent:1');
+  assert.equal(take('silent:1'), 1000);
+});
+
+test('the addresses that are remembered are bounded, and the oldest goes first', () => {
+  const budget = new AddressBudget();
+  const now = monotonicMs(0);
+  for (let i = 0; i < maxCountedAddresses; i++) budget.take(`a:${i}`, now);
+  budget.take('a:0', now);
+  for (let i = 0; i < 100; i++) budget.take(`b:${i}`, now);
+  assert.equal(budget.size, maxCountedAddresses);
+  assert(budget.known('a:0'), 'used again, so not the oldest');
+  assert(!budget.known('a:1'));
+});

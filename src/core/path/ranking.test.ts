@@ -1,0 +1,101 @@
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import fc from 'fast-check';
+import type { NatBehaviour } from '#wire/signal.ts';
+import {
+  compareProven,
+  directTier,
+  promotion,
+  punchOutlook,
+  type Rankable,
+  tiers,
+} from './ranking.ts';
+
+const way = (tier: Rankable['tier'], rttMs?: number, rttSamples = 10): Rankable => ({
+  ...{ tier, rttMs, rttSamples },
+});
+
+const promotions: [string, Rankable, Rankable, string | undefined][] = [
+  ['a LAN address beats a public one', way(0, 50), way(1, 5), 'tier'],
+  ['a LAN address beats a public one before it is measured', way(0), way(1, 5), 'tier'],
+  ['a relay never beats a direct path', way(2, 1), way(1, 300), undefined],
+  ['a direct path beats a relay', way(1, 300), way(2, 1), 'tier'],
+  ['a UDP relay beats a TCP relay', way(2, 90), way(3, 10), 'tier'],
+  ['the same is not better', way(1, 50), way(1, 50), undefined],
+  ['9 ms of 20 are not enough', way(1, 11), way(1, 20), undefined],
+  ['11 ms of 20 are', way(1, 9), way(1, 20), 'rtt'],
+  ['19 % of 200 ms are not enough', way(1, 162), way(1, 200), undefined],
+  ['21 % of 200 ms are', way(1, 158), way(1, 200), 'rtt'],
+  ['one sample is luck', way(1, 5, 1), way(1, 200), undefined],
+  ['a path in use that was measured once is not judged', way(1, 5), way(1, 200, 1), undefined],
+  ['an unmeasured path is not better', way(1), way(1, 200), undefined],
+];
+
+for (const [name, candidate, current, expected] of promotions) {
+  test(name, () => assert.equal(promotion(candidate, current), expected));
+}
+
+const anyWay = fc.record({
+  tier: fc.constantFrom(...Object.values(tiers)),
+  rttMs: fc.option(fc.double({ min: 0, max: 2000, noNaN: true }), { nil: undefined }),
+  rttSamples: fc.nat(20),
+});
+
+test('no two ways promote over each other, nor three in a ring', () => {
+  fc.assert(
+    fc.property(anyWay, anyWay, anyWay, (a, b, c) => {
+      const beats = (x: Rankable, y: Rankable) => promotion(x, y) !== undefined;
+      assert(!(beats(a, b) && beats(b, a)));
+      assert(!(beats(a, b) && beats(b, c) && beats(c, a)));
+    }),
+  );
+});
+
+test('what is promoted also comes first when there is nothing in use', () => {
+  fc.assert(
+    fc.property(anyWay, anyWay, (a, b) => {
+      if (promotion(a, b) !== undefined) assert(compareProven(a, b) < 0);
+    }),
+  );
+});
+
+test('tiers are told from the address alone', () => {
+  assert.equal(directTier('192.168.1.2'), tiers.local);
+  assert.equal(directTier('100.70.1.2'), tiers.local);
+  assert.equal(directTier('2001:db8::1'), tiers.local);
+  assert.equal(directTier('198.51.100.1'), tiers.public);
+});
+
+const nat = (mapping: NatBehaviour['mapping'], filtering: NatBehaviour['filtering']) => ({
+  ...{ mapping, filtering },
+});
+const open = nat('none', 'none');
+const firewall = nat('none', 'address-and-port-dependent');
+const full = nat('endpoint-independent', 'endpoint-independent');
+const restricted = nat('endpoint-independent', 'address-dependent');
+const portRestricted = nat('endpoint-independent', 'address-and-port-dependent');
+const symmetric = nat('address-and-port-dependent', 'address-and-port-dependent');
+const unknown = nat('unknown', 'unknown');
+
+const outlooks: [NatBehaviour, NatBehaviour, string][] = [
+  [open, open, 'possible'],
+  [open, symmetric, 'possible'],
+  [firewall, portRestricted, 'possible'],
+  [firewall, symmetric, 'impossible'],
+  [full, symmetric, 'possible'],
+  [restricted, symmetric, 'possible'],
+  [portRestricted, portRestricted, 'possible'],
+  [portRestricted, symmetric, 'impossible'],
+  [symmetric, symmetric, 'impossible'],
+  [unknown, open, 'unknown'],
+  [nat('endpoint-independent', 'unknown'), symmetric, 'unknown'],
+  [nat('endpoint-independent', 'unknown'), portRestricted, 'possible'],
+];
+
+for (const [a, b, expected] of outlooks) {
+  const name = ({ mapping, filtering }: NatBehaviour) => `${mapping}/${filtering}`;
+  test(`punching between ${name(a)} and ${name(b)} is ${expected}, either way round`, () => {
+    assert.equal(punchOutlook(a, b), expected);
+    assert.equal(punchOutlook(b, a), expected);
+  });
+}
