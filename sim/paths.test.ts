@@ -84,7 +84,7 @@ describe('every pair of NAT kinds', () => {
             assert(!joined(left, right)());
             const view = left.viewOf(right);
             assert.equal(view.kind, 'unreachable');
-            assert.match(view.reason!, /^no answer from any of [12] address/);
+            assert.match(view.reason!, /^no answer from (any of 2 addresses|its only address)/);
             const isOpen = a !== 'udp-blocked' && b !== 'udp-blocked';
             if (isOpen) assert.match(view.reason!, /needs a relay or a forwarded port$/);
             world.run(50_000);
@@ -257,7 +257,7 @@ describe('faults', () => {
     assert(tookMs !== undefined && tookMs <= 2500, `${tookMs} ms`);
     assert.equal(a.pathTo(b), undefined);
     world.run(10_000);
-    assert.match(a.viewOf(b).reason!, /^the path was lost; no answer from any/);
+    assert.match(a.viewOf(b).reason!, /^the path was lost; no answer from its only address/);
   });
 
   test('a liveness check is always answered: alive within a round trip, dead within seconds', () => {

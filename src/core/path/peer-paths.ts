@@ -268,7 +268,6 @@ export class PeerPaths {
       current: this.#pairs.current,
       doubted: this.#doubted,
       searchedMs: now - this.#searchSince,
-      heardMs: this.#heardAt === undefined ? undefined : now - this.#heardAt,
       situation: {
         serverConnected: connected,
         localCandidatesKnown: discovered,
@@ -277,6 +276,7 @@ export class PeerPaths {
         familiesInCommon: sockets.some(({ family }) => remote?.families.has(family)),
         localNat: nat,
         remoteNat: remote?.nat ?? unknownNat,
+        heardOnly: this.#heardAt !== undefined && this.#heardAt > this.#searchSince,
         lost: this.#hadPath,
       },
     });

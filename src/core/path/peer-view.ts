@@ -9,9 +9,7 @@ export interface PeerFacts {
   readonly doubted: boolean;
   /** How long a path has been looked for. */
   readonly searchedMs: number;
-  /** How long ago the peer was heard, by whatever way. */
-  readonly heardMs: number | undefined;
-  readonly situation: Omit<Situation, 'heardOnly'>;
+  readonly situation: Situation;
 }
 
 export function viewOf(facts: PeerFacts): PeerPathView {
@@ -26,13 +24,10 @@ export function viewOf(facts: PeerFacts): PeerPathView {
       candidates,
     };
   }
-  const heardOnly = facts.heardMs !== undefined && facts.heardMs < heardLatelyMs;
-  const reason = explainNoPath({ ...facts.situation, heardOnly });
+  const reason = explainNoPath(facts.situation);
   const searching = facts.searchedMs < establishMs;
   return { kind: searching ? 'establishing' : 'unreachable', reason, candidates };
 }
-
-const heardLatelyMs = 30_000;
 
 function candidateView(pair: CandidatePair, current: CandidatePair | undefined): CandidateView {
   return {

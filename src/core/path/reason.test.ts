@@ -30,7 +30,7 @@ const table: [Partial<Situation>, string][] = [
   ],
   [
     { localNat: portRestricted, remoteCandidates: 1 },
-    'no answer from any of 1 address; your side is behind a port-restricted NAT, theirs is behind a port-restricted NAT: this should work, so a firewall is likely to drop UDP on one side',
+    'no answer from its only address; your side is behind a port-restricted NAT, theirs is behind a port-restricted NAT: this should work, so a firewall is likely to drop UDP on one side',
   ],
   [
     {

@@ -29,7 +29,10 @@ export function explainNoPath(s: Situation): string {
   if (!s.familiesInCommon) {
     return 'no address family in common: one side has only IPv4, the other only IPv6';
   }
-  const unanswered = `no answer from any of ${count(s.remoteCandidates, 'address', 'addresses')}`;
+  const unanswered =
+    s.remoteCandidates === 1
+      ? 'no answer from its only address'
+      : `no answer from any of ${s.remoteCandidates} addresses`;
   const prefix = s.lost ? `the path was lost; ${unanswered}` : unanswered;
   if (s.heardOnly) {
     return `${prefix}, although the other side is heard: something lets its packets in but not ours`;
@@ -66,5 +69,3 @@ export function describeNat({ mapping, filtering }: NatBehaviour): string {
       return 'is behind a NAT';
   }
 }
-
-const count = (n: number, one: string, many: string) => `${n} ${n === 1 ? one : many}`;
