@@ -83,7 +83,7 @@ export class Screen {
     if (!this.#live) {
       this.say(`  … ${title}`);
       const progress = (text: string) => {
-        if (text !== said) this.say(`      ${text}`);
+        if (text !== said && text !== '') this.say(`      ${text}`);
         said = text;
       };
       return { progress, stop: () => {} };

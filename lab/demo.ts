@@ -11,6 +11,7 @@ import { buildWorld, type DemoWorld, type Member, startServer, topology } from '
 import { Lab } from './lab.ts';
 import { labSkipReason } from './needs.ts';
 import { namespaces, ownPrefix } from './netns.ts';
+import { waitFor } from './wait.ts';
 
 const screen = new Screen(process.stdout);
 const claims: Claim[] = [];
@@ -23,19 +24,22 @@ async function main(): Promise<number> {
     return 1;
   }
   const started = performance.now();
+  let kept = false;
   {
     await using lab = await Lab.create();
     const world = await show(lab);
     if (world !== undefined && !claims.every(({ held }) => held)) tellWhatWasSaid(world);
     const isUp = world?.members.every(({ ipv4 }) => ipv4 !== '') ?? false;
     if (keep && world !== undefined && isUp) {
+      screen.summary(claims);
       howToTry(world);
       await interrupted();
+      kept = true;
       screen.say('\ntaking it down');
     }
   }
   await tried('nothing is left behind', nothingIsLeft);
-  screen.summary(claims);
+  if (!kept) screen.summary(claims);
   const held = claims.filter((each) => each.held).length;
   screen.say(`\n${held} of ${claims.length} held, ${seconds(performance.now() - started)}`);
   return held === claims.length ? 0 : 1;
@@ -139,12 +143,14 @@ async function noted<T extends { detail: string }>(
 }
 
 async function nothingIsLeft(): Promise<string> {
-  const left = [...namespaces(), ...readdirSync(tmpdir())].filter((name) =>
-    name.startsWith(`${ownPrefix}-`),
-  );
-  if (left.length > 0) throw new Error(`left behind: ${left.join(', ')}`);
-  const running = childrenOfThisProcess();
-  if (running.length > 0) throw new Error(`still running: ${running.join(', ')}`);
+  await waitFor('everything to be gone', () => {
+    const left = [...namespaces(), ...readdirSync(tmpdir())].filter((name) =>
+      name.startsWith(`${ownPrefix}-`),
+    );
+    const running = childrenOfThisProcess().map((pid) => `process ${pid}`);
+    if (left.length + running.length === 0) return true;
+    throw new Error([...left, ...running].join(', '));
+  });
   return 'no namespace, no process, no file';
 }
 
@@ -159,7 +165,7 @@ function tellWhatWasSaid({ processes }: DemoWorld): void {
   for (const { tail } of processes) screen.say(indented(tail));
 }
 
-function howToTry({ anna, bert, carol, server }: DemoWorld): void {
+function howToTry({ anna, bert, carol, internet }: DemoWorld): void {
   const buri = (member: Member, words: string) =>
     `    ${buriProgram} ${words} --socket ${member.daemon.socket}`;
   const lines = [
@@ -174,8 +180,7 @@ function howToTry({ anna, bert, carol, server }: DemoWorld): void {
     `    ip netns exec ${anna.host.namespace} ping ${bert.ipv4}`,
     `    ip netns exec ${bert.host.namespace} bash`,
     '  watch what the Internet sees',
-    `    ip netns exec ${server.namespace} ip address`,
-    `    ip netns exec ${bert.host.namespace} tcpdump -ni eth0 udp`,
+    `    ip netns exec ${internet.core.namespace} tcpdump -ni any udp`,
     '',
     screen.paint('bold', 'Ctrl-C takes all of it down.'),
   ];
