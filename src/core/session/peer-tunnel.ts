@@ -246,10 +246,7 @@ export class PeerTunnel {
     const isDue = (name: Parameters<PeerTimers['takeDue']>[0]) =>
       this.#timers.takeDue(name, now.monotonic);
     if (isDue('retransmit')) this.#retransmit(now);
-    if (isDue('keepalive')) {
-      this.#sendKeepalive();
-      this.#timers.sentOwedKeepalive(now.monotonic);
-    }
+    if (isDue('keepalive')) this.#sendKeepalive();
     if (isDue('newHandshake')) this.rekey(now);
     if (isDue('persistentKeepalive')) {
       this.#timers.traversed(now.monotonic);

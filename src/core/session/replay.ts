@@ -25,7 +25,6 @@ export class ReplayWindow {
       const to = Math.floor(counter / wordBits);
       const steps = Math.min(to - from, windowWords);
       for (let i = 1; i <= steps; i++) this.#ring[(from + i + windowWords) % windowWords] = 0;
-      if (steps === windowWords) this.#ring.fill(0);
       this.#highest = counter;
     }
     this.#ring[ringIndex(counter)]! |= bit(counter);

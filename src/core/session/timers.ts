@@ -15,7 +15,6 @@ export class PeerTimers {
   readonly #crypto: Crypto;
   readonly #times: SessionTimes;
   readonly #at: Partial<Record<TimerName, MonotonicMs>> = {};
-  #needsAnotherKeepalive = false;
   #persistentKeepaliveMs = 0;
 
   constructor(crypto: Crypto, times: SessionTimes) {
@@ -43,7 +42,6 @@ export class PeerTimers {
   /** Anything authenticated left. */
   sent(now: MonotonicMs): void {
     delete this.#at.keepalive;
-    this.#needsAnotherKeepalive = false;
     this.traversed(now);
   }
 
@@ -58,17 +56,9 @@ export class PeerTimers {
     this.traversed(now);
   }
 
-  /** Data arrived: something must go back. */
+  /** Data arrived: something must go back. One keepalive pays for all that came before it. */
   receivedData(now: MonotonicMs): void {
-    if (this.#at.keepalive !== undefined) this.#needsAnotherKeepalive = true;
-    else this.#at.keepalive = after(now, this.#times.keepaliveTimeoutMs);
-  }
-
-  /** The keepalive that was owed leaves; more data may have come meanwhile. */
-  sentOwedKeepalive(now: MonotonicMs): void {
-    if (!this.#needsAnotherKeepalive) return;
-    this.#needsAnotherKeepalive = false;
-    this.#at.keepalive = after(now, this.#times.keepaliveTimeoutMs);
+    this.#at.keepalive ??= after(now, this.#times.keepaliveTimeoutMs);
   }
 
   sentInitiation(now: MonotonicMs): void {
@@ -88,7 +78,6 @@ export class PeerTimers {
   sessionEnded(): void {
     delete this.#at.keepalive;
     delete this.#at.newHandshake;
-    this.#needsAnotherKeepalive = false;
   }
 
   setPersistentKeepalive(intervalMs: number, now: MonotonicMs): void {
