@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import { monotonicMs } from '#core/time.ts';
-import { AddressBudget, TokenBucket } from './budget.ts';
+import { AddressBudget, ProbeGate, TokenBucket } from './budget.ts';
 import {
   firstBurstProbes,
   maxCountedAddresses,
@@ -53,6 +53,32 @@ test('a bucket says truly how long to wait, also with a reserve', () => {
     }),
     { numRuns: 50 },
   );
+});
+
+test('everybody who waits at the gate gets a turn, and those in use are not kept by those who search', () => {
+  const gate = new ProbeGate();
+  const turns = new Map<number, number>();
+  const sent = new Map<number, number>();
+  let useRefused = 0;
+  for (let now = 1000; now < 21_000; now++) {
+    for (let peer = 0; peer < 100; peer++) {
+      const turn = turns.get(peer);
+      if (turn !== undefined && turn > now) continue;
+      const back = gate.enter('find', turn !== undefined, monotonicMs(now));
+      if (back === undefined) {
+        sent.set(peer, (sent.get(peer) ?? 0) + 1);
+        turns.delete(peer);
+      } else turns.set(peer, back);
+    }
+    if (now % 100 === 0 && gate.enter('use', false, monotonicMs(now)) !== undefined)
+      useRefused += 1;
+  }
+  assert.equal(useRefused, 0);
+  const counts = [...sent.values()];
+  assert.equal(counts.length, 100);
+  assert(Math.min(...counts) >= 15 && Math.max(...counts) <= 30, `${Math.min(...counts)}`);
+  const total = counts.reduce((sum, n) => sum + n, 0);
+  assert(total > 20 * 105 && total <= 20 * 120 + 30, `${total} in 20 s`);
 });
 
 test('time that stands still or goes back fills no bucket', () => {

@@ -1,6 +1,13 @@
 /** What may be sent when: a bucket of tokens, and the minute of an address that has not answered. */
-import type { MonotonicMs } from '#core/time.ts';
-import { firstBurstProbes, maxCountedAddresses, unprovenProbesPerMinute } from './limits.ts';
+import { type MonotonicMs, monotonicMs } from '#core/time.ts';
+import {
+  firstBurstProbes,
+  maxCountedAddresses,
+  probesAtOnce,
+  probesPerSecond,
+  probesReserved,
+  unprovenProbesPerMinute,
+} from './limits.ts';
 
 const minuteMs = 60_000;
 
@@ -35,6 +42,33 @@ export class TokenBucket {
     const elapsedMs = Math.max(0, now - (this.#at ?? now));
     this.#tokens = Math.min(this.#capacity, this.#tokens + elapsedMs * this.#ratePerMs);
     this.#at = now;
+  }
+}
+
+/** `use`: probes of proven pairs; `find`: all others, which leave the former a reserve. */
+export type ProbeLine = 'use' | 'find';
+
+/**
+ * The rate of all probes together. Who comes too early is given a turn, one for each probe that the rate allows, so that a
+ * thousand peers that wait cost one wake-up for each probe and each gets its share.
+ */
+export class ProbeGate {
+  readonly #bucket = new TokenBucket(probesPerSecond, probesAtOnce);
+  /** The last turn given, of each line. */
+  readonly #lastTurn = { use: Number.NEGATIVE_INFINITY, find: Number.NEGATIVE_INFINITY };
+
+  /**
+   * Takes a probe, or gives the moment to come back at.
+   * @param hasTurn the moment given before has come.
+   */
+  enter(line: ProbeLine, hasTurn: boolean, now: MonotonicMs): MonotonicMs | undefined {
+    const reserve = line === 'find' ? probesReserved : 0;
+    const isFirst = hasTurn || this.#lastTurn[line] <= now;
+    if (isFirst && this.#bucket.take(now, reserve)) return undefined;
+    const soonest = now + Math.max(1, this.#bucket.waitMs(now, reserve));
+    const turn = Math.max(soonest, this.#lastTurn[line] + 1000 / probesPerSecond);
+    this.#lastTurn[line] = turn;
+    return monotonicMs(turn);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { NatBehaviour } from '#wire/signal.ts';
 import type { Prefix } from './address-class.ts';
-import type { AddressBudget, TokenBucket } from './budget.ts';
+import type { AddressBudget, ProbeGate } from './budget.ts';
 import type { CandidatePair } from './candidate-pair.ts';
 import type { LocalSocket, PathOutput } from './io.ts';
 
@@ -18,7 +18,7 @@ export interface PathContext {
   /** This machine as it is now. */
   local(): LocalState;
   readonly virtual: readonly Prefix[];
-  readonly probes: TokenBucket;
+  readonly gate: ProbeGate;
   readonly addresses: AddressBudget;
   /** Random, 0 to 1. */
   chance(): number;

@@ -8,7 +8,7 @@ import { assert } from '#core/errors.ts';
 import { type MonotonicMs, monotonicMs, type Now } from '#core/time.ts';
 import type { NatBehaviour } from '#wire/signal.ts';
 import { type Prefix, parsePrefix, virtualPrefixes } from './address-class.ts';
-import { AddressBudget, TokenBucket } from './budget.ts';
+import { AddressBudget, ProbeGate } from './budget.ts';
 import { noCounts, type PathContext, type PathCounter } from './context.ts';
 import { Deadlines } from './deadlines.ts';
 import {
@@ -282,7 +282,7 @@ export class Paths {
         connected: this.#connected,
       }),
       virtual,
-      probes: new TokenBucket(limits.probesPerSecond, limits.probesAtOnce),
+      gate: new ProbeGate(),
       addresses: new AddressBudget(),
       chance: () => this.#chance(),
       emit: (output) => this.#outputs.push(output),

@@ -1,5 +1,5 @@
 import { after, type MonotonicMs } from '#core/time.ts';
-import { TokenBucket } from './budget.ts';
+import { type ProbeLine, TokenBucket } from './budget.ts';
 import type { CandidatePair } from './candidate-pair.ts';
 import type { PathContext } from './context.ts';
 import * as limits from './limits.ts';
@@ -12,6 +12,16 @@ const triggerMs = 100;
 /** A spare pair is measured at this pace until its round-trip time means something. */
 const measureMs = 1000;
 
+interface Role {
+  readonly now: MonotonicMs;
+  /** The peer is among those whose mappings are kept open. */
+  readonly kept: boolean;
+  readonly spare: CandidatePair | undefined;
+}
+
+const lineOf = (pair: CandidatePair): ProbeLine =>
+  pair.state.name === 'answered' ? 'use' : 'find';
+
 /** Sends the probes of one peer, within the budgets. */
 export class Prober {
   readonly #context: PathContext;
@@ -21,8 +31,8 @@ export class Prober {
     limits.newAddressesPerMinute / 60,
     limits.newAddressesBurst,
   );
-  /** The rate of all probes was spent: nothing before then. */
-  #retryAt: MonotonicMs | undefined;
+  /** The rate of all probes was spent: our next turn, of each line. */
+  readonly #turn: Record<ProbeLine, MonotonicMs | undefined> = { use: undefined, find: undefined };
 
   constructor(context: PathContext, peer: number, pairs: PairTable) {
     this.#context = context;
@@ -32,45 +42,41 @@ export class Prober {
 
   /** Sends what is due. */
   wake(liveness: Liveness, now: MonotonicMs): void {
-    this.#retryAt = undefined;
-    const kept = this.#context.isKept(this.#peer);
-    const spare = kept ? this.#pairs.spare() : undefined;
+    const role = this.#role(now);
     for (const pair of this.#pairs.values()) {
-      const dueAt = this.#dueAt(pair, liveness, { kept, spare, now });
-      if (dueAt !== undefined && dueAt <= now && !this.probe(pair, liveness, now)) return;
+      const dueAt = this.#dueAt(pair, liveness, role);
+      if (dueAt !== undefined && dueAt <= now) this.probe(pair, liveness, now);
     }
   }
 
   deadline(liveness: Liveness, now: MonotonicMs): MonotonicMs | undefined {
-    const kept = this.#context.isKept(this.#peer);
-    const spare = kept ? this.#pairs.spare() : undefined;
+    const role = this.#role(now);
     let earliest: MonotonicMs | undefined;
     for (const pair of this.#pairs.values()) {
-      const dueAt = this.#dueAt(pair, liveness, { kept, spare, now });
-      if (dueAt !== undefined && (earliest === undefined || dueAt < earliest)) earliest = dueAt;
+      const dueAt = this.#dueAt(pair, liveness, role);
+      if (dueAt === undefined) continue;
+      const turn = this.#turn[lineOf(pair)];
+      const at = turn !== undefined && turn > dueAt ? turn : dueAt;
+      if (earliest === undefined || at < earliest) earliest = at;
     }
-    if (earliest === undefined || this.#retryAt === undefined) return earliest;
-    return earliest > this.#retryAt ? earliest : this.#retryAt;
+    return earliest;
   }
 
-  /** Sends a request on the pair. False when the rate of all probes is spent; what was due stays due then. */
-  probe(pair: CandidatePair, liveness: Liveness, now: MonotonicMs): boolean {
+  /** Sends a request on the pair, if the budgets allow it; what was due and must wait for its turn stays due. */
+  probe(pair: CandidatePair, liveness: Liveness, now: MonotonicMs): void {
     const inUse = pair === this.#pairs.current;
-    const proving = pair.state.name !== 'answered';
-    const waitMs = this.#context.probes.waitMs(now, proving ? limits.probesReserved : 0);
-    if (waitMs > 0) {
-      this.#retryAt = after(now, waitMs);
-      return false;
-    }
+    const line = lineOf(pair);
+    const turn = this.#turn[line];
+    if (turn !== undefined && turn > now) return;
+    this.#turn[line] = this.#context.gate.enter(line, turn !== undefined, now);
+    if (this.#turn[line] !== undefined) return;
     if (inUse) liveness.probed();
     if (this.#mayProbe(pair, now)) {
-      this.#context.probes.take(now);
       this.#context.sendRequest(this.#peer, pair, inUse);
-      pair.announced ||= !proving;
+      pair.announced ||= pair.state.name === 'answered';
     } else this.#context.count('probesWithheld', 1);
     const burstDueAt = pair.burstDueAt();
     if (burstDueAt !== undefined && burstDueAt <= now) pair.stepBurst(now);
-    return true;
   }
 
   /** Asks back at once where the peer's packets come from (RFC 8445 §7.3.1.4). */
@@ -93,11 +99,12 @@ export class Prober {
     }
   }
 
-  #dueAt(
-    pair: CandidatePair,
-    liveness: Liveness,
-    role: { kept: boolean; spare: CandidatePair | undefined; now: MonotonicMs },
-  ): MonotonicMs | undefined {
+  #role(now: MonotonicMs): Role {
+    const kept = this.#context.isKept(this.#peer);
+    return { now, kept, spare: kept ? this.#pairs.spare() : undefined };
+  }
+
+  #dueAt(pair: CandidatePair, liveness: Liveness, role: Role): MonotonicMs | undefined {
     if (pair === this.#pairs.current) return liveness.probeDueAt(pair, role.now, role.kept);
     if (pair.state.name === 'probing') return pair.burstDueAt();
     if (pair.state.name !== 'answered' || pair.probedAt === undefined) return undefined;
