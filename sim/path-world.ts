@@ -10,6 +10,7 @@ import { Paths } from '#core/path/paths.ts';
 import type { Now } from '#core/time.ts';
 import { nodeCrypto } from '#crypto/node-crypto.ts';
 import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
+import { readProbeHeader } from '#wire/probe.ts';
 import type { Candidate, NatBehaviour } from '#wire/signal.ts';
 import { looksLikeStun } from '#wire/stun.ts';
 import { type NatKind, natKind } from '../lab/nat-kinds.ts';
@@ -143,7 +144,7 @@ interface Machine<Input, Output> {
 export class PathClient {
   readonly index: number;
   readonly host: Host;
-  readonly home: Home | undefined;
+  home: Home | undefined;
   readonly machine: Paths;
   readonly paths: Driver<Parameters<Paths['handle']>[0], PathOutput>;
   readonly discovery: Driver<
@@ -152,15 +153,18 @@ export class PathClient {
   >;
   readonly publicKey: Uint8Array;
   readonly port: number;
-  /** What it tells peers; tests may lie here. */
+  /** What it tells peers. */
   told: Told = { candidates: [], nat: { mapping: 'unknown', filtering: 'unknown' } };
-  lie: ((told: Told) => Told) | undefined;
+  #lie: ((told: Told) => Told) | undefined;
   discovered: Discovered | undefined;
   /** Data packets that arrived, by sender. */
   readonly received = new Map<number, number>();
   /** Everything the path machine said of peers. */
   readonly events: { atMs: number; output: PathOutput }[] = [];
   probesSent = 0;
+  /** Requests that left, and the addresses that any probe ever came from. */
+  readonly requests: { readonly atMs: number; readonly to: string }[] = [];
+  readonly heardFrom = new Set<string>();
   readonly #world: PathWorld;
   readonly #crypto: Crypto;
   readonly #roamedAt = new Map<number, number>();
@@ -218,8 +222,15 @@ export class PathClient {
     return true;
   }
 
+  /** From now on peers are told this instead of what was discovered; the truth again without a lie. */
+  lie(lie?: (told: Told) => Told): void {
+    this.#lie = lie;
+    this.#tell();
+  }
+
   /** Carries the machine to another network. */
   moveTo(home: Home, addresses: readonly string[]): void {
+    this.home = home;
     this.host.move(home.realm, addresses);
     this.discovery.input({ type: 'local-addresses', addresses: this.#localAddresses() });
     this.discovery.input({ type: 'network-changed' });
@@ -257,15 +268,24 @@ export class PathClient {
       return;
     }
     this.discovered = output;
-    const told = { candidates: output.candidates, nat: output.nat };
-    this.told = this.lie?.(told) ?? told;
-    this.paths.input({ type: 'local-candidates', ...told });
+    this.#tell();
+  }
+
+  #tell(): void {
+    if (this.discovered === undefined) return;
+    const { candidates, nat } = this.discovered;
+    this.told = this.#lie?.({ candidates, nat }) ?? { candidates, nat };
+    this.paths.input({ type: 'local-candidates', ...this.told });
   }
 
   #act(output: PathOutput): void {
     switch (output.type) {
       case 'send':
         this.probesSent += 1;
+        if (readProbeHeader(output.bytes)?.type === 'request') {
+          const atMs = this.#world.clock.monotonic;
+          this.requests.push({ atMs, to: formatEndpoint(output.remote) });
+        }
         this.host.send(this.port, output.remote, output.bytes, output.ttl);
         return;
       case 'signal-wanted': {
@@ -288,7 +308,10 @@ export class PathClient {
     const socket = remote.address.includes(':') ? 6 : 4;
     if (looksLikeStun(bytes)) this.discovery.input({ type: 'datagram', bytes, socket, remote });
     else if (bytes[0] === dataMagic) this.#receiveData(bytes[1]!, socket, remote);
-    else this.paths.input({ type: 'datagram', bytes, socket, remote });
+    else {
+      this.heardFrom.add(formatEndpoint(remote));
+      this.paths.input({ type: 'datagram', bytes, socket, remote });
+    }
   }
 
   #receiveData(peer: number, socket: number, remote: Endpoint): void {

@@ -1,13 +1,17 @@
 /** Level 3: two and more path machines over simulated NATs, from a seed, under virtual time. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { NatKind } from '../lab/nat-kinds.ts';
-import { natKind, natKinds } from '../lab/nat-kinds.ts';
+import { firstBurstProbes, unprovenProbesPerMinute } from '#core/path/limits.ts';
+import { type NatKind, type NatKindRow, natKind, natKinds } from '../lab/nat-kinds.ts';
 import { type PathClient, PathWorld } from './path-world.ts';
+import type { Random } from './random.ts';
 
-/** Whether ports need not be guessed: RFC 4787's terms for what the brief table of kinds allows. */
-function canPunch(a: NatKind, b: NatKind): boolean {
-  const [rowA, rowB] = [natKind(a), natKind(b)];
+type Behaviour = Pick<NatKindRow, 'mapping' | 'filtering'>;
+
+/** Whether ports need not be guessed: RFC 4787's terms for what the table of kinds allows. */
+const canPunch = (a: NatKind, b: NatKind) => rowsCanPunch(natKind(a), natKind(b));
+
+function rowsCanPunch(rowA: Behaviour, rowB: Behaviour): boolean {
   if (rowA.mapping === 'blocked' || rowB.mapping === 'blocked') return false;
   const isStable = (row: { mapping: string }) =>
     row.mapping === 'none' || row.mapping === 'endpoint-independent';
@@ -390,4 +394,118 @@ describe('loss', () => {
     assert.equal(a.pathTo(b)?.remote.address, '192.168.1.3');
     assert.equal(count(a, b), 2000);
   });
+});
+
+/** Most moments within any span of `spanMs`. */
+function densest(times: readonly number[], spanMs: number): number {
+  let most = 0;
+  let from = 0;
+  for (const [i, time] of times.entries()) {
+    while (times[from]! <= time - spanMs) from += 1;
+    most = Math.max(most, i - from + 1);
+  }
+  return most;
+}
+
+function checkBudgets(client: PathClient): void {
+  assert(
+    densest(
+      client.requests.map(({ atMs }) => atMs),
+      1000,
+    ) <= 150,
+    'all probes in a second',
+  );
+  const byAddress = Map.groupBy(client.requests, ({ to }) => to);
+  for (const [to, requests] of byAddress) {
+    if (client.heardFrom.has(to)) continue;
+    const later = requests.slice(firstBurstProbes).map(({ atMs }) => atMs);
+    assert(densest(later, 60_000) <= unprovenProbesPerMinute, `probes a minute to ${to}`);
+  }
+}
+
+/** What a random world does to itself every few seconds. */
+function randomFault(world: PathWorld, random: Random, step: number): void {
+  const client = random.pick(world.clients);
+  switch (random.below(7)) {
+    case 0:
+      client.home?.reboot();
+      break;
+    case 1: {
+      const kind = random.pick(['port-restricted', 'full-cone', 'address-restricted'] as const);
+      const options = { name: `move${step}`, publicAddress: `198.51.101.${step}` };
+      client.moveTo(world.home(kind, options), [`10.0.${step}.2`]);
+      break;
+    }
+    case 2:
+      world.serverUp = !world.serverUp;
+      for (const { paths } of world.clients) {
+        paths.input({ type: 'server', connected: world.serverUp });
+      }
+      break;
+    case 3:
+      world.network.internet.link = { ...world.network.internet.link, loss: random.float() * 0.4 };
+      break;
+    case 4: {
+      const address = random.pick(world.clients).host.addresses[0];
+      world.network.drop = ({ source }) => source.address === address;
+      break;
+    }
+    case 5:
+      client.paths.input({ type: 'check-liveness', peer: 'all' });
+      break;
+    default:
+      client.lie((told) => ({
+        ...told,
+        candidates: told.candidates.map(({ kind }, i) => ({
+          kind,
+          endpoint: `203.0.113.${100 + i}:${1 + random.below(60_000)}`,
+        })),
+      }));
+  }
+}
+
+describe('random worlds', () => {
+  for (let seed = 1; seed <= 12; seed++) {
+    test(`seed ${seed}: budgets hold under faults and lies, and once they end every pair that can talks`, () => {
+      const world = new PathWorld(`random ${seed}`, { jitterMs: 10 });
+      const random = world.random.fork('faults');
+      const kinds = natKinds.map(({ name }) => name).filter((name) => name !== 'udp-blocked');
+      for (let i = 0; i < 6; i++) world.clientBehind(random.pick(kinds));
+      world.introduceAll();
+      for (const a of world.clients) {
+        for (const b of world.clients) if (a !== b && random.chance(0.5)) stream(world, a, b, 200);
+      }
+      for (let step = 1; step <= 20; step++) {
+        world.run(random.between(500, 15_000));
+        randomFault(world, random, step);
+      }
+      world.network.drop = undefined;
+      world.network.internet.link = { ...world.network.internet.link, loss: 0 };
+      world.serverUp = true;
+      for (const client of world.clients) {
+        client.lie();
+        client.paths.input({ type: 'server', connected: true });
+        client.discovery.input({ type: 'network-changed' });
+      }
+      const kindsNow = world.clients.map(({ home }) => home!.nat.options.kind);
+      const allJoined = () =>
+        world.clients.every((a, i) =>
+          world.clients.every(
+            (b, j) => i === j || !rowsCanPunch(kindsNow[i]!, kindsNow[j]!) || joined(a, b)(),
+          ),
+        );
+      world.runUntil(allJoined, 120_000);
+      const missing = world.clients.flatMap((a, i) =>
+        world.clients.flatMap((b, j) =>
+          i !== j && rowsCanPunch(kindsNow[i]!, kindsNow[j]!) && !joined(a, b)()
+            ? [`${i} to ${j}: ${a.viewOf(b).reason}`]
+            : [],
+        ),
+      );
+      assert.deepEqual(missing, [], 'every pair that can has a path again');
+      world.run(60_000);
+      assert(allJoined(), 'and keeps it');
+      for (const client of world.clients) checkBudgets(client);
+    });
+  }
 });
