@@ -5,6 +5,8 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import type { SessionTimes } from '#core/session/times.ts';
+import { nodeCrypto } from '#crypto/node-crypto.ts';
 import { pinnedNode } from '../../lab/exec.ts';
 import type { Host } from '../../lab/host.ts';
 import { Internet } from '../../lab/internet.ts';
@@ -12,8 +14,6 @@ import { Lab } from '../../lab/lab.ts';
 import { labSkipReason } from '../../lab/needs.ts';
 import type { LabProcess } from '../../lab/process.ts';
 import { waitFor } from '../../lab/wait.ts';
-import type { SessionTimes } from '../../src/core/session/times.ts';
-import { nodeCrypto } from '../../src/crypto/node-crypto.ts';
 import type { StaticPeerConfig } from '../support/static-peer.ts';
 
 const programs = ['/usr/bin/wireguard-go', '/usr/bin/wg'];

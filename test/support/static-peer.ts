@@ -10,15 +10,15 @@
 import { execFileSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
-import type { AeadSuite } from '../../src/core/crypto.ts';
-import type { Path } from '../../src/core/path/path.ts';
-import type { SessionInput, SessionOutput } from '../../src/core/session/events.ts';
-import { type SessionTimes, wireguardTimes } from '../../src/core/session/times.ts';
-import { Tunnels } from '../../src/core/session/tunnels.ts';
-import { monotonicMs, type Now, wallMs } from '../../src/core/time.ts';
-import { nodeCrypto } from '../../src/crypto/node-crypto.ts';
-import { PacketEngine } from '../../src/engine/packet-engine.ts';
-import { type AddressFamily, familyOf, parseEndpoint } from '../../src/wire/endpoint.ts';
+import type { AeadSuite } from '#core/crypto.ts';
+import type { Path } from '#core/path/path.ts';
+import type { SessionInput, SessionOutput } from '#core/session/events.ts';
+import { type SessionTimes, wireguardTimes } from '#core/session/times.ts';
+import { Tunnels } from '#core/session/tunnels.ts';
+import { monotonicMs, type Now, wallMs } from '#core/time.ts';
+import { nodeCrypto } from '#crypto/node-crypto.ts';
+import { PacketEngine } from '#engine/packet-engine.ts';
+import { type AddressFamily, familyOf, parseEndpoint } from '#wire/endpoint.ts';
 
 /** Keys are base64, as `wg` prints them. */
 export interface StaticPeerConfig {
