@@ -1,0 +1,84 @@
+/** `buri server clients`, `buri server networks`, `buri server remove` */
+import { Command } from 'commander';
+import type { ClientEntry, NetworkListEntry } from '#server/admin/actions.ts';
+import { UsageError } from './failure.ts';
+import { dateText, operate, operatorOptions } from './server-verb.ts';
+import { type Cell, type Colour, table } from './table.ts';
+
+const presenceColour: Record<ClientEntry['presence'], Colour> = {
+  online: 'green',
+  unconfirmed: 'yellow',
+  offline: 'grey',
+};
+
+const bold = (name: string): Cell => [name, 'bold'];
+
+export const serverClientsCommand = (): Command =>
+  operatorOptions(new Command('clients'))
+    .summary('List the enrolled devices')
+    .description('List the enrolled devices, with their addresses and whether they are online.')
+    .action(async (_flags: unknown, command: Command) => {
+      await operate(command, 'clients', {}, (answer, paint) => {
+        const clients = answer.clients as readonly ClientEntry[];
+        if (clients.length === 0) return 'no devices yet\n';
+        const rows = clients.map((client): Cell[] => [
+          client.clientId,
+          [client.presence, presenceColour[client.presence]],
+          client.nick,
+          client.ipv4,
+          String(client.networks),
+          client.software,
+          client.presence === 'online' ? 'now' : dateText(client.lastSeenAt),
+        ]);
+        const names = ['client id', 'presence', 'nick', 'address', 'networks', 'software', 'seen'];
+        return table([names.map(bold), ...rows], paint);
+      });
+    });
+
+export const serverNetworksCommand = (): Command =>
+  operatorOptions(new Command('networks'))
+    .summary('List the networks')
+    .description('List the networks with their owners and how they let people in.')
+    .action(async (_flags: unknown, command: Command) => {
+      await operate(command, 'networks', {}, (answer, paint) => {
+        const networks = answer.networks as readonly NetworkListEntry[];
+        if (networks.length === 0) return 'no networks yet\n';
+        const rows = networks.map((network): Cell[] => [
+          network.id,
+          network.name,
+          network.type,
+          String(network.members),
+          String(network.pending),
+          `${network.ownerNick} (${network.owner})`,
+          access(network),
+        ]);
+        const names = ['network id', 'name', 'type', 'members', 'waiting', 'owner', 'access'];
+        return table([names.map(bold), ...rows], paint);
+      });
+    });
+
+const access = ({ locked, approval, password }: NetworkListEntry): string =>
+  [
+    locked ? 'locked' : 'open',
+    ...(approval === 'manual' ? ['by approval'] : []),
+    password ? 'password' : 'no password',
+  ].join(', ');
+
+export const serverRemoveCommand = (): Command =>
+  operatorOptions(new Command('remove'))
+    .summary('Remove a device for good')
+    .description(
+      'Remove a device for good: it leaves every network, its identity is forgotten. A network that it ' +
+        'owns passes to its oldest member, or is deleted when it has no other.',
+    )
+    .argument('<client-id>', 'as `server clients` shows it')
+    .action(async (clientId: string, _flags: unknown, command: Command) => {
+      if (!/^[0-9]{3}-[0-9]{3}-[0-9]{3}$/.test(clientId))
+        throw new UsageError(`${clientId} is no client id; it looks like 123-456-789`);
+      await operate(
+        command,
+        'remove',
+        { clientId },
+        ({ nick }) => `removed ${nick} (${clientId})\n`,
+      );
+    });

@@ -1,0 +1,163 @@
+/** `buri server`: runs a server; with a further word, manages one. */
+import { Command, InvalidArgumentError, Option } from 'commander';
+import { exampleText } from './client-command.ts';
+import { UsageError } from './failure.ts';
+import { serverClientsCommand, serverNetworksCommand, serverRemoveCommand } from './server-list.ts';
+import { serverTokenCommand, serverUrlCommand } from './server-token.ts';
+
+interface ServerFlags {
+  readonly data?: string;
+  readonly listen?: readonly string[];
+  readonly stun: string;
+  readonly public?: string;
+  readonly store?: string;
+  readonly enrol: 'token' | 'open' | 'closed';
+  readonly pool4: string;
+  readonly grace: number;
+  readonly tlsCert?: string;
+  readonly tlsKey?: string;
+  readonly logLevel: string;
+}
+
+const examples = [
+  ['buri server --data /var/lib/buri-server --public vpn.example.org', 'run a server'],
+  ['buri server url --data /var/lib/buri-server', 'what clients log in to'],
+  ['buri server token create --data /var/lib/buri-server', 'let one device enrol'],
+  ['buri server clients --data /var/lib/buri-server', 'who is enrolled, who is online'],
+] as const;
+
+const details =
+  'Run a server in the foreground, or manage it.\n\n' +
+  'It keeps everything in the directory given by --data, logs to standard error, prints one line with ' +
+  "'ready' when it serves, and ends cleanly on SIGTERM and SIGINT. Every option can be given in the " +
+  'environment as well, as BURI_DATA, BURI_LISTEN and so on.';
+
+export function serverCommand(): Command {
+  const command = new Command('server').description(details).enablePositionalOptions();
+  command
+    .addOption(new Option('--data <dir>', 'directory of the server').env('BURI_DATA'))
+    .addOption(
+      new Option('--listen <host:port>', 'where clients log in; may be repeated (default: *:8443)')
+        .argParser(listed)
+        .env('BURI_LISTEN'),
+    )
+    .addOption(
+      new Option('--stun <host:port,host:port>', "two UDP addresses for STUN, or 'none'")
+        .default('*:3478,*:3479')
+        .env('BURI_STUN'),
+    )
+    .addOption(
+      new Option('--public <host>', 'name or address by which clients reach this machine').env(
+        'BURI_PUBLIC',
+      ),
+    )
+    .addOption(
+      new Option('--store <sqlite:path>', 'database (default: buri.db in the directory)').env(
+        'BURI_STORE',
+      ),
+    )
+    .addOption(
+      new Option('--enrol <who>', 'which new devices may enrol')
+        .choices(['token', 'open', 'closed'])
+        .default('token')
+        .env('BURI_ENROL'),
+    )
+    .addOption(
+      new Option('--pool4 <cidr>', 'virtual IPv4 addresses')
+        .default('100.64.0.0/10')
+        .env('BURI_POOL4'),
+    )
+    .addOption(
+      new Option('--grace <seconds>', "how long a lost client is 'unconfirmed'")
+        .argParser(graceSeconds)
+        .default(60)
+        .env('BURI_GRACE'),
+    )
+    .addOption(
+      new Option('--tls-cert <file>', 'TLS certificate chain; clients then use buris://').env(
+        'BURI_TLS_CERT',
+      ),
+    )
+    .addOption(new Option('--tls-key <file>', 'its private key').env('BURI_TLS_KEY'))
+    .addOption(
+      new Option('--log-level <level>', 'how much is logged')
+        .choices(['debug', 'info', 'warn', 'error'])
+        .default('info')
+        .env('BURI_LOG_LEVEL'),
+    )
+    .addHelpText('after', exampleText(examples));
+  for (const verb of [
+    serverUrlCommand(),
+    serverTokenCommand(),
+    serverClientsCommand(),
+    serverNetworksCommand(),
+    serverRemoveCommand(),
+  ])
+    command.addCommand(verb);
+  return command.action(async (_options: unknown, self: Command) => {
+    await runServer(self.opts<ServerFlags>());
+  });
+}
+
+async function runServer(flags: ServerFlags): Promise<void> {
+  if (flags.data === undefined) throw new UsageError('--data DIR is required');
+  if ((flags.tlsCert === undefined) !== (flags.tlsKey === undefined))
+    throw new UsageError('--tls-cert and --tls-key are given together');
+  const stun = stunAddresses(flags.stun);
+  const { Server } = await import('#server/server.ts');
+  const { createLog } = await import('#server/log.ts');
+  const log = createLog(flags.logLevel);
+  const server = await Server.start({
+    data: flags.data,
+    listen: flags.listen ?? ['*:8443'],
+    stun,
+    public: flags.public,
+    store: flags.store,
+    enrol: flags.enrol,
+    pool4: flags.pool4,
+    graceMs: flags.grace * 1000,
+    tls:
+      flags.tlsCert === undefined || flags.tlsKey === undefined
+        ? undefined
+        : { certificatePath: flags.tlsCert, keyPath: flags.tlsKey },
+    log,
+  });
+  process.on('SIGHUP', () => {
+    try {
+      server.reloadTls();
+    } catch (error) {
+      log.error({ err: error }, 'the TLS files were not taken over');
+    }
+  });
+  const signal = await new Promise<string>((resolve) => {
+    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve(name));
+  });
+  log.info({ signal }, 'ending');
+  await server.close();
+  // What clients have left open (a kept-alive socket, a timer of a library) is no reason to stay.
+  process.exit(0);
+}
+
+/** Repeated, or a list with commas as the environment gives it. */
+function listed(text: string, previous: readonly string[] | undefined): readonly string[] {
+  const more = text.split(',').filter((part) => part !== '');
+  if (more.length === 0) throw new InvalidArgumentError('expected HOST:PORT.');
+  return [...(previous ?? []), ...more];
+}
+
+function stunAddresses(text: string): readonly string[] {
+  if (text === 'none') return [];
+  const addresses = text.split(',').filter((part) => part !== '');
+  if (addresses.length < 1 || addresses.length > 2)
+    throw new UsageError(
+      "--stun takes HOST:PORT,HOST:PORT (two, so that NATs can be told apart) or 'none'",
+    );
+  return addresses;
+}
+
+function graceSeconds(text: string): number {
+  const seconds = Number(text);
+  if (!/^[0-9]+([.][0-9]+)?$/.test(text) || seconds > 3600)
+    throw new InvalidArgumentError('expected seconds from 0 to 3600.');
+  return seconds;
+}

@@ -1,0 +1,100 @@
+/** The operator's verbs with their requests: the same beside a running server and without one. */
+import { z } from 'zod';
+import { BuriError } from '#core/errors.ts';
+import * as field from '#wire/fields.ts';
+import { createToken, listTokens, revokeToken } from '../coordinator/tokens.ts';
+import { now, type ServerState } from '../state.ts';
+import { listClients, listNetworks, removeClient, tokenEntry } from './actions.ts';
+
+const maxUses = 1_000_000_000;
+
+const requests = {
+  url: z.strictObject({}),
+  'token-create': z.strictObject({
+    uses: z.number().int().min(1).max(maxUses).nullable(),
+    expiresInMs: field.milliseconds.nullable(),
+  }),
+  'token-list': z.strictObject({}),
+  'token-revoke': z.strictObject({ id: z.string().max(64) }),
+  clients: z.strictObject({}),
+  networks: z.strictObject({}),
+  remove: z.strictObject({ clientId: field.clientId }),
+} as const;
+
+export type AdminVerb = keyof typeof requests;
+export type AdminRequest<V extends AdminVerb> = z.infer<(typeof requests)[V]>;
+
+export const isAdminVerb = (verb: string): verb is AdminVerb => Object.hasOwn(requests, verb);
+
+/** BuriError: bad-request, token-not-found, client-not-found. `url` is undefined when no server has ever run here. */
+export async function runVerb(
+  verb: AdminVerb,
+  body: unknown,
+  state: ServerState,
+  url: string | undefined,
+): Promise<object> {
+  switch (verb) {
+    case 'url':
+      if (url === undefined)
+        throw new BuriError('never-started', 'no server has run here yet; start it once');
+      return { url };
+    case 'token-create':
+      return await tokenCreate(state, parsed(verb, body));
+    case 'token-list': {
+      const nowMs = now().wall;
+      const rows = await listTokens(state.store.db);
+      return { tokens: rows.map((row) => tokenEntry(row, nowMs)) };
+    }
+    case 'token-revoke':
+      return await tokenRevoke(state, parsed(verb, body));
+    case 'clients': {
+      const presenceOf = (clientId: string) => state.coordinator.presenceOf(clientId);
+      return { clients: await listClients(state.store.db, presenceOf) };
+    }
+    case 'networks':
+      return { networks: await listNetworks(state.store.db) };
+    case 'remove': {
+      const { clientId } = parsed(verb, body);
+      const done = await state.coordinator.operate(now(), (tx, context) =>
+        removeClient(tx, context, clientId),
+      );
+      return { ok: true, clientId, ...done };
+    }
+    default:
+      verb satisfies never;
+      throw new Error('a verb without an action');
+  }
+}
+
+function parsed<V extends AdminVerb>(verb: V, body: unknown): AdminRequest<V> {
+  const result = requests[verb].safeParse(body);
+  if (result.success) return result.data as AdminRequest<V>;
+  const issue = result.error.issues[0];
+  throw new BuriError('bad-request', `${issue?.path.join('.') || 'request'}: ${issue?.message}`);
+}
+
+async function tokenCreate(
+  state: ServerState,
+  { uses, expiresInMs }: AdminRequest<'token-create'>,
+): Promise<object> {
+  const at = now();
+  const expiresAt = expiresInMs === null ? null : at.wall + expiresInMs;
+  const created = await state.coordinator.operate(at, async (tx, context) => ({
+    value: await createToken(tx, context, { uses, expiresAt }),
+    events: [],
+  }));
+  return { token: created.token, ...tokenEntry(created.row, at.wall) };
+}
+
+async function tokenRevoke(
+  state: ServerState,
+  { id }: AdminRequest<'token-revoke'>,
+): Promise<object> {
+  const known = await state.coordinator.operate(now(), async (tx, context) => ({
+    value: await revokeToken(tx, context, id),
+    events: [],
+  }));
+  if (!known)
+    throw new BuriError('token-not-found', `no token ${id}; 'buri server token list' shows them`);
+  return { ok: true, id };
+}

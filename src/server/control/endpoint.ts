@@ -1,0 +1,211 @@
+/** Where clients connect: HTTP or HTTPS listeners, the WebSocket upgrade, and the limits on newcomers. */
+import { readFileSync } from 'node:fs';
+import {
+  createServer as createHttp,
+  type Server as HttpServer,
+  type IncomingMessage,
+} from 'node:http';
+import { createServer as createHttps, type Server as HttpsServer } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import type { Duplex } from 'node:stream';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { BuriError } from '#core/errors.ts';
+import { controlPath } from '#wire/control.ts';
+import { Limiter } from '../coordinator/limiter.ts';
+import type { ListenAddress } from '../listen-address.ts';
+import {
+  connectionsPerPrefix,
+  connectionsPerWidePrefix,
+  maxBusyAnswers,
+  maxConnections,
+  maxHandshakes,
+  maxHandshakesPerPrefix,
+  maxHeaderBytes,
+} from './limits.ts';
+import { type Prefixes, prefixesOf } from './prefix.ts';
+
+/** Largest WebSocket message: one Noise message. */
+const maxPayloadBytes = 65_535;
+
+export interface TlsFiles {
+  readonly certificatePath: string;
+  readonly keyPath: string;
+}
+
+/** A newcomer as it is handed on. `settled` gives its place among the handshakes free; it may be called again. */
+export interface Newcomer {
+  readonly socket: WebSocket;
+  readonly prefixes: Prefixes;
+  readonly busy: boolean;
+  readonly settled: () => void;
+}
+
+export class ControlEndpoint {
+  readonly #servers: (HttpServer | HttpsServer)[] = [];
+  readonly #tls: TlsFiles | undefined;
+  readonly #accept: (newcomer: Newcomer) => void;
+  readonly #webSockets = new WebSocketServer({
+    noServer: true,
+    maxPayload: maxPayloadBytes,
+    perMessageDeflate: false,
+    clientTracking: false,
+  });
+  readonly #narrow = new Limiter(connectionsPerPrefix);
+  readonly #wide = new Limiter(connectionsPerWidePrefix);
+  readonly #handshakes = new Map<string, number>();
+  #handshakeCount = 0;
+  #busyCount = 0;
+  #connections = 0;
+  #state: 'preparing' | 'open' | 'closing' = 'preparing';
+
+  constructor(tls: TlsFiles | undefined, accept: (newcomer: Newcomer) => void) {
+    this.#tls = tls;
+    this.#accept = accept;
+  }
+
+  /** BuriError: port-in-use, port-forbidden, address-unavailable, tls-invalid. Returns the port. */
+  async listen(address: ListenAddress): Promise<number> {
+    const options = { maxHeaderSize: maxHeaderBytes, requestTimeout: 10_000 };
+    const server =
+      this.#tls === undefined
+        ? createHttp(options)
+        : createHttps({ ...options, ...readTls(this.#tls) });
+    server.maxConnections = maxConnections;
+    server.on('request', (_request, response) => {
+      response.writeHead(426, { 'content-type': 'text/plain', connection: 'close' });
+      response.end('This is a Buri server. Log in to it with `buri login`.\n');
+    });
+    server.on('upgrade', (request, socket, head) => this.#upgrade(request, socket, head));
+    await new Promise<void>((resolve, reject) => {
+      server.once('error', (error) => reject(listenError(error, address)));
+      const { host, port } = address;
+      server.listen(host === undefined ? { port } : { host, port }, resolve);
+    });
+    server.on('error', () => {});
+    this.#servers.push(server);
+    return (server.address() as AddressInfo).port;
+  }
+
+  /** Lets clients in: the ports are held before, but what clients are told depends on all of them. */
+  open(): void {
+    this.#state = 'open';
+  }
+
+  /** Reads the TLS files again: certificates are renewed more often than servers are restarted. */
+  reloadTls(): void {
+    if (this.#tls === undefined) return;
+    const material = readTls(this.#tls);
+    for (const server of this.#servers) (server as HttpsServer).setSecureContext(material);
+  }
+
+  /** No newcomers from now on; connections that were upgraded stay until their owner ends them. */
+  async close(): Promise<void> {
+    this.#state = 'closing';
+    await Promise.all(
+      this.#servers.map(
+        (server) =>
+          new Promise<void>((resolve) => {
+            server.close(() => resolve());
+            server.closeAllConnections();
+          }),
+      ),
+    );
+  }
+
+  #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+    socket.on('error', () => socket.destroy());
+    const path = request.url?.split('?')[0];
+    if (this.#state !== 'open' || path !== controlPath) {
+      socket.end(`HTTP/1.1 ${this.#state === 'open' ? '404 Not Found' : '503 Busy'}\r\n\r\n`);
+      return;
+    }
+    const prefixes = prefixesOf(request.socket.remoteAddress ?? '');
+    const busy = !this.#admits(prefixes);
+    if (this.#connections >= maxConnections || (busy && this.#busyCount >= maxBusyAnswers)) {
+      socket.end('HTTP/1.1 503 Busy\r\nretry-after: 5\r\n\r\n');
+      return;
+    }
+    this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
+      this.#connections++;
+      const settled = this.#occupy(prefixes.narrow, busy);
+      webSocket.on('close', () => {
+        this.#connections--;
+        settled();
+      });
+      this.#accept({ socket: webSocket, prefixes, busy, settled });
+    });
+  }
+
+  #admits({ narrow, wide }: Prefixes): boolean {
+    const nowMs = performance.now();
+    return (
+      this.#handshakeCount < maxHandshakes &&
+      (this.#handshakes.get(narrow) ?? 0) < maxHandshakesPerPrefix &&
+      this.#narrow.tryTake(narrow, nowMs) === 0 &&
+      this.#wide.tryTake(wide, nowMs) === 0
+    );
+  }
+
+  /** Takes a place among the handshakes, or among those who are told to come back. Returns what gives it free. */
+  #occupy(prefix: string, busy: boolean): () => void {
+    let occupied = true;
+    if (busy) this.#busyCount++;
+    else {
+      this.#handshakeCount++;
+      this.#handshakes.set(prefix, (this.#handshakes.get(prefix) ?? 0) + 1);
+    }
+    return () => {
+      if (!occupied) return;
+      occupied = false;
+      if (busy) {
+        this.#busyCount--;
+        return;
+      }
+      this.#handshakeCount--;
+      const left = (this.#handshakes.get(prefix) ?? 1) - 1;
+      if (left > 0) this.#handshakes.set(prefix, left);
+      else this.#handshakes.delete(prefix);
+    };
+  }
+}
+
+function readTls({ certificatePath, keyPath }: TlsFiles) {
+  try {
+    return { cert: readFileSync(certificatePath), key: readFileSync(keyPath) };
+  } catch (error) {
+    throw new BuriError(
+      'tls-invalid',
+      `cannot read the TLS certificate or key (${(error as Error).message}); check --tls-cert and --tls-key`,
+      { cause: error },
+    );
+  }
+}
+
+/** What an operator can do about a port that cannot be had. */
+export function listenError(error: unknown, address: ListenAddress, option = '--listen'): Error {
+  const { code, message } = error as NodeJS.ErrnoException;
+  switch (code) {
+    case 'EADDRINUSE':
+      return new BuriError(
+        'port-in-use',
+        `another program uses ${address.text}; stop it, or choose another port with ${option}`,
+      );
+    case 'EACCES':
+    case 'EPERM':
+      return new BuriError(
+        'port-forbidden',
+        `no permission to listen on ${address.text}; ports below 1024 need root or CAP_NET_BIND_SERVICE`,
+      );
+    case 'EADDRNOTAVAIL':
+    case 'ENOTFOUND':
+    case 'EAI_AGAIN':
+      return new BuriError(
+        'address-unavailable',
+        `${address.text} is no address of this machine; check ${option}`,
+      );
+    default:
+      return new BuriError('listen-failed', `cannot listen on ${address.text} (${message})`, {
+        cause: error,
+      });
+  }
+}

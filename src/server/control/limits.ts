@@ -1,0 +1,29 @@
+/** Every bound of the control endpoint, by name. */
+import type { Rate } from '../coordinator/limiter.ts';
+
+/** From the connection to the answered login. */
+export const loginTimeoutMs = 10_000;
+/** Connections that have not logged in yet; beyond, newcomers are told to come back. */
+export const maxHandshakes = 1_024;
+export const maxHandshakesPerPrefix = 256;
+/** Connections altogether. */
+export const maxConnections = 50_000;
+/** Connections that are only being told that the server is busy; beyond, they are cut. */
+export const maxBusyAnswers = 256;
+export const busyRetryMs = 2_000;
+
+/** New connections of one address (or /64), and of its neighbourhood. */
+export const connectionsPerPrefix: Rate = { burst: 500, intervalMs: 20 };
+export const connectionsPerWidePrefix: Rate = { burst: 2_000, intervalMs: 5 };
+
+/** Messages and bytes of one logged-in client: what is beyond waits in its own socket. */
+export const messagesPerSession: Rate = { burst: 1_000, intervalMs: 5 };
+export const bytesPerSession: Rate = { burst: 2_097_152, intervalMs: 1 / 262 };
+
+/** Unsent bytes of one session: beyond, signals are dropped; beyond the next, the client is cut and resynchronises. */
+export const maxQueuedForSignals = 1_048_576;
+export const maxQueuedBytes = 33_554_432;
+/** A closing connection that does not go is cut. */
+export const closeTimeoutMs = 3_000;
+/** Most that Node reads of an HTTP request before the upgrade. */
+export const maxHeaderBytes = 8_192;

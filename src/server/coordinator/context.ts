@@ -1,0 +1,39 @@
+/** What every rule is given beside the transaction: the time, the primitives, the cluster's signature, the settings. */
+import type { Crypto } from '#core/crypto.ts';
+import type { Now } from '#core/time.ts';
+import { Limiter } from './limiter.ts';
+import {
+  networkCreations,
+  passwordGuesses,
+  passwordGuessesPerPrefix,
+  tokenGuesses,
+} from './limits.ts';
+import type { Pool4 } from './pool.ts';
+
+export type EnrolMode = 'token' | 'open' | 'closed';
+
+export interface CoordinatorConfig {
+  readonly enrol: EnrolMode;
+  readonly pool4: Pool4;
+  /** A client lost without goodbye is 'unconfirmed' this long, then 'offline'. */
+  readonly graceMs: number;
+  /** Shown to clients at login. */
+  readonly software: string;
+}
+
+export interface Context {
+  readonly crypto: Crypto;
+  readonly config: CoordinatorConfig;
+  /** Ed25519 by the cluster key. */
+  readonly sign: (message: Uint8Array) => Uint8Array;
+  readonly now: Now;
+  readonly guard: Guard;
+}
+
+/** Attempts that cost: in memory only, since a restart is rarer than a guess. */
+export class Guard {
+  readonly passwords = new Limiter(passwordGuesses);
+  readonly passwordsPerPrefix = new Limiter(passwordGuessesPerPrefix);
+  readonly tokens = new Limiter(tokenGuesses);
+  readonly creations = new Limiter(networkCreations);
+}

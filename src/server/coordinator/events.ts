@@ -1,0 +1,55 @@
+/**
+ * What a committed transaction means for those who are connected. Rules return events; who is told what, with which
+ * presence, is decided when they are delivered, after the commit.
+ */
+import type { NetworkFacts, PendingRequest, ServerMessageOf } from '#wire/control.ts';
+
+/** A member as it is stored: presence is not. */
+export interface StoredMember {
+  readonly clientId: string;
+  readonly nick: string;
+  readonly certificate: Uint8Array;
+  readonly statement: Uint8Array;
+}
+
+export type StoredChange =
+  | { readonly op: 'member'; readonly member: StoredMember }
+  | { readonly op: 'gone'; readonly clientId: string; readonly revocation: Uint8Array }
+  | { readonly op: 'facts'; readonly facts: NetworkFacts };
+
+/** A network went from one revision to another. */
+export interface NetworkDelta {
+  readonly network: string;
+  readonly from: number;
+  readonly to: number;
+  readonly changes: readonly StoredChange[];
+  /** Whole list, for the owner's eyes, when it changed. */
+  readonly pending?: readonly PendingRequest[];
+  readonly owner: string;
+  /** A member takes part now, or does not (go-online, go-offline): the others see it as presence. */
+  readonly activity?: { readonly client: string; readonly active: boolean };
+}
+
+export interface NetworkView {
+  readonly network: string;
+  readonly revision: number;
+  readonly state: 'member' | 'pending';
+  readonly active: boolean;
+  readonly facts: NetworkFacts;
+  readonly members: readonly StoredMember[];
+  readonly pending: readonly PendingRequest[];
+}
+
+export type RemovedReason = ServerMessageOf<'removed'>['reason'];
+
+export type CoordinatorEvent =
+  /** To every member; `except` has had it by other means. */
+  | { readonly kind: 'delta'; readonly delta: NetworkDelta; readonly except?: string }
+  /** The client is in the network now, as a member or waiting. */
+  | { readonly kind: 'entered'; readonly client: string; readonly view: NetworkView }
+  | {
+      readonly kind: 'removed';
+      readonly client: string;
+      readonly network: string;
+      readonly reason: RemovedReason;
+    };

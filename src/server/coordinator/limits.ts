@@ -1,0 +1,41 @@
+/** Every bound of the coordinator, by name. */
+
+const secondMs = 1_000;
+const hourMs = 3_600 * secondMs;
+const dayMs = 24 * hourMs;
+
+/** A membership statement lives this long, and is renewed once it is a day old while its client is online. */
+export const statementLifetimeMs = 7 * dayMs;
+export const statementRenewAfterMs = dayMs;
+/** Statements are valid from a little before they are made: clocks differ. */
+export const statementBackdateMs = hourMs;
+/** Renewals fall on multiples of this, so that those of one network share a revision. */
+export const renewalRoundMs = 10 * 60 * secondMs;
+
+export const pingIntervalMs = 15 * secondMs;
+export const pingTimeoutMs = 10 * secondMs;
+/** How long the older connection of an identity has to prove that it is alive when another daemon logs in with it. */
+export const copyChallengeMs = 3 * secondMs;
+export const defaultGraceMs = 60 * secondMs;
+
+/** Members and certificates of a whole view must fit one control message of 8 MiB. */
+export const maxMembersPerNetwork = 8_192;
+export const maxPendingPerNetwork = 1_000;
+/** Revisions that deltas reach back; beyond, the whole view is sent. */
+export const maxLoggedRevisions = 4_096;
+/** Changes of one delta; more are sent as a view. */
+export const maxDeltaChanges = 4_096;
+
+/** Requests of one connection that wait for the database. */
+export const maxRequestsInWork = 64;
+
+/** Wrong passwords: this many at once, then one more each interval. */
+export const passwordGuesses = { burst: 10, intervalMs: 30 * secondMs };
+/** The same for everybody behind one address prefix against one network: offices share an address. */
+export const passwordGuessesPerPrefix = { burst: 30, intervalMs: 10 * secondMs };
+/** Wrong enrolment tokens from one address prefix. */
+export const tokenGuesses = { burst: 20, intervalMs: 30 * secondMs };
+/** Networks that one client may create: this many at once, then one more each interval. */
+export const networkCreations = { burst: 100, intervalMs: 60 * secondMs };
+/** Keys that one limiter remembers; the least recently used is forgotten first. */
+export const maxLimiterKeys = 65_536;

@@ -1,0 +1,133 @@
+/** Login (protocol §4): who it is, whether it may enrol, and what it has missed. */
+import type { Crypto } from '#core/crypto.ts';
+import type { ClientMessage } from '#wire/control.ts';
+import { type DeviceCertificate, openDocument, peekDocument } from '#wire/signed.ts';
+import type { ClientRow, Db } from '../store/schema.ts';
+import type { Context } from './context.ts';
+import type { CoordinatorEvent } from './events.ts';
+import { newClientId } from './names.ts';
+import { clientChanged } from './operations/members.ts';
+import { allocateAddress } from './pool.ts';
+import { Refusal } from './refusal.ts';
+import { renewStatements } from './renewal.ts';
+import { type Participating, type SyncItem, synchronise } from './sync.ts';
+import { redeemToken } from './tokens.ts';
+
+export type LoginMessage = Extract<ClientMessage, { t: 'login' }>;
+
+/** What the endpoint knows of the other side of an authenticated connection. */
+export interface Remote {
+  /** X25519 static key that the Noise handshake proved. */
+  readonly controlKey: Uint8Array;
+  /** Address prefix, for limits that many addresses must not evade. */
+  readonly prefix: string;
+}
+
+/** A login whose certificate holds: by the identity's own signature, for the key that the handshake proved. */
+export interface ProvenLogin {
+  readonly remote: Remote;
+  readonly message: LoginMessage;
+  readonly certificate: DeviceCertificate;
+}
+
+export interface LoggedIn {
+  readonly client: ClientRow;
+  readonly sync: readonly SyncItem[];
+  /** For the others. */
+  readonly events: readonly CoordinatorEvent[];
+  readonly networks: readonly Participating[];
+  readonly enrolled: boolean;
+}
+
+export function proveLogin(
+  crypto: Crypto,
+  remote: Remote,
+  message: LoginMessage,
+  nowMs: number,
+): ProvenLogin {
+  const named = peekDocument('device-certificate', message.certificate);
+  if (named === undefined) throw new Refusal('certificate-invalid', { detail: 'malformed' });
+  const certificate = openDocument('device-certificate', message.certificate, (bytes, signature) =>
+    crypto.ed25519Verify(named.identity, bytes, signature),
+  );
+  if (certificate === undefined)
+    throw new Refusal('certificate-invalid', { detail: 'its signature is not by its identity' });
+  if (!crypto.equal(certificate.controlKey, remote.controlKey))
+    throw new Refusal('certificate-invalid', { detail: 'it is for another control key' });
+  if (certificate.notAfter <= nowMs)
+    throw new Refusal('certificate-invalid', { detail: 'it has expired; check the clock' });
+  return { remote, message, certificate };
+}
+
+export async function login(tx: Db, context: Context, proven: ProvenLogin): Promise<LoggedIn> {
+  const known = await tx
+    .selectFrom('clients')
+    .selectAll()
+    .where('identity', '=', proven.certificate.identity)
+    .executeTakeFirst();
+  if (known === undefined) {
+    const client = await enrol(tx, context, proven);
+    const { items, networks } = await synchronise(tx, client.client_id, proven.message.known);
+    return { client, sync: items, events: [], networks, enrolled: true };
+  }
+  const { client, changed } = await update(tx, context, known, proven);
+  const { client_id } = client;
+  const events = [
+    ...(changed ? await clientChanged(tx, client_id, client_id) : []),
+    ...(await renewStatements(tx, context, [client_id], client_id)),
+  ];
+  const { items, networks } = await synchronise(tx, client_id, proven.message.known);
+  return { client, sync: items, events, networks, enrolled: false };
+}
+
+async function enrol(tx: Db, context: Context, proven: ProvenLogin): Promise<ClientRow> {
+  const { message, certificate, remote } = proven;
+  switch (context.config.enrol) {
+    case 'closed':
+      throw new Refusal('enrolment-closed');
+    case 'token':
+      await redeemToken(tx, context, message.token, remote.prefix);
+      break;
+    case 'open':
+      break;
+    default:
+      context.config.enrol satisfies never;
+  }
+  const client: ClientRow = {
+    client_id: await newClientId(tx, context.crypto),
+    identity: certificate.identity,
+    address4: await allocateAddress(tx, context.config.pool4),
+    nick: message.nick,
+    certificate: message.certificate,
+    certificate_serial: certificate.serial,
+    software: message.software,
+    protocol_version: 1,
+    connected: 1,
+    plan: null,
+    created_at: context.now.wall,
+    last_seen_at: context.now.wall,
+  };
+  await tx.insertInto('clients').values(client).execute();
+  return client;
+}
+
+/** Takes over what the device says of itself; `changed` when others must hear of it. */
+async function update(tx: Db, context: Context, known: ClientRow, proven: ProvenLogin) {
+  const { message, certificate } = proven;
+  const sameCertificate = context.crypto.equal(known.certificate, message.certificate);
+  if (!sameCertificate && certificate.serial <= known.certificate_serial)
+    throw new Refusal('certificate-stale');
+  const fresh = {
+    nick: message.nick,
+    certificate: message.certificate,
+    certificate_serial: certificate.serial,
+    software: message.software,
+    connected: 1 as const,
+    last_seen_at: context.now.wall,
+  };
+  await tx.updateTable('clients').set(fresh).where('client_id', '=', known.client_id).execute();
+  return {
+    client: { ...known, ...fresh },
+    changed: !sameCertificate || known.nick !== message.nick,
+  };
+}

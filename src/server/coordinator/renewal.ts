@@ -1,0 +1,62 @@
+/** Daily renewal of membership statements: one revision a network for all that are due there. */
+import type { Db } from '../store/schema.ts';
+import type { Context } from './context.ts';
+import type { CoordinatorEvent, StoredChange } from './events.ts';
+import { statementRenewAfterMs } from './limits.ts';
+import { memberOf, nextRevision, record } from './revisions.ts';
+import { issueMembership } from './statements.ts';
+
+/** Renews what is a day old among the memberships of these clients. */
+export async function renewStatements(
+  tx: Db,
+  context: Context,
+  clients: readonly string[],
+  except?: string,
+): Promise<CoordinatorEvent[]> {
+  if (clients.length === 0) return [];
+  const due = await tx
+    .selectFrom('memberships')
+    .innerJoin('clients', 'clients.client_id', 'memberships.client_id')
+    .innerJoin('networks', 'networks.network_id', 'memberships.network_id')
+    .select([
+      'networks.network_id as network_id',
+      'networks.type as type',
+      'networks.owner as owner',
+      'clients.client_id as client_id',
+      'clients.identity as identity',
+      'clients.address4 as address4',
+    ])
+    .where('memberships.client_id', 'in', clients)
+    .where('memberships.issued_at', '<=', context.now.wall - statementRenewAfterMs)
+    .orderBy('memberships.network_id')
+    .execute();
+  const events: CoordinatorEvent[] = [];
+  for (const members of Map.groupBy(due, (row) => row.network_id).values()) {
+    const { network_id: network, owner } = members[0]!;
+    const revision = await nextRevision(tx, network);
+    const changes: StoredChange[] = [];
+    for (const row of members) {
+      await record(tx, network, revision, 'member', row.client_id);
+      await issueMembership(tx, context, row, row, revision);
+      const member = await memberOf(tx, network, row.client_id);
+      if (member !== undefined) changes.push({ op: 'member', member });
+    }
+    events.push({
+      kind: 'delta',
+      delta: { network, from: revision - 1, to: revision, changes, owner },
+      ...(except === undefined ? {} : { except }),
+    });
+  }
+  return events;
+}
+
+/** When the first statement of a client falls due; undefined when it has none. */
+export async function renewalDue(db: Db, client: string): Promise<number | undefined> {
+  const row = await db
+    .selectFrom('memberships')
+    .select((eb) => eb.fn.min('issued_at').as('issuedAt'))
+    .where('client_id', '=', client)
+    .executeTakeFirst();
+  const issuedAt: number | null = row?.issuedAt ?? null;
+  return issuedAt === null ? undefined : Number(issuedAt) + statementRenewAfterMs;
+}

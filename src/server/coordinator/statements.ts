@@ -1,0 +1,87 @@
+/** Signed statements (protocol §3): who is a member, who no longer is. A serial is the network's revision. */
+import { signDocument } from '#wire/signed.ts';
+import type { ClientRow, Db, NetworkRow } from '../store/schema.ts';
+import type { Context } from './context.ts';
+import { statementBackdateMs, statementLifetimeMs } from './limits.ts';
+import { formatIpv4, formatIpv6 } from './pool.ts';
+
+export type Subject = Pick<ClientRow, 'client_id' | 'identity' | 'address4'>;
+
+/** Issues, or renews, the statement that a client is a member, and stores it. */
+export async function issueMembership(
+  tx: Db,
+  context: Context,
+  network: Pick<NetworkRow, 'network_id' | 'type'>,
+  subject: Subject,
+  revision: number,
+): Promise<Uint8Array> {
+  const nowMs = context.now.wall;
+  const role = 'member';
+  const statement = signDocument(
+    'membership',
+    {
+      network: network.network_id,
+      networkType: network.type,
+      identity: subject.identity,
+      clientId: subject.client_id,
+      ipv4: formatIpv4(subject.address4),
+      ipv6: formatIpv6(subject.address4),
+      role,
+      serial: revision,
+      notBefore: Math.max(0, nowMs - statementBackdateMs),
+      notAfter: nowMs + statementLifetimeMs,
+      signer: 'cluster',
+    },
+    context.sign,
+  );
+  const issued = { statement, serial: revision, signer: 'cluster', issued_at: nowMs };
+  await tx
+    .insertInto('memberships')
+    .values({
+      network_id: network.network_id,
+      client_id: subject.client_id,
+      role,
+      active: 1,
+      joined_at: nowMs,
+      ...issued,
+    })
+    .onConflict((conflict) => conflict.columns(['network_id', 'client_id']).doUpdateSet(issued))
+    .execute();
+  return statement;
+}
+
+/** Ends a membership; the revocation beats every statement up to this revision, wherever it is kept. */
+export async function revokeMembership(
+  tx: Db,
+  context: Context,
+  network: string,
+  subject: Subject,
+  revision: number,
+  reason: 'left' | 'evicted',
+): Promise<Uint8Array> {
+  const issuedAt = context.now.wall;
+  const document = signDocument(
+    'revocation',
+    {
+      network,
+      identity: subject.identity,
+      clientId: subject.client_id,
+      serial: revision,
+      issuedAt,
+      signer: 'cluster',
+    },
+    context.sign,
+  );
+  await tx
+    .deleteFrom('memberships')
+    .where('network_id', '=', network)
+    .where('client_id', '=', subject.client_id)
+    .execute();
+  const revoked = { serial: revision, reason, document, signer: 'cluster', issued_at: issuedAt };
+  await tx
+    .insertInto('revocations')
+    .values({ network_id: network, client_id: subject.client_id, ...revoked })
+    .onConflict((conflict) => conflict.columns(['network_id', 'client_id']).doUpdateSet(revoked))
+    .execute();
+  return document;
+}

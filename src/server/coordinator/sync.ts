@@ -1,0 +1,107 @@
+/** Synchronisation at login: for each network a delta where the log reaches back to what the client holds, else the view. */
+import type { Db } from '../store/schema.ts';
+import type { NetworkDelta, NetworkView, RemovedReason } from './events.ts';
+import { deltaSince, membersOf, viewFor } from './revisions.ts';
+
+export type SyncItem =
+  | { readonly kind: 'view'; readonly view: NetworkView }
+  /** `memberIds`: everybody, so that presence, which has no revision, can be told anew. */
+  | {
+      readonly kind: 'delta';
+      readonly delta: NetworkDelta;
+      readonly active: boolean;
+      readonly memberIds: readonly string[];
+    }
+  | { readonly kind: 'removed'; readonly network: string; readonly reason: RemovedReason };
+
+export interface Holding {
+  readonly network: string;
+  readonly revision: number;
+}
+
+/** Every network that a client is in or waits for. */
+export async function participationsOf(db: Db, client: string): Promise<Participating[]> {
+  const memberships = await db
+    .selectFrom('memberships')
+    .select(['network_id as network', 'active'])
+    .where('client_id', '=', client)
+    .orderBy('network_id')
+    .execute();
+  const requests = await db
+    .selectFrom('join_requests')
+    .select('network_id as network')
+    .where('client_id', '=', client)
+    .orderBy('network_id')
+    .execute();
+  return [
+    ...memberships.map(({ network, active }) => ({
+      network,
+      active: active === 1,
+      state: 'member' as const,
+    })),
+    ...requests.map(({ network }) => ({ network, active: false, state: 'pending' as const })),
+  ];
+}
+
+export interface Participating {
+  readonly network: string;
+  readonly active: boolean;
+  readonly state: 'member' | 'pending';
+}
+
+export async function synchronise(tx: Db, client: string, known: readonly Holding[]) {
+  const held = new Map(known.map(({ network, revision }) => [network, revision]));
+  const networks = await participationsOf(tx, client);
+  const items: SyncItem[] = [];
+  const current = new Set(networks.map(({ network }) => network));
+  for (const network of held.keys())
+    if (!current.has(network))
+      items.push({ kind: 'removed', network, reason: await whyRemoved(tx, network, client) });
+  for (const { network, active, state } of networks) {
+    const delta =
+      state === 'member' ? await deltaFor(tx, network, held.get(network), client) : undefined;
+    if (delta === undefined) {
+      items.push({ kind: 'view', view: await viewFor(tx, network, client, state, active) });
+    } else {
+      const members = await membersOf(tx, network);
+      const memberIds = members.map(({ clientId }) => clientId);
+      items.push({ kind: 'delta', delta, active, memberIds });
+    }
+  }
+  return { items, networks };
+}
+
+/**
+ * The delta since what is held; undefined when the view must be sent. Who held a revision from before it became a member
+ * (it waited, or left and came back) knows no other member: the view is what it needs.
+ */
+async function deltaFor(tx: Db, network: string, held: number | undefined, client: string) {
+  // Revision 0 is how a client asks for the view.
+  if (held === undefined || held === 0) return undefined;
+  const joined = await tx
+    .selectFrom('network_changes')
+    .select('revision')
+    .where('network_id', '=', network)
+    .where('revision', '>', held)
+    .where('kind', '=', 'joined')
+    .where('subject', '=', client)
+    .executeTakeFirst();
+  return joined === undefined ? await deltaSince(tx, network, held) : undefined;
+}
+
+async function whyRemoved(tx: Db, network: string, client: string): Promise<RemovedReason> {
+  const row = await tx
+    .selectFrom('networks')
+    .select('network_id')
+    .where('network_id', '=', network)
+    .executeTakeFirst();
+  if (row === undefined) return 'deleted';
+  const revoked = await tx
+    .selectFrom('revocations')
+    .select('reason')
+    .where('network_id', '=', network)
+    .where('client_id', '=', client)
+    .executeTakeFirst();
+  if (revoked === undefined) return 'rejected';
+  return revoked.reason === 'left' ? 'left' : 'evicted';
+}

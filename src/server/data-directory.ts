@@ -1,0 +1,164 @@
+/**
+ * The server's directory: `cluster.key`, `node.key` (mode 0600, never in the database), `buri.db`, `lock`, `admin.sock`.
+ * The lock is an exclusive one of SQLite, which the kernel drops with the process however it ends.
+ */
+import {
+  chmodSync,
+  closeSync,
+  existsSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join, resolve } from 'node:path';
+import { DatabaseSync } from 'node:sqlite';
+import type { Crypto } from '#core/crypto.ts';
+import { BuriError } from '#core/errors.ts';
+import { Secret } from '#crypto/secret.ts';
+
+export class DataDirectory implements Disposable {
+  readonly path: string;
+  readonly #lock: DatabaseSync;
+
+  private constructor(path: string, lock: DatabaseSync) {
+    this.path = path;
+    this.#lock = lock;
+  }
+
+  /** Creates it where it is missing and locks it. BuriError: data-unwritable, disk-full, data-in-use. */
+  static open(directory: string): DataDirectory {
+    const path = resolve(directory);
+    try {
+      mkdirSync(path, { recursive: true, mode: 0o700 });
+      const probe = join(path, 'write-check');
+      writeDurably(probe, 'x'.repeat(4096));
+      unlinkSync(probe);
+    } catch (error) {
+      throw fileError(path, error);
+    }
+    let lock: DatabaseSync | undefined;
+    try {
+      lock = new DatabaseSync(join(path, 'lock'), { timeout: 0 });
+      lock.exec('pragma journal_mode = memory; begin exclusive');
+      return new DataDirectory(path, lock);
+    } catch (error) {
+      lock?.close();
+      throw lockError(path, error);
+    }
+  }
+
+  get databasePath(): string {
+    return join(this.path, 'buri.db');
+  }
+
+  get adminSocketPath(): string {
+    return join(this.path, 'admin.sock');
+  }
+
+  /**
+   * The key in a file, made at the first start. A damaged file is an error, never a new key: clients pin the cluster key.
+   * BuriError: key-damaged, data-unwritable, disk-full.
+   */
+  key(name: 'cluster.key' | 'node.key', crypto: Crypto): Secret {
+    const path = join(this.path, name);
+    if (!existsSync(path)) {
+      const bytes = crypto.random(32);
+      try {
+        writeDurably(path, `${Buffer.from(bytes).toString('base64url')}\n`);
+      } catch (error) {
+        throw fileError(path, error);
+      }
+    }
+    try {
+      const text = readFileSync(path, 'utf8').trim();
+      chmodSync(path, 0o600);
+      if (!/^[A-Za-z0-9_-]{43}$/.test(text))
+        throw new BuriError(
+          'key-damaged',
+          `${path} does not hold a key; restore it from a backup (a new one would be another server)`,
+        );
+      return new Secret(new Uint8Array(Buffer.from(text, 'base64url')));
+    } catch (error) {
+      throw error instanceof BuriError ? error : fileError(path, error);
+    }
+  }
+
+  hasKey(name: 'cluster.key' | 'node.key'): boolean {
+    return existsSync(join(this.path, name));
+  }
+
+  [Symbol.dispose](): void {
+    this.#lock.close();
+  }
+}
+
+/** Whole or not at all, also when the machine loses power in the middle. */
+function writeDurably(path: string, text: string): void {
+  const temporary = `${path}.new`;
+  try {
+    const file = openSync(temporary, 'w', 0o600);
+    try {
+      writeFileSync(file, text);
+      fsyncSync(file);
+    } finally {
+      closeSync(file);
+    }
+    renameSync(temporary, path);
+    const directory = openSync(join(path, '..'), 'r');
+    try {
+      fsyncSync(directory);
+    } finally {
+      closeSync(directory);
+    }
+  } catch (error) {
+    try {
+      unlinkSync(temporary);
+    } catch {}
+    throw error;
+  }
+}
+
+function fileError(path: string, error: unknown): BuriError {
+  const { code, message } = error as NodeJS.ErrnoException;
+  if (code === 'ENOSPC' || code === 'EDQUOT')
+    return new BuriError('disk-full', `${path}: no space left; make room and start again`, {
+      cause: error,
+    });
+  const reasons: Record<string, string> = {
+    EACCES: 'no permission',
+    EPERM: 'no permission',
+    EROFS: 'the file system is read-only',
+    ENOTDIR: 'a part of the path is no directory',
+    EEXIST: 'it is no directory',
+    EISDIR: 'it is a directory',
+  };
+  const reason = reasons[code ?? ''] ?? code ?? message;
+  return new BuriError(
+    'data-unwritable',
+    `cannot use ${path} (${reason}); run as a user who may, or choose another --data`,
+    { cause: error },
+  );
+}
+
+/** SQLite result codes. */
+const busy = 5;
+const full = 13;
+
+function lockError(path: string, error: unknown): BuriError {
+  const { errcode = 0, message } = error as { errcode?: number; message: string };
+  switch (errcode & 0xff) {
+    case busy:
+      return new BuriError(
+        'data-in-use',
+        `another server is using ${path}; stop it, or give each its own --data`,
+      );
+    case full:
+      return new BuriError('disk-full', `${path}: no space left; make room and start again`);
+    default:
+      return new BuriError('data-unwritable', `cannot lock ${path} (${message})`, { cause: error });
+  }
+}

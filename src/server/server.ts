@@ -1,0 +1,239 @@
+/** The server as a whole: listeners, sessions, timers, and a clean end. */
+import type { Crypto } from '#core/crypto.ts';
+import { nodeCrypto } from '#crypto/node-crypto.ts';
+import { AdminSocket } from './admin/socket.ts';
+import { documentRenewalMs } from './cluster.ts';
+import { ControlSession, type SessionFault } from './control/control-session.ts';
+import { ControlEndpoint, type Newcomer, type TlsFiles } from './control/endpoint.ts';
+import type { EnrolMode } from './coordinator/context.ts';
+import type { Effect } from './coordinator/coordinator.ts';
+import type { SessionId } from './coordinator/sessions.ts';
+import { type ListenAddress, parseListenAddress } from './listen-address.ts';
+import type { Log } from './log.ts';
+import { type PublicHost, publicHost, resolvePublic } from './public-address.ts';
+import { now, openState, type ServerState } from './state.ts';
+import { writeSetting } from './store/settings.ts';
+import { StunServer } from './stun.ts';
+import { version } from './version.ts';
+
+export interface ServerOptions {
+  readonly data: string;
+  readonly listen: readonly string[];
+  /** None: no STUN. */
+  readonly stun: readonly string[];
+  readonly public?: string | undefined;
+  readonly store?: string | undefined;
+  readonly enrol: EnrolMode;
+  readonly pool4: string;
+  readonly graceMs: number;
+  readonly tls?: TlsFiles | undefined;
+  readonly log: Log;
+}
+
+/** A public name may move to another address. */
+const resolveIntervalMs = 10 * 60_000;
+/** How long connections have to go at the end. */
+const closeMs = 3_000;
+const closeServiceRestart = 1012;
+const maxTimerMs = 2 ** 31 - 1;
+
+export class Server implements AsyncDisposable {
+  readonly #log: Log;
+  readonly #crypto: Crypto = nodeCrypto;
+  readonly #state: ServerState;
+  readonly #endpoint: ControlEndpoint;
+  readonly #stun = new StunServer();
+  readonly #sessions: Map<SessionId, ControlSession>;
+  readonly #faults = new Map<SessionFault, number>();
+  #admin: AdminSocket | undefined;
+  #nextSession = 1;
+  #tickTimer: NodeJS.Timeout | undefined;
+  #tickAt = Number.POSITIVE_INFINITY;
+  #chores: NodeJS.Timeout[] = [];
+  #controlUrls: string[] = [];
+  #url = '';
+  #closing: Promise<void> | undefined;
+
+  private constructor(
+    options: ServerOptions,
+    state: ServerState,
+    sessions: Map<SessionId, ControlSession>,
+  ) {
+    this.#log = options.log;
+    this.#state = state;
+    this.#sessions = sessions;
+    this.#endpoint = new ControlEndpoint(options.tls, (newcomer) => this.#welcome(newcomer));
+  }
+
+  /** Starts serving. Throws a BuriError that says what is in the way; then nothing is left behind. */
+  static async start(options: ServerOptions): Promise<Server> {
+    const listen = options.listen.map((text) => parseListenAddress(text, '--listen'));
+    const stun = options.stun.map((text) => parseListenAddress(text, '--stun'));
+    const host = publicHost(
+      options.public,
+      listen.map((address) => address.host),
+    );
+    const sessions = new Map<SessionId, ControlSession>();
+    const state = await openState(nodeCrypto, {
+      ...options,
+      emit: (effect) => apply(sessions, effect),
+      failed: (error) => options.log.error({ err: error }, 'the database failed'),
+    });
+    const server = new Server(options, state, sessions);
+    try {
+      await server.#open(options, listen, stun, host);
+      return server;
+    } catch (error) {
+      await server.close();
+      throw error;
+    }
+  }
+
+  /** What clients log in to. */
+  get url(): string {
+    return this.#url;
+  }
+
+  /** Ends: no newcomers, clients are told to come back, what was acknowledged is on the disk. */
+  close(): Promise<void> {
+    this.#closing ??= this.#close();
+    return this.#closing;
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  reloadTls(): void {
+    this.#endpoint.reloadTls();
+  }
+
+  async #open(
+    options: ServerOptions,
+    listen: readonly ListenAddress[],
+    stun: readonly ListenAddress[],
+    host: PublicHost,
+  ): Promise<void> {
+    const { cluster, coordinator, directory, store } = this.#state;
+    await coordinator.start(now());
+    await this.#stun.listen(stun);
+    const scheme = options.tls === undefined ? 'buri' : 'buris';
+    const ports: number[] = [];
+    for (const address of listen) ports.push(await this.#endpoint.listen(address));
+    this.#controlUrls = ports.map((port) => `${scheme}://${host.host}:${port}`);
+    this.#url = `${this.#controlUrls[0]}#${cluster.keyText}`;
+    await this.#publish(host);
+    await writeSetting(store.db, 'url', this.#url);
+    this.#admin = await AdminSocket.open(directory.adminSocketPath, this.#state, this.#url);
+    this.#chores = [
+      setInterval(() => this.#chore(() => this.#publish(host)), resolveIntervalMs),
+      setInterval(() => this.#chore(() => this.#publish(host, true)), documentRenewalMs),
+    ];
+    this.#endpoint.open();
+    this.#rearm();
+    if (host.guessed)
+      options.log.warn(
+        { public: host.host },
+        'the public address is a guess; set --public to what clients reach this machine by',
+      );
+    options.log.info(
+      { version, url: this.#url, stun: this.#stun.ports, enrol: options.enrol },
+      'ready',
+    );
+  }
+
+  #published = '';
+
+  /** Signs the documents anew when the addresses have changed, or when it is time. */
+  async #publish(host: PublicHost, due = false): Promise<void> {
+    const addresses = await resolvePublic(host);
+    if (addresses.length === 0)
+      this.#log.warn({ public: host.host }, 'the public name does not resolve; no STUN is offered');
+    this.#stun.setPublicAddresses(addresses);
+    const stun = this.#stun.publicEndpoints.slice(0, 8);
+    const facts = JSON.stringify([this.#controlUrls, stun]);
+    if (facts === this.#published && !due) return;
+    await this.#state.cluster.renew({ control: this.#controlUrls.slice(0, 8), stun }, now().wall);
+    this.#published = facts;
+  }
+
+  #chore(work: () => Promise<void>): void {
+    work().catch((error) => this.#log.error({ err: error }, 'a chore failed'));
+  }
+
+  #welcome({ socket, prefixes, busy, settled }: Newcomer): void {
+    const { cluster, coordinator } = this.#state;
+    const id = this.#nextSession++;
+    const session = new ControlSession(
+      socket,
+      {
+        crypto: this.#crypto,
+        nodeKeyPair: cluster.nodeKeyPair,
+        clusterKey: cluster.publicKey,
+        certificate: cluster.certificate,
+        busy,
+      },
+      {
+        onLogin: (controlKey, message) =>
+          this.#run(coordinator.login(id, { controlKey, prefix: prefixes.narrow }, message, now())),
+        onMessage: (message) => this.#run(coordinator.message(id, message, now())),
+        onClosed: (clean) => {
+          this.#sessions.delete(id);
+          // At the end of the server its clients are not gone: they come back to its successor.
+          if (this.#closing === undefined) this.#run(coordinator.lost(id, clean, now()));
+        },
+        onSettled: settled,
+        onFault: (fault) => this.#faults.set(fault, (this.#faults.get(fault) ?? 0) + 1),
+      },
+    );
+    this.#sessions.set(id, session);
+  }
+
+  #run(work: Promise<void>): void {
+    this.#rearm();
+    work.then(
+      () => this.#rearm(),
+      (error) => this.#log.error({ err: error }, 'a message could not be handled'),
+    );
+  }
+
+  /** One timer, for whatever the coordinator has to do next. */
+  #rearm(): void {
+    if (this.#closing !== undefined) return;
+    const deadline = this.#state.coordinator.deadline() ?? Number.POSITIVE_INFINITY;
+    if (deadline === this.#tickAt) return;
+    clearTimeout(this.#tickTimer);
+    this.#tickAt = deadline;
+    if (deadline === Number.POSITIVE_INFINITY) return;
+    const delayMs = Math.min(maxTimerMs, Math.max(0, Math.ceil(deadline - performance.now())));
+    this.#tickTimer = setTimeout(() => {
+      this.#tickAt = Number.POSITIVE_INFINITY;
+      this.#run(this.#state.coordinator.tick(now()));
+    }, delayMs);
+  }
+
+  async #close(): Promise<void> {
+    // `#closing` is set once this has returned its promise: what follows must see it.
+    await Promise.resolve();
+    clearTimeout(this.#tickTimer);
+    for (const chore of this.#chores) clearInterval(chore);
+    const listenersClosed = this.#endpoint.close();
+    await this.#admin?.close();
+    await this.#state.store.commits.idle();
+    for (const session of this.#sessions.values()) session.close(closeServiceRestart);
+    await Promise.race([listenersClosed, wait(closeMs)]);
+    await this.#stun.close();
+    await this.#state[Symbol.asyncDispose]();
+  }
+}
+
+function apply(sessions: ReadonlyMap<SessionId, ControlSession>, effect: Effect): void {
+  const session = sessions.get(effect.session);
+  if (effect.kind === 'send') session?.send(effect.message);
+  else session?.close(effect.code);
+}
+
+const wait = (ms: number) =>
+  new Promise<void>((resolve) => {
+    setTimeout(resolve, ms).unref();
+  });

@@ -1,0 +1,101 @@
+/** The durable half of a server: directory, store, keys, coordinator. Operators' verbs open it when no server runs. */
+import { dirname, resolve } from 'node:path';
+import type { Crypto } from '#core/crypto.ts';
+import { BuriError } from '#core/errors.ts';
+import { monotonicMs, type Now, wallMs } from '#core/time.ts';
+import { Cluster } from './cluster.ts';
+import type { EnrolMode } from './coordinator/context.ts';
+import { Coordinator, type Effect } from './coordinator/coordinator.ts';
+import { containsAddress, parsePool4 } from './coordinator/pool.ts';
+import { DataDirectory } from './data-directory.ts';
+import { Store } from './store/store.ts';
+import { version } from './version.ts';
+
+export interface StateOptions {
+  readonly data: string;
+  /** `sqlite:PATH`; in the data directory when absent. */
+  readonly store?: string | undefined;
+  readonly enrol: EnrolMode;
+  readonly pool4: string;
+  /** No address will be given out: whatever the pool is. */
+  readonly anyPool?: boolean;
+  readonly graceMs: number;
+  readonly emit: (effect: Effect) => void;
+  readonly failed: (error: unknown) => void;
+}
+
+export interface ServerState extends AsyncDisposable {
+  readonly directory: DataDirectory;
+  readonly store: Store;
+  readonly cluster: Cluster;
+  readonly coordinator: Coordinator;
+}
+
+export const now = (): Now => ({
+  monotonic: monotonicMs(performance.now()),
+  wall: wallMs(Date.now()),
+});
+
+/** BuriError: data-unwritable, data-in-use, disk-full, data-corrupt, data-newer, cluster-key-mismatch, pool-in-use… */
+export async function openState(crypto: Crypto, options: StateOptions): Promise<ServerState> {
+  const pool4 = parsePool4(options.pool4);
+  await using stack = new AsyncDisposableStack();
+  const directory = stack.use(DataDirectory.open(options.data));
+  const store = stack.use(await Store.open(storePath(options.store, directory)));
+  await store.probe();
+  const cluster = await Cluster.open(crypto, directory, store);
+  stack.defer(() => cluster.erase());
+  if (options.anyPool !== true) await checkPool(store, options.pool4);
+  const coordinator = new Coordinator({
+    store,
+    crypto,
+    config: {
+      enrol: options.enrol,
+      pool4,
+      graceMs: options.graceMs,
+      software: `buri ${version}`,
+    },
+    sign: cluster.sign,
+    nodeList: () => cluster.nodeList,
+    emit: options.emit,
+    failed: options.failed,
+  });
+  const owned = stack.move();
+  return {
+    directory,
+    store,
+    cluster,
+    coordinator,
+    [Symbol.asyncDispose]: () => owned.disposeAsync(),
+  };
+}
+
+/** BuriError: store-unsupported. */
+function storePath(given: string | undefined, directory: DataDirectory): string {
+  if (given === undefined) return directory.databasePath;
+  const match = /^sqlite:(.+)$/.exec(given);
+  if (match === null)
+    throw new BuriError(
+      'store-unsupported',
+      `--store ${given.replace(/:\/\/.*/, '://…')}: this version keeps its data in sqlite:PATH only`,
+    );
+  const path = resolve(match[1]!);
+  if (dirname(path) === path) throw new BuriError('store-unsupported', `--store ${given}: no file`);
+  return path;
+}
+
+/** Addresses are given for life: a pool that does not hold those in use would be two pools. */
+async function checkPool(store: Store, text: string): Promise<void> {
+  const pool = parsePool4(text);
+  const rows = await store.db
+    .selectFrom('clients')
+    .select((eb) => [eb.fn.min('address4').as('least'), eb.fn.max('address4').as('most')])
+    .execute();
+  const { least = null, most = null } = (rows[0] ?? {}) as { least?: number; most?: number };
+  if (least === null || most === null) return;
+  if (!containsAddress(pool, least) || !containsAddress(pool, most))
+    throw new BuriError(
+      'pool-in-use',
+      `--pool4 ${text} does not contain the addresses that devices have already; use the pool of before`,
+    );
+}

@@ -1,0 +1,102 @@
+/**
+ * Group commit. Work is done in order, each piece in a savepoint of its own, and as many pieces as are waiting share one
+ * transaction: one synchronisation of the disk acknowledges them all. Nothing is acknowledged before the commit.
+ */
+import { sql } from 'kysely';
+import type { Db } from './schema.ts';
+
+/** Pieces of one transaction: bounds what one failed commit takes with it, and how long others wait. */
+const maxGroup = 128;
+/** Pieces waiting. Callers are bounded themselves (one session has one request in work); this is the last line. */
+export const maxQueuedWork = 16_384;
+
+interface Piece {
+  readonly work: (tx: Db) => Promise<unknown>;
+  readonly committed: (result: unknown) => void;
+  readonly failed: (error: unknown) => void;
+}
+
+type Outcome =
+  | { readonly ok: true; readonly result: unknown }
+  | { readonly ok: false; error: unknown };
+
+export class CommitQueue {
+  readonly #db: Db;
+  readonly #waiting: Piece[] = [];
+  #running: Promise<void> | undefined;
+
+  constructor(db: Db) {
+    this.#db = db;
+  }
+
+  /**
+   * Runs `work` in a transaction. `committed` is called synchronously after the commit, in the order of submission and
+   * before anybody's promise resolves: what it changes in memory is never ahead of or out of step with the database.
+   * When `work` throws, its own changes are undone, and only they.
+   */
+  run<T>(work: (tx: Db) => Promise<T>, committed: (result: T) => void = () => {}): Promise<T> {
+    if (this.#waiting.length >= maxQueuedWork)
+      return Promise.reject(new Error('more work is waiting for the database than it can do'));
+    const done = Promise.withResolvers<T>();
+    this.#waiting.push({
+      work,
+      committed: (result) => {
+        committed(result as T);
+        done.resolve(result as T);
+      },
+      failed: done.reject,
+    });
+    this.#running ??= this.#drain();
+    return done.promise;
+  }
+
+  /** Resolves when everything submitted so far has been done. */
+  async idle(): Promise<void> {
+    while (this.#running !== undefined) await this.#running;
+  }
+
+  async #drain(): Promise<void> {
+    // Let whoever is about to submit in this turn join the group.
+    await Promise.resolve();
+    while (this.#waiting.length > 0) {
+      const group = this.#waiting.splice(0, maxGroup);
+      let outcomes: Outcome[];
+      try {
+        outcomes = await this.#db.transaction().execute((tx) => runAll(tx, group));
+      } catch (error) {
+        for (const piece of group) piece.failed(error);
+        continue;
+      }
+      for (const [i, piece] of group.entries()) settle(piece, outcomes[i]!);
+    }
+    this.#running = undefined;
+  }
+}
+
+function settle(piece: Piece, outcome: Outcome): void {
+  if (!outcome.ok) {
+    piece.failed(outcome.error);
+    return;
+  }
+  try {
+    piece.committed(outcome.result);
+  } catch (error) {
+    piece.failed(error);
+  }
+}
+
+async function runAll(tx: Db, group: readonly Piece[]): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  for (const piece of group) {
+    await sql`savepoint piece`.execute(tx);
+    try {
+      outcomes.push({ ok: true, result: await piece.work(tx) });
+    } catch (error) {
+      // When the database itself failed, its transaction is gone and this throws: then the whole group failed.
+      await sql`rollback to savepoint piece`.execute(tx);
+      outcomes.push({ ok: false, error });
+    }
+    await sql`release savepoint piece`.execute(tx);
+  }
+  return outcomes;
+}

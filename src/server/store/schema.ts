@@ -1,0 +1,128 @@
+/**
+ * What the server keeps, as Kysely sees it. Columns are snake case in the database; times are milliseconds since
+ * 1970; flags are 0 or 1, so that SQLite and PostgreSQL need no different code.
+ */
+import type { Kysely } from 'kysely';
+
+export type Flag = 0 | 1;
+
+export interface SettingRow {
+  key: string;
+  value: string;
+}
+
+export interface ClientRow {
+  client_id: string;
+  /** Ed25519 identity, 32 bytes. */
+  identity: Uint8Array;
+  /** Virtual IPv4 address as a number; the IPv6 address follows from it. */
+  address4: number;
+  nick: string;
+  certificate: Uint8Array;
+  certificate_serial: number;
+  software: string;
+  protocol_version: number;
+  /** Had a control connection when last written: after a restart it is 'unconfirmed', not 'offline'. */
+  connected: Flag;
+  plan: string | null;
+  created_at: number;
+  last_seen_at: number;
+}
+
+export interface TokenRow {
+  token_id: string;
+  /** SHA-256 of the token; the token itself is shown once and never kept. */
+  hash: Uint8Array;
+  /** Null: any number. */
+  max_uses: number | null;
+  uses: number;
+  created_at: number;
+  expires_at: number | null;
+  revoked_at: number | null;
+}
+
+export interface NetworkRow {
+  network_id: string;
+  name: string;
+  /** What makes a name unique: case folded, normal form C, one kind of space. */
+  name_key: string;
+  type: string;
+  owner: string;
+  revision: number;
+  epoch: number;
+  salt: Uint8Array;
+  argon2_memory_kib: number;
+  argon2_passes: number;
+  argon2_parallelism: number;
+  verifier_salt: Uint8Array;
+  verifier_hash: Uint8Array;
+  wrapped_secret: Uint8Array;
+  has_password: Flag;
+  locked: Flag;
+  approval: string;
+  plan: string | null;
+  created_at: number;
+}
+
+/** Identifiers of deleted networks: never given out again, since old revocations name them. */
+export interface RetiredNetworkRow {
+  network_id: string;
+  retired_at: number;
+}
+
+export interface MembershipRow {
+  network_id: string;
+  client_id: string;
+  role: string;
+  /** Takes part now (go-online, go-offline). */
+  active: Flag;
+  /** Signed membership as it travels. */
+  statement: Uint8Array;
+  serial: number;
+  signer: string;
+  issued_at: number;
+  joined_at: number;
+}
+
+export interface JoinRequestRow {
+  network_id: string;
+  client_id: string;
+  requested_at: number;
+}
+
+/** `joined`: a client became a member; `member`: the entry of one changed. */
+export type ChangeKind = 'joined' | 'member' | 'gone' | 'facts' | 'pending' | 'activity';
+
+/** What each revision of a network was about, from which deltas are made. */
+export interface NetworkChangeRow {
+  network_id: string;
+  revision: number;
+  kind: ChangeKind;
+  /** Client id; empty for facts and pending. */
+  subject: string;
+}
+
+export interface RevocationRow {
+  network_id: string;
+  client_id: string;
+  serial: number;
+  reason: string;
+  document: Uint8Array;
+  signer: string;
+  issued_at: number;
+}
+
+export interface Schema {
+  settings: SettingRow;
+  clients: ClientRow;
+  enrolment_tokens: TokenRow;
+  networks: NetworkRow;
+  retired_networks: RetiredNetworkRow;
+  memberships: MembershipRow;
+  join_requests: JoinRequestRow;
+  network_changes: NetworkChangeRow;
+  revocations: RevocationRow;
+}
+
+/** The database, or one transaction of it. */
+export type Db = Kysely<Schema>;
