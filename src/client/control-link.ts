@@ -65,14 +65,13 @@ export class ControlLink {
   async stop(): Promise<void> {
     const state = this.#state;
     this.#state = { kind: 'stopped' };
+    // Before the abort, which would break the connection off without a goodbye.
+    const goodbye = state.kind === 'connected' ? sayGoodbye(state.connection) : undefined;
     this.#stop?.abort();
     this.#stop = undefined;
     clearTimeout(this.#timer);
     this.#failRequests(new ControlError('not-connected', 'the daemon has logged out'));
-    if (state.kind === 'connected') {
-      state.connection.send({ t: 'logout' });
-      await state.connection.close();
-    }
+    await goodbye;
   }
 
   /** False when there is no connection. */
@@ -217,3 +216,8 @@ const asControlError = (error: unknown): ControlError =>
     : error instanceof BuriError
       ? new ControlError(error.code, error.message)
       : new ControlError('internal-error', `the login failed: ${(error as Error).message}`);
+
+function sayGoodbye(connection: ControlConnection): Promise<void> {
+  connection.send({ t: 'logout' });
+  return connection.close();
+}
