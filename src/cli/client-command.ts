@@ -96,6 +96,8 @@ export function waitSeconds(text: string): number {
 
 export function exampleText(examples: readonly (readonly [string, string])[]): string {
   const width = Math.max(...examples.map(([commandLine]) => commandLine.length));
-  const lines = examples.map(([line, meaning]) => `  ${line.padEnd(width)}   # ${meaning}`);
+  const lines = examples.map(([line, meaning]) =>
+    meaning === '' ? `  ${line}` : `  ${line.padEnd(width)}   # ${meaning}`,
+  );
   return `\nExamples:\n${lines.join('\n')}\n`;
 }

@@ -38,6 +38,8 @@ export async function run(words: readonly string[]): Promise<number> {
     return exitOk;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return exitOk;
+    // A command that has commands of its own, without one: its help stands on standard error.
+    if (error instanceof CommanderError && error.code === 'commander.help') return exitUsage;
     const failure = error instanceof CommanderError ? usageFailure(error) : failureOf(error);
     await report(failure, words);
     return failure.exitCode;
