@@ -86,6 +86,7 @@ test('a forwarded port leads inside without being asked, and a rebooted NAT forg
   assert.deepEqual(into(nat, otherAddress, target), inside);
   const mapped = out(nat, first)!;
   assert.notEqual(mapped.port, 41_641, 'the forwarded port is taken');
+  assert.equal(out(nat, otherAddress)!.port, 41_641, 'answers leave by the forwarded port');
   nat.reboot();
   assert.equal(into(nat, first, mapped), undefined);
   assert.deepEqual(into(nat, otherAddress, target), inside);

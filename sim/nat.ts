@@ -41,6 +41,8 @@ export class Nat {
   readonly options: NatOptions;
   readonly #byKey = new Map<string, Mapping>();
   readonly #byPort = new Map<number, Mapping>();
+  /** Conversations that came in by a forwarded port, and leave by it too: when last used. */
+  readonly #forwarded = new Map<string, { readonly port: number; usedAt: number }>();
   #nextPort: number;
   /** Unsolicited packets that were dropped. */
   unsolicited = 0;
@@ -59,6 +61,7 @@ export class Nat {
   reboot(): void {
     this.#byKey.clear();
     this.#byPort.clear();
+    this.#forwarded.clear();
     this.#nextPort = 20_000 + this.options.random.below(20_000);
   }
 
@@ -67,6 +70,11 @@ export class Nat {
     const { kind, publicAddress } = this.options;
     if (kind.mapping === 'blocked') return undefined;
     const { source, destination } = packet;
+    const flow = this.#forwarded.get(flowKey(source, destination));
+    if (flow !== undefined && now - flow.usedAt < this.options.timeoutMs) {
+      flow.usedAt = now;
+      return { ...packet, source: { address: publicAddress, port: flow.port } };
+    }
     const mapping = this.#mappingFor(source, destination, now);
     if (mapping === undefined) return undefined;
     mapping.usedAt = now;
@@ -83,7 +91,11 @@ export class Nat {
     if (kind.mapping === 'blocked') return undefined;
     const isTranslated = kind.mapping !== 'none';
     const forwarded = isTranslated ? forwards?.get(destination.port) : undefined;
-    if (forwarded !== undefined) return { ...packet, destination: forwarded };
+    if (forwarded !== undefined) {
+      const port = destination.port;
+      this.#forwarded.set(flowKey(forwarded, source), { port, usedAt: now });
+      return { ...packet, destination: forwarded };
+    }
     if (!isTranslated && kind.filtering === 'none') return packet;
     const found = isTranslated
       ? this.#byPort.get(destination.port)
@@ -172,3 +184,6 @@ export class Nat {
     if (this.#byPort.get(mapping.publicPort) === mapping) this.#byPort.delete(mapping.publicPort);
   }
 }
+
+const flowKey = (inside: Endpoint, outside: Endpoint) =>
+  `${formatEndpoint(inside)} ${formatEndpoint(outside)}`;

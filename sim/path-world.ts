@@ -222,6 +222,11 @@ export class PathClient {
     return true;
   }
 
+  /** The port that its user forwards by hand (`--port`). */
+  configurePort(port: number): void {
+    this.discovery.input({ type: 'configured-port', port });
+  }
+
   /** From now on peers are told this instead of what was discovered; the truth again without a lie. */
   lie(lie?: (told: Told) => Told): void {
     this.#lie = lie;

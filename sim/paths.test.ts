@@ -118,6 +118,24 @@ test('a run is a function of its seed, byte for byte', () => {
   assert.notDeepEqual(trace(12).sent, first.sent);
 });
 
+test('a port that is forwarded by hand joins what could not be punched', () => {
+  for (const other of ['port-restricted', 'symmetric', 'host-firewall'] as const) {
+    const world = new PathWorld(1);
+    const inside = { address: '192.168.1.2', port: 41_641 };
+    const a = world.clientBehind('symmetric', { forwards: new Map([[41_641, inside]]) });
+    const b = world.clientBehind(other);
+    a.configurePort(41_641);
+    world.introduceAll();
+    join(world, a, b);
+    assert.deepEqual(b.pathTo(a)?.remote, { address: '198.51.100.1', port: 41_641 });
+    const { candidates } = b.viewOf(a);
+    assert.equal(candidates.find(({ state }) => state === 'in use')?.kind, 'configured');
+    stream(world, a, b, 100);
+    world.run(60_000);
+    assert.equal(a.machine.counters().pathsLost, 0);
+  }
+});
+
 describe('one LAN', () => {
   test('two peers behind one NAT talk over the LAN, with and without hairpinning', () => {
     for (const hairpin of [false, true]) {
