@@ -8,12 +8,14 @@ import * as field from './fields.ts';
 /** Largest request body. */
 export const maxLocalRequestBytes = 65_536;
 
-const network = z.string().min(1).max(200);
+const tooLong = 'too long; a name has at most 64 characters';
+const network = z.string().min(1, 'must not be empty').max(200, tooLong);
 const empty = z.strictObject({});
 const waitSeconds = z.number().min(0).max(600);
 
 /** `network` is a name or an identifier; `clientId` an identifier, or a nickname where that is unambiguous. */
-const peer = z.string().min(1).max(200);
+const peer = z.string().min(1, 'must not be empty').max(200, tooLong);
+const nick = z.string().max(1000, tooLong);
 
 export const pathView = z.object({
   kind: z.enum(['direct', 'relayed', 'establishing', 'unreachable', 'none']),
@@ -122,7 +124,7 @@ export const localApi = {
   login: {
     request: z.strictObject({
       url: z.string().max(500).optional(),
-      nick: z.string().max(1000).optional(),
+      nick: nick.optional(),
       token: z.string().max(128).optional(),
       waitSeconds: waitSeconds.optional(),
     }),
@@ -155,7 +157,7 @@ export const localApi = {
   approve: { request: z.strictObject({ network, clientId: peer }), response: done },
   reject: { request: z.strictObject({ network, clientId: peer }), response: done },
   transfer: { request: z.strictObject({ network, clientId: peer }), response: done },
-  'set-nick': { request: z.strictObject({ nick: z.string().max(1000) }), response: done },
+  'set-nick': { request: z.strictObject({ nick }), response: done },
   'set-pass': {
     request: z.strictObject({ network, password: z.string().max(1000).optional() }),
     response: done,
