@@ -1,3 +1,4 @@
+import { chmodSync, closeSync, openSync } from 'node:fs';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { BuriError } from '#core/errors.ts';
@@ -14,6 +15,7 @@ export class StateLock implements Disposable {
     const path = join(directory, 'lock');
     let database: DatabaseSync | undefined;
     try {
+      keepToOwner(path);
       database = new DatabaseSync(path, { timeout: 0 });
       database.exec('PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE');
     } catch (error) {
@@ -25,6 +27,19 @@ export class StateLock implements Disposable {
 
   [Symbol.dispose](): void {
     this.#database.close();
+  }
+}
+
+/**
+ * Whoever can open the file can lock it, and so keep the daemon from starting. An existing one is not opened here: closing
+ * it would give up the lock of another store of this process.
+ */
+function keepToOwner(path: string): void {
+  try {
+    closeSync(openSync(path, 'wx', 0o600));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
+    chmodSync(path, 0o600);
   }
 }
 
