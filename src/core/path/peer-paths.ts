@@ -14,18 +14,20 @@ import { after, type MonotonicMs } from '#core/time.ts';
 import { type Endpoint, familyOf } from '#wire/endpoint.ts';
 import type { ProbeBody } from '#wire/probe.ts';
 import type { Candidate, NatBehaviour } from '#wire/signal.ts';
+import { Aliveness } from './aliveness.ts';
 import { TokenBucket } from './budget.ts';
 import type { CandidatePair } from './candidate-pair.ts';
 import type { PathContext } from './context.ts';
-import { type PeerPathView, unknownNat } from './io.ts';
+import type { PeerPathView } from './io.ts';
 import * as limits from './limits.ts';
 import { Liveness } from './liveness.ts';
 import { PairTable } from './pair-table.ts';
 import type { Path } from './path.ts';
-import { viewOf } from './peer-view.ts';
+import { type RemoteFacts, viewOf } from './peer-view.ts';
 import type { ProbeKeys } from './probe-keys.ts';
 import { Prober } from './prober.ts';
 import { believedCandidates, isUsable } from './remote-candidates.ts';
+import { Seen } from './seen.ts';
 import { choosePair } from './selection.ts';
 import { SignalSchedule } from './signal-schedule.ts';
 
@@ -46,15 +48,6 @@ export interface PeerIdentity {
   readonly leads: boolean;
 }
 
-/** What the peer told of itself. */
-interface Remote {
-  readonly nat: NatBehaviour;
-  readonly candidates: number;
-  readonly families: ReadonlySet<number>;
-  /** The candidates in text, to notice a change. */
-  readonly list: string;
-}
-
 export class PeerPaths {
   readonly identity: PeerIdentity;
   readonly responses = new TokenBucket(limits.responsesPerSecond, limits.responsesAtOnce);
@@ -62,27 +55,24 @@ export class PeerPaths {
   readonly #pairs = new PairTable();
   readonly #prober: Prober;
   readonly #signal = new SignalSchedule();
-  /** Transactions of requests that were answered. */
-  readonly #seen = new Set<string>();
+  readonly #seen = new Seen();
+  readonly #aliveness: Aliveness;
   #liveness = new Liveness();
-  #remote: Remote | undefined;
+  #remote: RemoteFacts | undefined;
   #usedSince: MonotonicMs;
   /** The doubt about the path in use was acted upon. */
   #doubted = false;
   #hadPath = false;
-  #alive = false;
   #roamedAt: MonotonicMs | undefined;
-  #heardAt: MonotonicMs | undefined;
   #punchAt: MonotonicMs | undefined;
   #burstAt: MonotonicMs | undefined;
   /** Since when a path is looked for. */
   #searchSince: MonotonicMs;
-  /** Somebody wants to know by then whether the peer is there. */
-  #checkUntil: MonotonicMs | undefined;
 
   constructor(context: PathContext, identity: PeerIdentity, now: MonotonicMs) {
     this.#context = context;
     this.identity = identity;
+    this.#aliveness = new Aliveness(identity.peer, (output) => context.emit(output));
     this.#prober = new Prober(context, identity.peer, this.#pairs);
     this.#searchSince = now;
     this.#usedSince = now;
@@ -143,12 +133,11 @@ export class PeerPaths {
     transaction: string,
     now: MonotonicMs,
   ): { readonly proven: boolean; readonly using: boolean } | undefined {
-    if (this.#seen.has(transaction)) {
+    if (!this.#seen.add(transaction)) {
       this.#context.count('requestsReplayed', 1);
       return undefined;
     }
-    remember(this.#seen, transaction);
-    this.#peerHeard(now);
+    this.#aliveness.heard(now);
     const pair = this.#pairAt(socket, remote);
     if (pair === undefined) return { proven: false, using: false };
     this.#context.addresses.heard(pair.endpoint);
@@ -169,7 +158,7 @@ export class PeerPaths {
     now: MonotonicMs,
   ): void {
     if (!this.#pairs.has(pair)) return;
-    this.#peerHeard(now);
+    this.#aliveness.heard(now);
     this.#context.addresses.answered(pair.endpoint);
     const first = pair.responseReceived(probe.number, probe.sentAt, now);
     if (pair === this.#pairs.current) this.#pathHeard();
@@ -180,7 +169,7 @@ export class PeerPaths {
   }
 
   activity(sent: boolean, received: boolean, now: MonotonicMs): void {
-    if (received) this.#peerHeard(now);
+    if (received) this.#aliveness.heard(now);
     const { current } = this.#pairs;
     if (current === undefined) {
       if (sent) this.want(now);
@@ -197,7 +186,7 @@ export class PeerPaths {
 
   /** Authenticated data came from elsewhere: that address is asked at once, and so is the one in use. */
   roam(socket: number, remote: Endpoint, now: MonotonicMs): void {
-    this.#peerHeard(now);
+    this.#aliveness.heard(now);
     const pair = this.#pairAt(socket, remote);
     const { current } = this.#pairs;
     if (pair === undefined || pair === current) return;
@@ -216,7 +205,7 @@ export class PeerPaths {
   }
 
   checkLiveness(now: MonotonicMs): void {
-    this.#checkUntil = after(now, limits.establishMs);
+    this.#aliveness.check(after(now, limits.establishMs));
     if (this.#pairs.current !== undefined) {
       this.#liveness.check(this.#pairs.current, now);
       return;
@@ -243,16 +232,13 @@ export class PeerPaths {
     this.#judge(now);
     this.#prober.wake(this.#liveness, now);
     this.#signalWhenDue(now);
-    if (this.#checkUntil === undefined || this.#checkUntil > now) return;
-    this.#checkUntil = undefined;
-    this.#alive = false;
-    this.#context.emit({ type: 'peer-dead', peer: this.identity.peer });
+    this.#aliveness.wake(now);
   }
 
   deadline(now: MonotonicMs): MonotonicMs | undefined {
     const all = [
       this.#punchAt,
-      this.#checkUntil,
+      this.#aliveness.deadline(),
       this.#context.local().discovered ? this.#signal.dueAt : undefined,
       this.#prober.deadline(this.#liveness, now),
     ];
@@ -261,24 +247,16 @@ export class PeerPaths {
   }
 
   view(now: MonotonicMs): PeerPathView {
-    const { sockets, connected, discovered, nat } = this.#context.local();
-    const remote = this.#remote;
+    const { heardAt } = this.#aliveness;
     return viewOf({
       pairs: [...this.#pairs.values()],
       current: this.#pairs.current,
       doubted: this.#doubted,
       searchedMs: now - this.#searchSince,
-      situation: {
-        serverConnected: connected,
-        localCandidatesKnown: discovered,
-        socketsOpen: sockets.length > 0,
-        remoteCandidates: remote?.candidates,
-        familiesInCommon: sockets.some(({ family }) => remote?.families.has(family)),
-        localNat: nat,
-        remoteNat: remote?.nat ?? unknownNat,
-        heardOnly: this.#heardAt !== undefined && this.#heardAt > this.#searchSince,
-        lost: this.#hadPath,
-      },
+      local: this.#context.local(),
+      remote: this.#remote,
+      heardOnly: heardAt !== undefined && heardAt > this.#searchSince,
+      lost: this.#hadPath,
     });
   }
 
@@ -346,8 +324,7 @@ export class PeerPaths {
     this.#signal.stop();
     this.#context.touch(peer);
     this.#context.emit({ type: 'path', peer, path: pair.path });
-    if (!this.#alive) this.#context.emit({ type: 'peer-alive', peer });
-    this.#alive = true;
+    this.#aliveness.pathFound();
   }
 
   #lose(now: MonotonicMs): void {
@@ -359,10 +336,8 @@ export class PeerPaths {
     this.#context.count('pathsLost', 1);
     this.#choose(now);
     if (this.path !== undefined) return;
-    this.#alive = false;
-    this.#checkUntil = undefined;
     this.#context.emit({ type: 'path', peer, path: undefined });
-    this.#context.emit({ type: 'peer-dead', peer });
+    this.#aliveness.pathLost();
     this.#signal.start(now, 0);
     this.#punchAt ??= after(now, limits.punchFallbackMs);
   }
@@ -400,20 +375,4 @@ export class PeerPaths {
     this.#doubted = false;
     this.#signal.stop();
   }
-
-  #peerHeard(now: MonotonicMs): void {
-    this.#heardAt = now;
-    if (this.#checkUntil === undefined) return;
-    this.#checkUntil = undefined;
-    this.#alive = true;
-    this.#context.emit({ type: 'peer-alive', peer: this.identity.peer });
-  }
-}
-
-function remember(seen: Set<string>, transaction: string): void {
-  if (seen.size >= limits.maxSeenTransactions) {
-    const oldest = seen.values().next();
-    if (oldest.done !== true) seen.delete(oldest.value);
-  }
-  seen.add(transaction);
 }

@@ -1,5 +1,8 @@
+import type { AddressFamily } from '#wire/endpoint.ts';
+import type { NatBehaviour } from '#wire/signal.ts';
 import type { CandidatePair } from './candidate-pair.ts';
-import type { CandidateView, PeerPathView } from './io.ts';
+import type { LocalState } from './context.ts';
+import { type CandidateView, type PeerPathView, unknownNat } from './io.ts';
 import { establishMs } from './limits.ts';
 import { explainNoPath, type Situation } from './reason.ts';
 
@@ -9,7 +12,21 @@ export interface PeerFacts {
   readonly doubted: boolean;
   /** How long a path has been looked for. */
   readonly searchedMs: number;
-  readonly situation: Situation;
+  readonly local: LocalState;
+  readonly remote: RemoteFacts | undefined;
+  /** The peer was heard since then, by whatever way. */
+  readonly heardOnly: boolean;
+  /** There was a path before. */
+  readonly lost: boolean;
+}
+
+/** What the peer told of itself. */
+export interface RemoteFacts {
+  readonly nat: NatBehaviour;
+  readonly candidates: number;
+  readonly families: ReadonlySet<AddressFamily>;
+  /** The candidates in text, to notice a change. */
+  readonly list: string;
 }
 
 export function viewOf(facts: PeerFacts): PeerPathView {
@@ -24,9 +41,23 @@ export function viewOf(facts: PeerFacts): PeerPathView {
       candidates,
     };
   }
-  const reason = explainNoPath(facts.situation);
+  const reason = explainNoPath(situationOf(facts));
   const searching = facts.searchedMs < establishMs;
   return { kind: searching ? 'establishing' : 'unreachable', reason, candidates };
+}
+
+function situationOf({ local, remote, heardOnly, lost }: PeerFacts): Situation {
+  return {
+    serverConnected: local.connected,
+    localCandidatesKnown: local.discovered,
+    socketsOpen: local.sockets.length > 0,
+    remoteCandidates: remote?.candidates,
+    familiesInCommon: local.sockets.some(({ family }) => remote?.families.has(family)),
+    localNat: local.nat,
+    remoteNat: remote?.nat ?? unknownNat,
+    heardOnly,
+    lost,
+  };
 }
 
 function candidateView(pair: CandidatePair, current: CandidatePair | undefined): CandidateView {
