@@ -19,6 +19,7 @@ import { DatabaseSync } from 'node:sqlite';
 import type { Crypto } from '#core/crypto.ts';
 import { BuriError } from '#core/errors.ts';
 import { Secret } from '#crypto/secret.ts';
+import { keepToOwner } from './private-file.ts';
 
 export class DataDirectory implements Disposable {
   readonly path: string;
@@ -37,6 +38,7 @@ export class DataDirectory implements Disposable {
       const probe = join(path, 'write-check');
       writeDurably(probe, 'x'.repeat(4096));
       unlinkSync(probe);
+      keepToOwner(join(path, 'lock'));
     } catch (error) {
       throw fileError(path, error);
     }

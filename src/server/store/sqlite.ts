@@ -13,6 +13,7 @@ import {
   SqliteIntrospector,
   SqliteQueryCompiler,
 } from 'kysely';
+import { keepToOwner } from '../private-file.ts';
 
 /** How long a writer waits for another process (an operator's command) to finish. */
 const busyTimeoutMs = 5_000;
@@ -39,6 +40,7 @@ class NodeSqliteDriver implements Driver {
   }
 
   async init(): Promise<void> {
+    if (this.#path !== ':memory:') keepToOwner(this.#path);
     const database = new DatabaseSync(this.#path, {
       enableForeignKeyConstraints: true,
       timeout: busyTimeoutMs,
