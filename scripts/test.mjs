@@ -49,7 +49,7 @@ function checks(name) {
   const bin = (tool) => join(root, 'node_modules', '.bin', tool);
   const commands = [
     ['format and lint', bin('biome'), ['check', '--error-on-warnings', '.']],
-    ['types', bin('tsc'), ['-p', root]],
+    ['types', join(root, 'node_modules', 'typescript-checker', 'bin', 'tsc'), ['-p', root]],
     ['layers', node, [bin('depcruise'), '--config', '.dependency-cruiser.cjs', 'src']],
   ];
   for (const [title, command, commandArgs] of commands) {
