@@ -264,6 +264,8 @@ export class Member {
         this.#changed(undefined, this.#mesh.applySynchronised(message));
         return;
       case 'signal':
+        // A peer that asks for a path may have lost it to our NAT.
+        this.#discovery.handle({ type: 'recheck' }, now);
         this.#signalling.receive(message, now);
         return;
       case 'punch':
@@ -361,8 +363,11 @@ export class Member {
     }
   }
 
+  /** A path is missing: perhaps because our own mapping is another one by now, so the server is asked about it too. */
   #offer(peer: Peer, now: Now): void {
-    if (this.#connected) this.#signalling.offer(peer, now);
+    if (!this.#connected) return;
+    this.#discovery.handle({ type: 'recheck' }, now);
+    this.#signalling.offer(peer, now);
   }
 
   /** The two sides derive different keys: whoever missed something asks the server. */
