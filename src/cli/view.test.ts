@@ -59,7 +59,16 @@ test('the state of a member follows from presence and path', () => {
     [{ presence: 'offline', path: direct }, 'offline'],
     [{ presence: 'offline', path: { kind: 'unreachable' } }, 'offline'],
   ];
-  for (const [change, state] of cases) assert.equal(stateOf(member(1, change)), state);
+  for (const [change, state] of cases) assert.equal(stateOf(member(1, change), true), state);
+});
+
+test('who takes no part in a network sees who is there, and misses no tunnel', () => {
+  assert.equal(stateOf(member(2), false), 'online');
+  assert.equal(stateOf(member(2, { presence: 'offline' }), false), 'offline');
+  assert.equal(stateOf(member(2, { presence: 'unconfirmed' }), false), 'unconfirmed');
+  const path = { kind: 'none', reason: 'you are offline in this network' } as const;
+  const text = networkTree([network([member(2, { path })], { online: false })], plain);
+  assert.match(text, /this computer is offline in it\n {2}\* .*online\n$/);
 });
 
 test('a list shows each network with its members: oneself, who is there, who is not, who asks', () => {

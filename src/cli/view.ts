@@ -16,6 +16,7 @@ export type MemberState =
   | 'self'
   | 'direct'
   | 'relayed'
+  | 'online'
   | 'connecting'
   | 'unconfirmed'
   | 'unreachable'
@@ -26,6 +27,7 @@ const looks: Readonly<Record<MemberState, readonly [mark: string, colour: Colour
   self: ['*', 'bold'],
   direct: ['*', 'green'],
   relayed: ['*', 'blue'],
+  online: ['*', 'grey'],
   connecting: ['~', 'yellow'],
   unconfirmed: ['?', 'yellow'],
   unreachable: ['x', 'red'],
@@ -34,9 +36,11 @@ const looks: Readonly<Record<MemberState, readonly [mark: string, colour: Colour
 
 export const legend = '* online   ~ connecting   ? unconfirmed   x unreachable   - offline';
 
-export function stateOf(member: MemberEntry): MemberState {
+/** @param takesPart whether this computer is online in the network: if not there is no tunnel to make. */
+export function stateOf(member: MemberEntry, takesPart: boolean): MemberState {
   if (member.self) return 'self';
   if (member.presence === 'offline') return 'offline';
+  if (!takesPart) return member.presence;
   if (member.path.kind === 'unreachable') return 'unreachable';
   if (member.presence === 'unconfirmed') return 'unconfirmed';
   switch (member.path.kind) {
@@ -130,10 +134,10 @@ export function amount(bytes: number): string {
 }
 
 function memberRow(network: NetworkEntry, member: MemberEntry): Cell[] {
-  const state = stateOf(member);
+  const state = stateOf(member, network.online);
   const [mark, colour] = looks[state];
   const { path, clientId, nick, ipv4, ipv6 } = member;
-  const word = stateWord(state, path, network.online);
+  const word = stateWord(state, path);
   const known = state === 'direct' || state === 'relayed' || state === 'unconfirmed';
   const details = [
     known ? path.transport?.toUpperCase() : undefined,
@@ -148,15 +152,13 @@ function memberRow(network: NetworkEntry, member: MemberEntry): Cell[] {
     [word, colour],
     details.filter((detail) => detail !== undefined).join(' '),
     known && path.rttMs !== undefined ? milliseconds(path.rttMs) : '',
-    path.reason === undefined || state === 'self' ? '' : `(${path.reason})`,
+    path.reason === undefined || state === 'self' || state === 'online' ? '' : `(${path.reason})`,
   ];
 }
 
-function stateWord(state: MemberState, path: PathView, takesPart: boolean): string {
+function stateWord(state: MemberState, path: PathView): string {
   if (state === 'self') return 'this computer';
   if (state === 'unconfirmed') return `${pathWords[path.kind]} unconfirmed`.trim();
-  // Without taking part there is no tunnel to make, and nothing wrong with that.
-  if (state === 'connecting' && !takesPart) return 'online';
   return state;
 }
 
