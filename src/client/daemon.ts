@@ -47,6 +47,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Pr
     lastPort: store.settings.port,
   });
   if (store.settings.port !== sockets.port) store.update({ port: sockets.port });
+  // A full disk is told now, when somebody is watching.
+  await store.flush();
   const device = new Device(options.device, engine, notices);
   const parts = { store, engine, device, sockets, clock, notices };
   client = new Client({ ...parts, configuredPort: options.port, onFatal: fatal.reject });

@@ -124,7 +124,8 @@ export class Mailbox {
   }
 }
 
-const goodbyeMs = 1000;
+/** A loaded server may take its time; a goodbye that it does not hear leaves this client `unconfirmed` for a minute. */
+const goodbyeMs = 3000;
 
 const lost = (why: string): ControlError => new ControlError('connection-lost', why);
 

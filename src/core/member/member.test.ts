@@ -163,6 +163,27 @@ test('a restarted member gets its tunnel back within seconds', () => {
   }
 });
 
+test('a restarted member that lost its state, and with it its timestamps, gets its tunnel back too', () => {
+  for (const order of [0, 1]) {
+    const { rig, nodes } = rigOf([alice, bob]);
+    const [lost, other] = order === 0 ? nodes : ([nodes[1], nodes[0]] as const);
+    // The clock was ahead when the tunnel was made: what is sent later looks like a recording.
+    rig.clock.stepWall(600_000);
+    rig.clock.run(4000);
+    assert.ok(arrives(rig, lost, other, 1000));
+    rig.clock.stepWall(-600_000);
+    lost.disconnect();
+    rig.presence(net, lost.device.clientId, 'offline');
+    rig.clock.run(300);
+    lost.restart({ secrets: secretsOf(net) });
+    lost.connect();
+    rig.presence(net, lost.device.clientId, 'online');
+    rig.clock.run(8000);
+    assert.ok(arrives(rig, lost, other, 1000), `${lost.device.name} sends`);
+    assert.ok(arrives(rig, other, lost, 1000), `${lost.device.name} receives`);
+  }
+});
+
 test('a second common network changes the keys without a gap, and the older view still opens the tunnel', () => {
   const { rig, nodes } = rigOf([alice, bob]);
   rig.clock.run(4000);

@@ -83,11 +83,11 @@ export class PeerManager {
     for (const peer of [...this.#peers.values()]) {
       if (peer.initiateAt !== undefined && peer.initiateAt <= now.monotonic) {
         peer.initiateAt = undefined;
-        if (!this.#tunnels.isUp(peer.index)) this.#wantSession(peer, now);
+        this.#tunnels.handle({ kind: 'rekey', peer: peer.index }, now);
       }
       const checked = peer.livenessCheckedAt;
       if (peer.pair.presence === 'online' || checked === undefined) continue;
-      if (now.monotonic - checked >= livenessEveryMs) this.#checkLiveness(peer, now);
+      if (after(checked, livenessEveryMs) <= now.monotonic) this.#checkLiveness(peer, now);
     }
     this.#paths.handle({ type: 'tick' }, now);
     this.#tunnels.handle({ kind: 'tick' }, now);
@@ -104,7 +104,7 @@ export class PeerManager {
     for (const peer of this.#peers.values()) {
       consider(peer.initiateAt);
       if (peer.pair.presence !== 'online' && peer.livenessCheckedAt !== undefined) {
-        consider(peer.livenessCheckedAt + livenessEveryMs);
+        consider(after(peer.livenessCheckedAt, livenessEveryMs));
       }
     }
     return earliest as MonotonicMs | undefined;
@@ -166,6 +166,8 @@ export class PeerManager {
     if (before.presence === pair.presence) return;
     if (pair.presence === 'online') peer.livenessCheckedAt = undefined;
     else this.#checkLiveness(peer, now);
+    // It has logged in anew: perhaps it was started anew, and knows nothing of our session.
+    if (before.presence === 'offline' && peer.hasPath) this.#agreeAgain(peer, now);
   }
 
   #remove(peer: Peer, now: Now): void {
@@ -226,12 +228,20 @@ export class PeerManager {
 
   #pathChanged(peer: Peer, pathAvailable: boolean, now: Now): void {
     this.#tunnels.handle({ kind: 'update-peer', peer: peer.index, pathAvailable }, now);
-    if (!pathAvailable || this.#tunnels.isUp(peer.index)) {
-      peer.initiateAt = undefined;
-      return;
-    }
+    const hadPath = peer.hasPath;
+    peer.hasPath = pathAvailable;
+    if (!pathAvailable) peer.initiateAt = undefined;
+    if (!pathAvailable || (hadPath && this.#tunnels.isUp(peer.index))) return;
+    this.#agreeAgain(peer, now);
+  }
+
+  /**
+   * New keys, also when there is a session: where the peer may have started anew it may know nothing of it, and its own
+   * initiations may look like recordings, when it lost its state.
+   */
+  #agreeAgain(peer: Peer, now: Now): void {
     const leads = compareBytes(this.#options.tunnelKey.publicKey, peer.pair.tunnelKey) < 0;
-    if (leads) this.#wantSession(peer, now);
+    if (leads) this.#tunnels.handle({ kind: 'rekey', peer: peer.index }, now);
     else peer.initiateAt = after(now.monotonic, initiateLateMs);
   }
 

@@ -17,7 +17,8 @@ export interface Peer {
   lastHandshakeAt: MonotonicMs | undefined;
   suite: string | undefined;
   failure: HandshakeFailure | undefined;
-  /** When a session is started if there is none by then. */
+  hasPath: boolean;
+  /** When a handshake is started if none succeeded by then. */
   initiateAt: MonotonicMs | undefined;
   livenessCheckedAt: MonotonicMs | undefined;
 }
@@ -39,6 +40,7 @@ export class PeerTable {
       lastHandshakeAt: undefined,
       suite: undefined,
       failure: undefined,
+      hasPath: false,
       initiateAt: undefined,
       livenessCheckedAt: undefined,
     };
