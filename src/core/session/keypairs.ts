@@ -1,6 +1,6 @@
 import type { AeadSuite } from '#core/crypto.ts';
 import type { Role } from '#core/noise/handshake-state.ts';
-import type { MonotonicMs } from '#core/time.ts';
+import { after, type MonotonicMs } from '#core/time.ts';
 
 /** One keypair of a peer. The keys themselves are in the data plane only. */
 export interface Session {
@@ -72,11 +72,11 @@ export class Keypairs {
     return session;
   }
 
-  /** Drops what was made at or before the moment. */
-  dropUntil(moment: number): void {
+  /** Drops what has reached this age. The sum is the deadline's: a difference may be rounded the other way. */
+  dropExpired(ageMs: number, now: MonotonicMs): void {
     for (const slot of slots) {
       const session = this.#sessions[slot];
-      if (session !== undefined && session.createdAt <= moment) this.#drop(slot);
+      if (session !== undefined && after(session.createdAt, ageMs) <= now) this.#drop(slot);
     }
   }
 

@@ -241,7 +241,7 @@ export class PeerTunnel {
 
   tick(now: Now): void {
     const wasUp = this.isUp;
-    this.#keypairs.dropUntil(now.monotonic - this.#context.times.rejectAfterMs);
+    this.#keypairs.dropExpired(this.#context.times.rejectAfterMs, now.monotonic);
     if (wasUp && !this.isUp) this.#wentDown('expired');
     const isDue = (name: Parameters<PeerTimers['takeDue']>[0]) =>
       this.#timers.takeDue(name, now.monotonic);
@@ -277,9 +277,9 @@ export class PeerTunnel {
     if (!this.#settings.pathAvailable) return;
     const { rekeyTimeoutMs } = this.#context.times;
     const last = this.#initiationSentAt;
-    if (last !== undefined && now.monotonic - last < rekeyTimeoutMs) {
-      this.#timers.retransmitAt(after(last, rekeyTimeoutMs));
-    } else this.#initiate(now.monotonic, now);
+    const earliest = last === undefined ? now.monotonic : after(last, rekeyTimeoutMs);
+    if (now.monotonic < earliest) this.#timers.retransmitAt(earliest);
+    else this.#initiate(now.monotonic, now);
   }
 
   #initiate(startedAt: MonotonicMs, now: Now): void {
