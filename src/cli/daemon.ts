@@ -1,5 +1,5 @@
 /** `buri daemon`: the client itself, in the foreground. */
-import { Command } from 'commander';
+import { Command, Option } from 'commander';
 import { exampleText } from './client-command.ts';
 import { UsageError } from './failure.ts';
 import { defaultSocketPath, socketPathOf } from './local-client.ts';
@@ -34,6 +34,11 @@ export const daemonCommand = (): Command =>
     .option(
       '--device <name>',
       `name of the virtual interface (environment: BURI_DEVICE; default: ${defaultDevice})`,
+    )
+    .addOption(
+      new Option('--mode <mode>', 'tun: IP packets. Ethernet frames (tap) are not supported yet')
+        .choices(['tun'])
+        .default('tun'),
     )
     .option('--port <n>', 'UDP port of the tunnels; without it the one of last time (BURI_PORT)')
     .addHelpText(
