@@ -1,0 +1,127 @@
+import type { Random } from '../random.ts';
+import { World } from '../world.ts';
+import { disagreements, talkToAll } from './agreement.ts';
+import { goWrong, heal } from './faults.ts';
+import { People } from './people.ts';
+import { Violation } from './trace.ts';
+
+export interface RunOptions {
+  readonly seed: number | string;
+  /** Faults and requests, one after the other. */
+  readonly steps: number;
+  readonly members: number;
+  /** Sees every line of the trace. */
+  readonly onLine?: (line: string) => void;
+}
+
+export interface RunResult {
+  /** Of everything that happened. */
+  readonly digest: string;
+  readonly events: number;
+  readonly datagrams: number;
+  readonly packets: number;
+  readonly deliveries: number;
+  readonly virtualMs: number;
+  /** How long agreement took after each time of healing. */
+  readonly healedMs: readonly number[];
+  readonly answers: ReadonlyMap<string, number>;
+}
+
+/** Between two steps, at most. */
+const longestPauseMs = 5000;
+/** After so many steps everything is put right and looked at. */
+const stepsPerRound = 40;
+/** Once nothing goes wrong, everybody agrees and talks within this. */
+export const agreementBoundMs = 120_000;
+const lookEveryMs = 1000;
+const chatEveryMs = 15;
+
+/** A failure with what is needed to see it again: the seed and the last events. */
+export class WorldFailure extends Error {
+  constructor(options: RunOptions, step: number, recent: readonly string[], cause: unknown) {
+    const { seed, steps, members } = options;
+    const reason = cause instanceof Violation ? cause.message : ((cause as Error).stack ?? cause);
+    super(
+      `${reason}\n  at step ${step}; the same again: ` +
+        `node sim/run.ts --seed ${seed} --steps ${steps} --members ${members}\n` +
+        `last events:\n${recent.map((line) => `  ${line}`).join('\n')}`,
+      { cause },
+    );
+    this.name = 'WorldFailure';
+  }
+}
+
+/** One world from one seed: things go wrong, are put right, and must then be right. Throws a WorldFailure. */
+export async function runWorld(options: RunOptions): Promise<RunResult> {
+  await using world = await World.open(options);
+  if (options.onLine !== undefined) world.trace.onLine = options.onLine;
+  const startedAt = world.clock.monotonic;
+  const people = new People(world);
+  const healedMs: number[] = [];
+  let step = 0;
+  try {
+    const random = world.random.fork('faults');
+    chat(world, world.random.fork('chat'));
+    await settleIn(world, people);
+    healedMs.push(await agree(world, people));
+    while (step < options.steps) {
+      step += 1;
+      const what = random.chance(0.4) ? people.act() : goWrong(world, random);
+      if (what !== undefined) world.trace.note(`── ${what}`);
+      await world.advance(random.float() ** 2 * longestPauseMs);
+      if (step % stepsPerRound !== 0 && step !== options.steps) continue;
+      heal(world);
+      world.trace.note('── everything is put right');
+      healedMs.push(await agree(world, people));
+    }
+  } catch (error) {
+    throw new WorldFailure(options, step, world.trace.recent, error);
+  }
+  const { events, datagrams, ledger, trace, clock } = world;
+  return {
+    ...{ events, datagrams, healedMs, answers: people.answers },
+    digest: trace.digest(),
+    packets: ledger.packets,
+    deliveries: ledger.deliveries,
+    virtualMs: clock.monotonic - startedAt,
+  };
+}
+
+/** Everybody starts and joins one network. */
+async function settleIn(world: World, people: People): Promise<void> {
+  for (const daemon of world.daemons) daemon.start();
+  await world.advance(3000);
+  people.gather();
+  await world.advance(500);
+  for (const daemon of world.daemons.slice(1)) {
+    people.joinFirst(daemon);
+    await world.advance(50);
+  }
+}
+
+/** Users send each other packets all the time, also to those with whom they share nothing. */
+function chat(world: World, random: Random): void {
+  const next = () => {
+    const [from, to] = [random.pick(world.daemons), random.pick(world.daemons)];
+    if (from !== to) world.say(from, to, { ipv6: random.chance(0.3) });
+    world.clock.in(random.float() * 2 * chatEveryMs, next);
+  };
+  next();
+}
+
+/** Waits for agreement; how long that took. */
+async function agree(world: World, people: People): Promise<number> {
+  const since = world.clock.monotonic;
+  let left: string[] = [];
+  while (world.clock.monotonic - since < agreementBoundMs) {
+    talkToAll(world, since);
+    people.repair();
+    await world.advance(lookEveryMs);
+    left = await disagreements(world, since);
+    if (left.length === 0) return world.clock.monotonic - since;
+  }
+  const first = left.slice(0, 20).map((line) => `\n  ${line}`);
+  throw new Violation(
+    `${left.length} things are not right ${agreementBoundMs / 1000} s after:${first.join('')}`,
+  );
+}
