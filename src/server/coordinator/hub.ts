@@ -1,0 +1,124 @@
+/** What the parts of the coordinator share: who is connected, what is due, and the way out. */
+import type { Crypto } from '#core/crypto.ts';
+import { after, type MonotonicMs, type Now } from '#core/time.ts';
+import type { ServerMessage } from '#wire/control.ts';
+import type { Store } from '../store/store.ts';
+import { Agenda } from './agenda.ts';
+import { type Context, type CoordinatorConfig, Guard } from './context.ts';
+import { Delivery } from './delivery.ts';
+import { Directory } from './directory.ts';
+import { Refusal } from './refusal.ts';
+import { type SessionId, Sessions } from './sessions.ts';
+
+export type Effect =
+  | { readonly kind: 'send'; readonly session: SessionId; readonly message: ServerMessage }
+  /** End the connection after what was sent before. Codes of RFC 6455 §7.4. */
+  | { readonly kind: 'close'; readonly session: SessionId; readonly code: number };
+
+export interface CoordinatorOptions {
+  readonly store: Store;
+  readonly crypto: Crypto;
+  readonly config: CoordinatorConfig;
+  /** Ed25519 by the cluster key. */
+  readonly sign: (message: Uint8Array) => Uint8Array;
+  /** The signed list of nodes as it is now. */
+  readonly nodeList: () => Uint8Array;
+  /** Called in order; must not call back. */
+  readonly emit: (effect: Effect) => void;
+  /** A failure of the database: the client is told that nothing was done, the operator why. */
+  readonly failed?: (error: unknown) => void;
+}
+
+export const closeNormal = 1000;
+export const closeGoingAway = 1001;
+export const closePolicy = 1008;
+/** A newer connection of the same daemon took over. */
+export const closeReplaced = 4001;
+
+/** What is due at some time. */
+export type Duty =
+  | { readonly kind: 'ping'; readonly session: SessionId }
+  | { readonly kind: 'grace'; readonly client: string }
+  | { readonly kind: 'renew'; readonly client: string }
+  | { readonly kind: 'challenge'; readonly identity: string };
+
+export class Hub {
+  readonly options: CoordinatorOptions;
+  readonly guard = new Guard();
+  readonly directory = new Directory();
+  readonly sessions = new Sessions();
+  readonly delivery: Delivery;
+  readonly #agenda = new Agenda<string>();
+  #nextPing = 1;
+
+  constructor(options: CoordinatorOptions) {
+    this.options = options;
+    this.delivery = new Delivery(this.directory, (clientId, message) => {
+      const session = this.sessions.ofClient(clientId);
+      if (session !== undefined) this.send(session.id, message);
+    });
+  }
+
+  context(now: Now): Context {
+    const { crypto, config, sign } = this.options;
+    return { crypto, config, sign, now, guard: this.guard };
+  }
+
+  schedule(duty: Duty, now: Now, delayMs: number): void {
+    this.#agenda.set(keyOf(duty), after(now.monotonic, delayMs));
+  }
+
+  isScheduled(duty: Duty): boolean {
+    return this.#agenda.has(keyOf(duty));
+  }
+
+  cancel(duty: Duty): void {
+    this.#agenda.cancel(keyOf(duty));
+  }
+
+  deadline(): MonotonicMs | undefined {
+    return this.#agenda.next();
+  }
+
+  takeDue(now: Now): Duty | undefined {
+    const key = this.#agenda.takeDue(now.monotonic);
+    return key === undefined ? undefined : (JSON.parse(key) as Duty);
+  }
+
+  send(session: SessionId, message: ServerMessage): void {
+    this.options.emit({ kind: 'send', session, message });
+  }
+
+  close(session: SessionId, code: number): void {
+    this.options.emit({ kind: 'close', session, code });
+  }
+
+  /** Tells why, then ends the connection. */
+  refuse(session: SessionId, error: unknown): void {
+    const { code, message, retryAfterMs } = this.asRefusal(error);
+    this.send(session, {
+      t: 'refused',
+      error: { code, message },
+      ...(retryAfterMs === undefined ? {} : { retryAfterMs }),
+    });
+    this.close(session, closePolicy);
+  }
+
+  /** Anything else than a refusal is a failure of the database: nothing was done. */
+  asRefusal(error: unknown): Refusal {
+    if (error instanceof Refusal) return error;
+    this.options.failed?.(error);
+    return new Refusal('server-storage');
+  }
+
+  newPingId(): number {
+    const id = this.#nextPing;
+    this.#nextPing = (id % 0x7fff_ffff) + 1;
+    return id;
+  }
+}
+
+/** The same duty is the same text: duties are made by literals, in one order of fields. */
+const keyOf = (duty: Duty) => JSON.stringify(duty);
+
+export const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
