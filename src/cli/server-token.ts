@@ -1,5 +1,5 @@
 /** `buri server url`, `buri server token create|list|revoke` */
-import { Command, InvalidArgumentError } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 import type { TokenEntry } from '#server/admin/actions.ts';
 import { exampleText } from './client-command.ts';
 import { dateText, operate, operatorOptions } from './server-verb.ts';
@@ -34,11 +34,10 @@ const create = () =>
     .summary('Make a token')
     .description('Make a token and print it. It is shown this once.')
     .option('--uses <n>', "how many devices may enrol with it, or 'any'", useCount, 1)
-    .option(
-      '--expires <time>',
-      "how long it is good: 30m, 12h, 7d, or 'never'",
-      duration,
-      86_400_000,
+    .addOption(
+      new Option('--expires <time>', "how long it is good: 30m, 12h, 7d, or 'never'")
+        .argParser(duration)
+        .default(86_400_000, '1d'),
     )
     .action(async (flags: { uses: number | null; expires: number | null }, command: Command) => {
       const request = { uses: flags.uses, expiresInMs: flags.expires };

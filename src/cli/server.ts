@@ -94,7 +94,12 @@ export function serverCommand(): Command {
     serverRemoveCommand(),
   ])
     command.addCommand(verb);
-  return command.action(async (_options: unknown, self: Command) => {
+  return command.allowExcessArguments().action(async (_options: unknown, self: Command) => {
+    const [word] = self.args;
+    if (word !== undefined) {
+      const words = self.commands.map((verb) => verb.name()).join(', ');
+      throw new UsageError(`'server' has no command '${word}'; it has: ${words}`);
+    }
     await runServer(self.opts<ServerFlags>());
   });
 }
