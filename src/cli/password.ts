@@ -26,9 +26,10 @@ export async function passwordOf(argument: string | undefined): Promise<string |
 /** One line, without its end; asked for without echo where a person types it. */
 export async function passwordFromInput(input: typeof process.stdin): Promise<string> {
   if (!input.isTTY) return text(await firstLine(input));
-  process.stderr.write('Password: ');
+  // Before the question: what is typed ahead must not show either.
   input.setRawMode(true);
   try {
+    process.stderr.write('Password: ');
     return text(await typedLine(input));
   } finally {
     input.setRawMode(false);
