@@ -9,6 +9,7 @@ import {
   KIND_STUN,
   KIND_TRANSPORT,
   MESSAGE_FAMILY,
+  MESSAGE_PORT,
   MESSAGE_WORDS,
   RUN_AUTHENTIC,
   RUN_BYTES,
@@ -36,6 +37,7 @@ import type { QueueName } from './uplink.ts';
 
 const IN_PACKETS = COUNTER['in-packets'];
 const IN_BYTES = COUNTER['in-bytes'];
+const IN_UNKNOWN_KIND = COUNTER['in-unknown-kind'];
 const IN_UNKNOWN_INDEX = COUNTER['in-unknown-index'];
 const IN_SOURCE_REFUSED = COUNTER['in-source-refused'];
 const IN_DESTINATION_REFUSED = COUNTER['in-destination-refused'];
@@ -109,6 +111,11 @@ function sendUp(state: PlaneState, row: number, socket: number): void {
   const { runs, incoming, messages, counters } = state.tables;
   const kind = KIND_NAMES[runs[row + RUN_KIND]!];
   if (kind === undefined) return;
+  // Nobody can be answered at port 0, and all that goes up may have to be.
+  if (messages[runs[row + RUN_MESSAGE]! * MESSAGE_WORDS + MESSAGE_PORT] === 0) {
+    counters[IN_UNKNOWN_KIND]!++;
+    return;
+  }
   const queue: QueueName = kind === 'stun' || kind === 'buri' ? kind : 'handshake';
   // Before mac1: when the core cannot keep up, hashing for it would only help the flood.
   if (!state.uplink.hasRoom(queue)) {
