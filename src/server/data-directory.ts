@@ -34,7 +34,7 @@ export class DataDirectory implements Disposable {
   static open(directory: string): DataDirectory {
     const path = resolve(directory);
     try {
-      mkdirSync(path, { recursive: true, mode: 0o700 });
+      makeDirectory(path);
       const probe = join(path, 'write-check');
       writeDurably(probe, 'x'.repeat(4096));
       unlinkSync(probe);
@@ -95,6 +95,16 @@ export class DataDirectory implements Disposable {
 
   [Symbol.dispose](): void {
     this.#lock.close();
+  }
+}
+
+function makeDirectory(path: string): void {
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    // Node says ENOENT of a read-only file system; one step tells the reason.
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') mkdirSync(path, { mode: 0o700 });
+    throw error;
   }
 }
 

@@ -1,0 +1,240 @@
+/** Starting and ending: what stands in the way is said, and nothing is left behind. */
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
+import { type AddressInfo, createServer } from 'node:net';
+import { join } from 'node:path';
+import { after, test } from 'node:test';
+import { ControlClient, DeviceKeys } from '../support/control-client.ts';
+import { buri, ServerProcess, temporaryDirectory } from '../support/server-process.ts';
+
+const place = temporaryDirectory('start');
+after(() => rmSync(place, { recursive: true, force: true }));
+let counter = 0;
+const fresh = () => join(place, `data ${++counter}`);
+const local = [
+  '--listen',
+  '127.0.0.1:0',
+  '--stun',
+  '127.0.0.1:0,127.0.0.1:0',
+  '--public',
+  '127.0.0.1',
+];
+
+/** A server that must not start: its error, one clear line. */
+async function failing(...args: readonly string[]): Promise<string> {
+  const result = await buri('server', ...local, ...args);
+  assert.equal(result.code, 1, `it ended with ${result.code}: ${result.stderr}`);
+  const lines = result.stderr.trim().split('\n');
+  assert.equal(lines.length, 1, result.stderr);
+  return lines[0]!;
+}
+
+test('secrets are readable by their owner alone; the database has none of them', async () => {
+  const data = fresh();
+  await using server = await ServerProcess.start({ data });
+  assert.equal(statSync(data).mode & 0o777, 0o700);
+  for (const name of ['cluster.key', 'node.key', 'admin.sock'])
+    assert.equal(statSync(join(data, name)).mode & 0o777, 0o600, name);
+  const key = readFileSync(join(data, 'cluster.key'), 'utf8').trim();
+  const database = readFileSync(join(data, 'buri.db'), 'latin1');
+  assert.ok(!database.includes(key));
+  assert.ok(!database.includes(Buffer.from(key, 'base64url').toString('latin1')));
+  assert.ok(!server.lines.join('\n').includes(key));
+});
+
+test('the URL is the same after a restart on the same port, and known without a server', async () => {
+  const data = fresh();
+  const first = await ServerProcess.start({ data });
+  const { url } = first;
+  assert.match(url, /^buri:\/\/127\.0\.0\.1:[0-9]+#[A-Za-z0-9_-]{43}$/);
+  assert.equal((await first.operate('url')).url, url);
+  assert.equal(await first.stop('SIGTERM'), 0);
+  assert.ok(!existsSync(join(data, 'admin.sock')));
+  const offline = await buri('server', 'url', '--data', data);
+  assert.equal(offline.stdout, `${url}\n`);
+  await using second = await ServerProcess.start({ data });
+  assert.equal(second.url.split('#')[1], url.split('#')[1]);
+});
+
+test('a clean end tells clients to come back, and nobody that they are gone', async () => {
+  const data = fresh();
+  const args = ['--enrol', 'open'];
+  const server = await ServerProcess.start({ data, args });
+  const anna = await ControlClient.login({ url: server.url, keys: new DeviceKeys('anna') });
+  const network = await anna.create('lan');
+  const bert = await ControlClient.login({ url: server.url, keys: new DeviceKeys('bert') });
+  await bert.join('lan');
+  await anna.next((message) => message.t === 'delta');
+  const stopped = server.stop('SIGINT');
+  assert.equal(await anna.closed(), 1012);
+  assert.equal(await stopped, 0);
+  assert.equal(anna.last('presence'), undefined);
+  await using second = await ServerProcess.start({ data, args });
+  await using back = await ControlClient.login({ url: second.url, keys: new DeviceKeys('anna') });
+  const view = await back.next((message) => message.t === 'view');
+  assert.ok(view.t === 'view' && view.network === network);
+  const presence = view.members.find((member) => member.clientId === bert.clientId)?.presence;
+  assert.equal(presence, 'unconfirmed');
+});
+
+test('a second server on the same directory is refused', async () => {
+  const data = fresh();
+  await using _server = await ServerProcess.start({ data });
+  assert.match(await failing('--data', data), /another server is using/);
+});
+
+test('a port in use is named, for control and for STUN', async () => {
+  const holder = createServer();
+  await new Promise<void>((resolve) => holder.listen(0, '127.0.0.1', resolve));
+  const { port } = holder.address() as AddressInfo;
+  const data = fresh();
+  const args = ['--data', data, '--public', '127.0.0.1'];
+  const control = await buri('server', ...args, '--listen', `127.0.0.1:${port}`, '--stun', 'none');
+  assert.equal(control.code, 1);
+  assert.match(control.stderr, new RegExp(`127\\.0\\.0\\.1:${port}.*--listen`));
+  holder.close();
+  await using server = await ServerProcess.start();
+  const stun = `127.0.0.1:${server.stunPorts[0]}`;
+  const udp = await buri('server', ...args, '--listen', '127.0.0.1:0', '--stun', stun);
+  assert.equal(udp.code, 1);
+  assert.match(udp.stderr, new RegExp(`${stun}.*--stun`));
+  const elsewhere = await buri('server', ...args, '--listen', '192.0.2.1:0', '--stun', 'none');
+  assert.match(elsewhere.stderr, /no address of this machine/);
+});
+
+test('bad options are named', async () => {
+  const data = fresh();
+  assert.match(await failing('--data', data, '--pool4', '10.0.0.1/8'), /--pool4 10\.0\.0\.1\/8/);
+  assert.match(await failing('--data', data, '--store', 'postgres://user:pass@h/d'), /sqlite:PATH/);
+  assert.doesNotMatch(
+    await failing('--data', data, '--store', 'postgres://user:pass@h/d'),
+    /pass@/,
+  );
+  assert.match(await failing('--data', data, '--public', 'a:b:c'), /--public/);
+  for (const args of [
+    [],
+    ['--data', data, '--enrol', 'x'],
+    ['--data', data, '--grace', 'x'],
+    ['--data', data, '--tls-cert', 'x'],
+    ['extra', '--data', data],
+  ]) {
+    const result = await buri('server', ...args);
+    assert.equal(result.code, 2, `${args}: ${result.stderr}`);
+  }
+});
+
+test('a directory that cannot be written is refused: a file, a read-only file system', async () => {
+  const file = fresh();
+  writeFileSync(file, '');
+  assert.match(await failing('--data', file), /no directory/);
+  const mount = fresh();
+  mkdirSync(mount);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'ro,size=1m', 'tmpfs', mount]);
+  try {
+    assert.match(await failing('--data', join(mount, 'data')), /read-only/);
+  } finally {
+    execFileSync('umount', [mount]);
+  }
+});
+
+test('a full disk is refused at start', async () => {
+  const mount = fresh();
+  mkdirSync(mount);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', mount]);
+  try {
+    writeFileSync(join(mount, 'ballast'), Buffer.alloc(1_048_576));
+    assert.match(await failing('--data', join(mount, 'data')), /no space|disk is full/);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
+  } finally {
+    execFileSync('umount', [mount]);
+  }
+});
+
+test('a disk that fills up while it runs: refusals, nothing lost, and it goes on when there is room', async () => {
+  const mount = fresh();
+  mkdirSync(mount);
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', mount]);
+  try {
+    const data = join(mount, 'data');
+    await using server = await ServerProcess.start({ data, args: ['--enrol', 'open'] });
+    await using anna = await ControlClient.login({ url: server.url, keys: new DeviceKeys('anna') });
+    const kept = await anna.create('kept');
+    fill(join(mount, 'ballast'));
+    let refused = '';
+    const made: string[] = [kept];
+    for (let i = 0; i < 90 && refused === ''; i++) {
+      const { ok, ...result } = await anna.request({
+        op: 'create',
+        name: `net ${i}`,
+        type: 'mesh',
+        admission: {
+          salt: new Uint8Array(16),
+          argon2: { memoryKib: 65_536, passes: 3, parallelism: 1 },
+          verifier: new Uint8Array(32),
+          wrappedSecret: new Uint8Array(72),
+          hasPassword: false,
+        },
+      });
+      if (!ok && 'error' in result) refused = result.error.code;
+      else if ('network' in result) made.push(result.network!);
+    }
+    assert.equal(refused, 'server-storage');
+    rmSync(join(mount, 'ballast'));
+    made.push(await anna.create('there is room again'));
+    const { networks } = (await server.operate('networks')) as { networks: { id: string }[] };
+    assert.deepEqual(networks.map(({ id }) => id).sort(), made.sort());
+  } finally {
+    execFileSync('umount', [mount]);
+  }
+});
+
+/** Fills a file system to its last byte. */
+function fill(path: string): void {
+  for (let size = 1_048_576; size >= 512; size /= 2)
+    for (;;) {
+      try {
+        writeFileSync(path, Buffer.alloc(size), { flag: 'a' });
+      } catch {
+        break;
+      }
+    }
+}
+
+test('a damaged or missing cluster key is an error, never a new key', async () => {
+  const data = fresh();
+  await (await ServerProcess.start({ data })).stop();
+  const path = join(data, 'cluster.key');
+  const key = readFileSync(path);
+  writeFileSync(path, 'damaged');
+  assert.match(await failing('--data', data), /does not hold a key/);
+  assert.equal(readFileSync(path, 'utf8'), 'damaged');
+  rmSync(path);
+  assert.match(await failing('--data', data), /missing.*backup/);
+  assert.ok(!existsSync(path));
+  writeFileSync(path, `${Buffer.alloc(32, 7).toString('base64url')}\n`);
+  assert.match(await failing('--data', data), /not the key of this database/);
+  writeFileSync(path, key);
+  chmodSync(path, 0o644);
+  await (await ServerProcess.start({ data })).stop();
+  assert.equal(statSync(path).mode & 0o777, 0o600, 'tightened');
+});
+
+test('another pool than the one in use is refused', async () => {
+  const data = fresh();
+  const server = await ServerProcess.start({ data, args: ['--enrol', 'open'] });
+  await (await ControlClient.login({ url: server.url, keys: new DeviceKeys('anna') }))[
+    Symbol.asyncDispose
+  ]();
+  await server.stop();
+  assert.match(await failing('--data', data, '--pool4', '10.0.0.0/8'), /use the pool of before/);
+});
