@@ -120,8 +120,8 @@ export class Client {
   }
 
   /**
-   * Logs in and stays so. BuriError: no-server-url, bad-server-url, login-in-progress, what `connect` throws, what the
-   * device throws.
+   * Logs in and stays so. BuriError: no-server-url, bad-server-url, login-in-progress, login-cancelled, what `connect`
+   * throws, what the device throws.
    */
   async login(request: LoginRequest): Promise<LoggedIn> {
     const { store } = this.#options;
@@ -130,17 +130,21 @@ export class Client {
     }
     const target = this.#targetOf(request);
     const isSameServer = isServer(store.settings, target);
+    const isSameUrl = store.settings.server?.url === target.url.text;
     if (request.nick !== undefined) store.update({ nick: request.nick });
-    if (this.link.state.kind === 'connected' && isSameServer) return await this.#already(request);
-    await this.link.stop();
-    if (!isSameServer) this.#dropMember();
-    this.#target = target;
-    const outcome = new Promise<LoggedIn>((resolve, reject) => {
-      this.#pending = { resolve, reject };
-    });
-    this.link.start();
+    if (this.link.state.kind === 'connected' && isSameServer && isSameUrl) {
+      return await this.#already(request);
+    }
+    const pending = Promise.withResolvers<LoggedIn>();
+    // It may be given up before anybody waits for it.
+    pending.promise.catch(() => {});
+    this.#pending = pending;
     try {
-      const loggedIn = await outcome;
+      await this.link.stop();
+      if (!isSameServer) this.#dropMember();
+      this.#target = target;
+      this.link.start();
+      const loggedIn = await pending.promise;
       await this.#deviceUp();
       await store.flush();
       return loggedIn;
@@ -233,9 +237,13 @@ export class Client {
   /** A first login that fails leaves nothing behind; a later one is tried again when only the way was the trouble. */
   async #loginFailed(error: BuriError, isSameServer: boolean): Promise<void> {
     const { store } = this.#options;
-    const { loggedIn, self } = store.settings;
+    const { loggedIn, self, server } = store.settings;
     const goesOn = isSameServer && loggedIn && self !== undefined && error instanceof ControlError;
-    if (goesOn && !isRefusal(error)) return;
+    if (goesOn && server !== undefined && !isRefusal(error)) {
+      // Where it was before: the URL of this attempt may be another one.
+      this.#target = { url: parseServerUrl(server.url), pin: server.clusterKey, token: undefined };
+      return;
+    }
     await this.link.stop();
     if (loggedIn) await this.logout();
     this.#dropMember();
@@ -371,6 +379,9 @@ export class Client {
   }
 
   async #end(): Promise<void> {
+    this.#pending?.reject(
+      new BuriError('login-cancelled', 'the login was given up: somebody logged out meanwhile'),
+    );
     await this.link.stop();
     this.#dropMember();
     await this.#deviceDown();
@@ -403,10 +414,10 @@ export class Client {
 
 const deviceAgainMs = 1000;
 
+/** Whether it is the server that this device is enrolled at: told by its key, for it may have moved to another address. */
 const isServer = ({ server }: Settings, { url, pin }: Pick<Target, 'url' | 'pin'>): boolean =>
   server !== undefined &&
-  server.url === url.text &&
-  (pin === undefined || sameBytes(server.clusterKey, pin));
+  (pin === undefined ? server.url === url.text : sameBytes(server.clusterKey, pin));
 
 /** Whether the member machine, which was built for one of them, fits the other. */
 function isSameSelf(a: Settings['self'], b: NonNullable<Settings['self']>): boolean {
