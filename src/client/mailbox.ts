@@ -14,6 +14,8 @@ export class Mailbox {
   readonly #waiting: Uint8Array[] = [];
   /** IP address of the other side, once it answered; in canonical text. */
   remoteAddress: string | undefined;
+  readonly #signal: AbortSignal;
+  readonly #giveUp = () => this.fail(lost('the attempt was given up'));
   #failure: BuriError | undefined;
   #wake: (() => void) | undefined;
   #handle: ((bytes: Uint8Array) => void) | undefined;
@@ -34,10 +36,9 @@ export class Mailbox {
     this.socket.on('message', (data, isBinary) => this.#receive(data as Buffer, isBinary));
     this.socket.on('error', (error) => this.fail(unreachable(url, error)));
     this.socket.on('close', () => this.fail(lost('the server closed the connection')));
-    signal.addEventListener('abort', () => this.fail(lost('the attempt was given up')), {
-      once: true,
-    });
-    if (signal.aborted) this.fail(lost('the attempt was given up'));
+    this.#signal = signal;
+    signal.addEventListener('abort', this.#giveUp);
+    if (signal.aborted) this.#giveUp();
   }
 
   async opened(): Promise<void> {
@@ -73,7 +74,7 @@ export class Mailbox {
 
   fail(reason: BuriError): void {
     if (this.#failure !== undefined) return;
-    this.#failure = reason;
+    this.#ended(reason);
     this.#wake?.();
     if (this.#handle !== undefined) this.#announce();
   }
@@ -81,13 +82,19 @@ export class Mailbox {
   /** Says goodbye by close code 1000 and waits a little for the other side to hear it. */
   async close(): Promise<void> {
     this.#end = undefined;
-    this.#failure ??= lost('closed by this side');
+    if (this.#failure === undefined) this.#ended(lost('closed by this side'));
     if (this.socket.readyState === WebSocket.OPEN) {
       const closed = new Promise((resolve) => this.socket.once('close', resolve));
       this.socket.close(1000);
       await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, goodbyeMs))]);
     }
     this.socket.terminate();
+  }
+
+  /** The signal lives as long as the daemon is logged in: nothing of a connection may stay on it. */
+  #ended(reason: BuriError): void {
+    this.#failure = reason;
+    this.#signal.removeEventListener('abort', this.#giveUp);
   }
 
   #receive(data: Buffer, isBinary: boolean): void {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
+import { getEventListeners, once } from 'node:events';
 import { createServer as createHttpServer } from 'node:http';
 import { type AddressInfo, createServer as createTcpServer } from 'node:net';
 import { test } from 'node:test';
@@ -208,6 +208,18 @@ test('an attempt that is given up ends at once', async () => {
   given.abort();
   await assert.rejects(attempt, { code: 'connection-lost' });
   silent.close();
+});
+
+test('attempts leave nothing behind on the signal that outlives them', async () => {
+  const { signal } = new AbortController();
+  await assert.rejects(connect({ ...options('buri://127.0.0.1:1'), signal }), {
+    code: 'server-unreachable',
+  });
+  assert.equal(getEventListeners(signal, 'abort').length, 0, 'after an attempt that failed');
+  await using server = await FakeControlServer.start({ onLogin: ({ send }) => send(welcome()) });
+  const connection = await connect({ ...options(server.url), signal });
+  await connection.close();
+  assert.equal(getEventListeners(signal, 'abort').length, 0, 'after a connection that ended');
 });
 
 /** A link to the URL, with its events as promises. */
