@@ -89,7 +89,7 @@ function serverOf(verbs: Verbs, onFault: (error: unknown) => void): FastifyInsta
 
 function addRoute<V extends Verb>(server: FastifyInstance, verb: V, verbs: Verbs): void {
   server.post(`/v1/${verb}`, async (request, reply) => {
-    const parsed = localApi[verb].request.safeParse(request.body ?? {});
+    const parsed = localApi[verb].request.safeParse(request.body === undefined ? {} : request.body);
     if (!parsed.success) {
       const issue = parsed.error.issues[0];
       const message = `${issue?.path.join('.') || 'request'}: ${issue?.message ?? 'malformed'}`;

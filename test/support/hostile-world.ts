@@ -66,9 +66,9 @@ export class HostileWorld implements AsyncDisposable {
   }
 
   /** A machine with a daemon that is logged in. */
-  async device(name: string, host?: Host): Promise<BuriDaemon> {
+  async device(name: string, host?: Host, token = this.token): Promise<BuriDaemon> {
     const daemon = await BuriDaemon.start(host ?? (await this.host(name)));
-    await daemon.verb('login', [this.url, '--nick', name, '--token', this.token, '--wait', '20']);
+    await daemon.verb('login', [this.url, '--nick', name, '--token', token, '--wait', '20']);
     return daemon;
   }
 
