@@ -29,6 +29,17 @@ export interface PlainItem {
   readonly path: number;
 }
 
+export interface ReceivedMessage {
+  readonly bytes: Uint8Array;
+  readonly segment: number;
+}
+
+export interface Opened {
+  readonly runs: readonly number[];
+  readonly units: readonly OpenedUnit[];
+  readonly counters: readonly number[];
+}
+
 const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
 
 /** One implementation with its own tables. */
@@ -39,9 +50,11 @@ export abstract class Rig {
     'setKey' | 'setPath' | 'setOffloads' | 'classify' | 'openRuns'
   >;
   abstract sealRuns(items: number): SealedRun[];
+  /** Seals without describing the runs, for measurements. */
+  abstract sealOnly(items: number): void;
 
-  /** Puts packets where the device would, seals them, and returns the runs and the rows that sealing filled in. */
-  seal(items: readonly PlainItem[]): { runs: SealedRun[]; rows: number[][] } {
+  /** Puts packets where the device would. */
+  place(items: readonly PlainItem[]): void {
     const { items: table, out } = this.tables;
     let at = 0;
     for (const [i, item] of items.entries()) {
@@ -59,6 +72,12 @@ export abstract class Rig {
       table[row + layout.ITEM_PATH] = item.path;
       at = (at + item.packet.length + layout.PACKET_GAP_BYTES + 63) & ~63;
     }
+  }
+
+  /** Places and seals packets; returns the runs and the rows that sealing filled in. */
+  seal(items: readonly PlainItem[]): { runs: SealedRun[]; rows: number[][] } {
+    const { items: table } = this.tables;
+    this.place(items);
     const runs = this.sealRuns(items.length);
     const rows = items.map((_, i) => [
       ...table.subarray(i * layout.ITEM_WORDS + layout.ITEM_SEALED, (i + 1) * layout.ITEM_WORDS),
@@ -66,12 +85,9 @@ export abstract class Rig {
     return { runs, rows };
   }
 
-  /** Puts messages where the socket would, classifies, assigns keys by receiver index, opens, and returns all of it. */
-  open(
-    messages: readonly { bytes: Uint8Array; segment: number }[],
-    keyOf: (index: number) => number,
-  ) {
-    const { messages: table, runs, incoming } = this.tables;
+  /** Puts messages where the socket would. */
+  receive(messages: readonly ReceivedMessage[]): void {
+    const { messages: table, incoming } = this.tables;
     for (const [i, { bytes, segment }] of messages.entries()) {
       const row = i * layout.MESSAGE_WORDS;
       table[row + layout.MESSAGE_OFFSET] = i * layout.SLOT_BYTES;
@@ -79,15 +95,26 @@ export abstract class Rig {
       table[row + layout.MESSAGE_SEGMENT] = segment;
       incoming.set(bytes, i * layout.SLOT_BYTES);
     }
-    const count = this.work.classify(messages.length);
-    for (let i = 0; i < count; i++) {
+  }
+
+  /** Classifies, assigns keys by receiver index, and opens. */
+  openOnly(messages: number, keyOf: (index: number) => number): { runs: number; units: number } {
+    const { runs: table } = this.tables;
+    const runs = this.work.classify(messages);
+    for (let i = 0; i < runs; i++) {
       const row = i * layout.RUN_WORDS;
-      if (runs[row + layout.RUN_KIND] !== layout.KIND_TRANSPORT) continue;
-      runs[row + layout.RUN_KEY] = keyOf(runs[row + layout.RUN_INDEX]!);
+      if (table[row + layout.RUN_KIND] !== layout.KIND_TRANSPORT) continue;
+      table[row + layout.RUN_KEY] = keyOf(table[row + layout.RUN_INDEX]!);
     }
-    const units = this.work.openRuns(count);
+    return { runs, units: this.work.openRuns(runs) };
+  }
+
+  /** Receives and opens messages; returns all that came out. */
+  open(messages: readonly ReceivedMessage[], keyOf: (index: number) => number): Opened {
+    this.receive(messages);
+    const { runs, units } = this.openOnly(messages.length, keyOf);
     return {
-      runs: [...runs.subarray(0, count * layout.RUN_WORDS)],
+      runs: [...this.tables.runs.subarray(0, runs * layout.RUN_WORDS)],
       units: Array.from({ length: units }, (_, i) => this.#unit(i)),
       counters: [...this.tables.counters],
     };
@@ -130,6 +157,10 @@ export class NativeRig extends Rig {
     );
   }
 
+  sealOnly(items: number): void {
+    this.work.sealInto(items, this.#bytes, this.#rows);
+  }
+
   sealRuns(items: number): SealedRun[] {
     const count = this.work.sealInto(items, this.#bytes, this.#rows);
     let at = 0;
@@ -146,13 +177,21 @@ export class NativeRig extends Rig {
 
 export class TwinRig extends Rig {
   #runs: SealedRun[] = [];
+  #recording = true;
   readonly work = new PortableByteWork(this.tables, nodeCrypto, {
     setPath: () => true,
     clearPath: () => {},
     sendRun: (path, length, segment, count) => {
+      if (!this.#recording) return;
       this.#runs.push({ path, segment, count, bytes: hex(this.tables.run.subarray(0, length)) });
     },
   });
+
+  sealOnly(items: number): void {
+    this.#recording = false;
+    this.work.seal(items);
+    this.#recording = true;
+  }
 
   sealRuns(items: number): SealedRun[] {
     this.#runs = [];
