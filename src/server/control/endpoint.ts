@@ -116,13 +116,13 @@ export class ControlEndpoint {
     socket.on('error', () => socket.destroy());
     const path = request.url?.split('?')[0];
     if (this.#state !== 'open' || path !== controlPath) {
-      socket.end(`HTTP/1.1 ${this.#state === 'open' ? '404 Not Found' : '503 Busy'}\r\n\r\n`);
+      turnAway(socket, this.#state === 'open' ? '404 Not Found' : '503 Busy');
       return;
     }
     const prefixes = prefixesOf(request.socket.remoteAddress ?? '');
     const busy = !this.#admits(prefixes);
     if (this.#connections >= maxConnections || (busy && this.#busyCount >= maxBusyAnswers)) {
-      socket.end('HTTP/1.1 503 Busy\r\nretry-after: 5\r\n\r\n');
+      turnAway(socket, '503 Busy\r\nretry-after: 5');
       return;
     }
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
@@ -168,6 +168,11 @@ export class ControlEndpoint {
     };
   }
 }
+
+/** Says why and lets go at once: HTTP's time limits end with the upgrade, so whoever keeps its side open would stay. */
+const turnAway = (socket: Duplex, answer: string): void => {
+  socket.end(`HTTP/1.1 ${answer}\r\n\r\n`, () => socket.destroy());
+};
 
 function readTls({ certificatePath, keyPath }: TlsFiles) {
   try {
