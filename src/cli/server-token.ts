@@ -39,10 +39,15 @@ const create = () =>
         .argParser(duration)
         .default(86_400_000, '1d'),
     )
-    .action(async (flags: { uses: number | null; expires: number | null }, command: Command) => {
-      const request = { uses: flags.uses, expiresInMs: flags.expires };
-      await operate(command, 'token-create', request, (answer) => `${answer.token}\n`);
-    });
+    .action(
+      async (flags: { uses: number | 'any'; expires: number | 'never' }, command: Command) => {
+        const request = {
+          uses: flags.uses === 'any' ? null : flags.uses,
+          expiresInMs: flags.expires === 'never' ? null : flags.expires,
+        };
+        await operate(command, 'token-create', request, (answer) => `${answer.token}\n`);
+      },
+    );
 
 const list = () =>
   operatorOptions(new Command('list'))
@@ -73,8 +78,8 @@ const revoke = () =>
       await operate(command, 'token-revoke', { id }, () => `revoked ${id}\n`);
     });
 
-function useCount(text: string): number | null {
-  if (text === 'any') return null;
+function useCount(text: string): number | 'any' {
+  if (text === 'any') return text;
   if (!/^[1-9][0-9]{0,8}$/.test(text))
     throw new InvalidArgumentError("expected a number or 'any'.");
   return Number(text);
@@ -84,8 +89,8 @@ const unitMs: Record<string, number> = { s: 1_000, m: 60_000, h: 3_600_000, d: 8
 const maxDays = 3_650;
 
 /** Milliseconds; a number without a unit is seconds. */
-function duration(text: string): number | null {
-  if (text === 'never') return null;
+function duration(text: string): number | 'never' {
+  if (text === 'never') return text;
   const match = /^([1-9][0-9]{0,8})([smhd]?)$/.exec(text);
   const ms = match === null ? 0 : Number(match[1]) * unitMs[match[2] || 's']!;
   if (ms === 0 || ms > maxDays * 86_400_000)

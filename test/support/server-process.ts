@@ -75,6 +75,7 @@ export class ServerProcess implements AsyncDisposable {
   /** An operator's verb, with `--data` and `--json`. */
   async operate(...words: readonly string[]): Promise<Record<string, unknown>> {
     const result = await buri('server', ...words, '--data', this.data, '--json');
+    if (result.code !== 0) throw new Error(`${words.join(' ')}: ${result.stdout}${result.stderr}`);
     return JSON.parse(result.stdout) as Record<string, unknown>;
   }
 
