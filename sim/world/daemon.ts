@@ -379,6 +379,8 @@ export class Daemon {
         break;
       case 'notice':
       case 'clear-notice':
+      // This world's control connections end when their server or wire does: there is nothing to find out.
+      case 'check-server':
         break;
       default:
         output satisfies never;

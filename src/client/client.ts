@@ -181,7 +181,7 @@ export class Client {
 
   networkChanged(): void {
     this.#feedAddresses(true);
-    this.link.networkChanged();
+    this.link.check();
   }
 
   /** The engine lost the interface, or somebody removed it. */
@@ -362,6 +362,7 @@ export class Client {
     this.#driver = new MemberDriver(member, {
       ...{ engine, clock, store, notices },
       send: (message) => this.link.send(message),
+      checkServer: () => this.link.check(),
       onRemoved: (network, reason) => notices.add(removedNotice(network, reason)),
     });
     this.#driver.feed({ type: 'sockets', sockets: sockets.list });

@@ -40,7 +40,10 @@ export class ControlLink {
   readonly #handlers: LinkHandlers;
   #state: LinkState = { kind: 'stopped' };
   #stop: AbortController | undefined;
+  /** Attempts that failed since the last connection. */
   #failures = 0;
+  /** Connections in a row that did not last: a server that lets everybody in and then falls over is not stormed either. */
+  #shortLives = 0;
   #timer: NodeJS.Timeout | undefined;
   #nextId = 1;
   readonly #inFlight = new Map<number, (result: OperationResult | ControlError) => void>();
@@ -58,6 +61,7 @@ export class ControlLink {
     if (this.#state.kind !== 'stopped') return;
     this.#stop = new AbortController();
     this.#failures = 0;
+    this.#shortLives = 0;
     this.#attempt(this.#stop.signal);
   }
 
@@ -109,12 +113,15 @@ export class ControlLink {
     if (this.#state.kind === 'connected') this.#state.connection.drop('renewed');
   }
 
-  /** The machine's addresses or routes changed: a dead connection is to be noticed, a pause to be cut short. */
-  networkChanged(): void {
+  /** Finds out soon whether the connection still lives; a pause is cut short. */
+  check(): void {
     if (this.#state.kind === 'connected') this.#state.connection.probe(networkProbeMs);
     else if (this.#state.kind === 'waiting' && this.#stop !== undefined) {
-      this.#failures = Math.min(this.#failures, 1);
-      this.#wait(this.#state.error, this.#stop.signal);
+      const { error, retryAt } = this.#state;
+      const isSoon = retryAt - performance.now() < reconnectFirstMs;
+      if (isSoon || patientCodes.has(error.code)) return;
+      this.#failures = 1;
+      this.#wait(error, this.#stop.signal);
     }
   }
 
@@ -134,12 +141,15 @@ export class ControlLink {
 
   #connected(connection: ControlConnection, signal: AbortSignal): void {
     const since = performance.now();
+    this.#failures = 0;
     this.#state = { kind: 'connected', connection };
     this.#handlers.onConnected(connection);
     connection.start({
       onMessage: (message) => this.#receive(message),
       onClosed: (error) => {
-        if (performance.now() - since > reconnectSettledMs) this.#failures = 0;
+        const lasted = performance.now() - since > reconnectSettledMs;
+        this.#shortLives = lasted ? 0 : this.#shortLives + 1;
+        this.#failures = this.#shortLives;
         if (!signal.aborted) this.#lost(error, signal, true);
       },
     });
@@ -152,7 +162,7 @@ export class ControlLink {
 
   #lost(error: ControlError, signal: AbortSignal, wasConnected: boolean): void {
     this.#failRequests(error);
-    this.#failures++;
+    if (!wasConnected || this.#failures === 0) this.#failures++;
     this.#wait(error, signal);
     this.#handlers.onLost(error, wasConnected);
   }

@@ -3,7 +3,7 @@ import type { DeviceInfo, Engine } from '#engine/engine.ts';
 import { ipBatch } from './ip-command.ts';
 import type { Notices } from './notices.ts';
 import { parsePrefix } from './prefix.ts';
-import { checkPools, localRoutes } from './routes.ts';
+import { checkOwnAddress, checkPools, localRoutes } from './routes.ts';
 
 export const mtuBytes = 1400;
 
@@ -43,8 +43,10 @@ export class Device {
   async up(addresses: DeviceAddresses): Promise<void> {
     if (this.#info !== undefined && same(this.#addresses, addresses)) return;
     await this.down();
-    checkPools([addresses.pool4, addresses.pool6], await localRoutes(), this.name);
-    const { ipv4, ipv6 } = addresses;
+    const { ipv4, ipv6, pool4, pool6 } = addresses;
+    checkOwnAddress(ipv4, pool4);
+    checkOwnAddress(ipv6, pool6);
+    checkPools([pool4, pool6], await localRoutes(), this.name);
     this.#info = await this.#engine.openDevice({
       name: this.name,
       mode: 'tun',

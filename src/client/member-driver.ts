@@ -15,6 +15,7 @@ export interface DriverOptions {
   readonly store: StateStore;
   readonly notices: Notices;
   readonly send: (message: ClientMessage) => void;
+  readonly checkServer: () => void;
   /** The server took this client out of a network. */
   readonly onRemoved: (network: string, reason: string) => void;
 }
@@ -65,6 +66,9 @@ export class MemberDriver {
     switch (output.type) {
       case 'send':
         this.#options.send(output.message);
+        break;
+      case 'check-server':
+        this.#options.checkServer();
         break;
       case 'datagram': {
         const { socket, remote, bytes, ttl } = output;

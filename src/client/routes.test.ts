@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { overlap, parsePrefix } from './prefix.ts';
-import { checkPools, type Route } from './routes.ts';
+import { checkOwnAddress, checkPools, type Route } from './routes.ts';
 
 const pools = ['100.64.0.0/10', 'fd62:7572:6900::/96'];
 
@@ -55,4 +55,17 @@ test('default routes, halves of everything, the own device and other networks ar
   ];
   checkPools(pools, routes, 'buri0');
   assert.throws(() => checkPools(['nonsense'], routes, 'buri0'), { code: 'pool-invalid' });
+});
+
+test('an own address outside the pool would make a route to somebody else’s network', () => {
+  checkOwnAddress('100.64.0.1', '100.64.0.0/10');
+  checkOwnAddress('fd62:7572:6900::6440:1', 'fd62:7572:6900::/96');
+  for (const [address, pool] of [
+    ['192.168.1.7', '100.64.0.0/24'],
+    ['100.128.0.1', '100.64.0.0/10'],
+    ['fd00::1', 'fd62:7572:6900::/96'],
+    ['100.64.0.1', 'fd62:7572:6900::/96'],
+  ] as const) {
+    assert.throws(() => checkOwnAddress(address, pool), { code: 'pool-invalid' }, address);
+  }
 });

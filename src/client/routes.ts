@@ -37,6 +37,20 @@ export function overlapping(pool: Prefix, routes: readonly Route[], device: stri
   });
 }
 
+/**
+ * Our own address must lie in the pool: with the pool's length it makes a route, and a server must not have one made to
+ * anywhere else. BuriError: pool-invalid.
+ */
+export function checkOwnAddress(address: string, poolText: string): void {
+  const own = parsePrefix(address);
+  const pool = parsePrefix(poolText);
+  if (own !== undefined && pool !== undefined && overlap(own, pool)) return;
+  throw new BuriError(
+    'pool-invalid',
+    `the server gave this computer the address ${address}, which is outside its pool ${poolText}`,
+  );
+}
+
 /** BuriError: pool-overlap, naming pool and route. */
 export function checkPools(
   pools: readonly string[],

@@ -32,8 +32,8 @@ export const settingsSchema = z.strictObject({
       clientId: field.clientId,
       ipv4: field.ipv4,
       ipv6: field.ipv6,
-      pool4: z.string().max(20),
-      pool6: z.string().max(50),
+      pool4: field.prefix4,
+      pool6: field.prefix6,
       nodeList: bytes64(1, 8192),
     })
     .optional(),

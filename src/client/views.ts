@@ -102,7 +102,7 @@ export class Views {
       return { kind: 'unreachable', reason };
     }
     const { candidates: _, ...path } = manager.pathView(peer);
-    if (path.kind !== 'direct') return path;
+    if (path.kind !== 'direct') return presence === 'offline' ? { kind: 'none' } : path;
     const direct = { ...path, transport: 'udp' as const };
     if (peer.failure === 'psk-mismatch') {
       const reason = 'the two sides derive different keys: one has not heard of a change yet';

@@ -4,7 +4,7 @@ import { cpSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import type { Verb } from '#wire/local-api.ts';
-import { BuriDaemon, BuriServer, buriProgram, VerbError } from '../../lab/buri.ts';
+import { BuriDaemon, BuriServer, VerbError } from '../../lab/buri.ts';
 import type { Host } from '../../lab/host.ts';
 import { Internet } from '../../lab/internet.ts';
 import { Lab } from '../../lab/lab.ts';
@@ -275,50 +275,6 @@ describe('a daemon and a server', { skip: labSkipReason() }, () => {
     });
     assert.equal((await anna.daemon.verb('status')).state, 'online');
     await daemon.stop();
-  });
-
-  test('what is in the way at start is said in one line, and the exit code is 1', async () => {
-    const host = await internet.host('hans');
-    const directory = lab.temporaryDirectory('start');
-    const base = (name: string) => [
-      'daemon',
-      ...['--state', join(directory, name), '--socket', join(directory, `${name}.sock`)],
-    ];
-    const fails = async (pattern: RegExp, command: string, args: readonly string[]) => {
-      const { code, stderr } = await host.run(command, args, { timeoutMs: 20_000 });
-      assert.equal(code, 1, stderr);
-      assert.match(stderr.trim().split('\n').at(-1) ?? '', pattern);
-    };
-    const buri = (...args: string[]) => [...args];
-    await host.ip('link add taken0 type bridge');
-    await fails(/taken0/, buriProgram, buri(...base('a'), '--device', 'taken0'));
-
-    const udp = await host.udp({ port: 41_641 });
-    await fails(/41641 is in use/, buriProgram, buri(...base('b'), '--port', '41641'));
-    await udp.close();
-
-    const noAdmin = ['--bounding-set', '-net_admin', '--inh-caps', '-net_admin', '--', buriProgram];
-    await fails(/no right to create the interface/, 'setpriv', [...noAdmin, ...base('c')]);
-
-    const hidden = 'mount -t tmpfs none /dev/net && exec "$@"';
-    const unshare = ['-m', 'sh', '-c', hidden, 'sh', buriProgram];
-    await fails(/\/dev\/net\/tun is missing/, 'unshare', [...unshare, ...base('d')]);
-
-    const readOnly = `mkdir -p ${join(directory, 'e')} && mount -t tmpfs -o ro none ${join(directory, 'e')} && exec "$@"`;
-    const mounted = ['-m', 'sh', '-c', readOnly, 'sh', buriProgram];
-    await fails(/read-only/, 'unshare', [...mounted, ...base('e')]);
-
-    const full = readOnly.replace('-o ro', '-o size=4k');
-    await fails(/no space left/, 'unshare', [...mounted.with(3, full), ...base('e')]);
-
-    writeFileSync(join(directory, 'f.sock'), 'a file');
-    await fails(/no socket/, buriProgram, base('f'));
-    await fails(/another daemon is using/, buriProgram, [
-      'daemon',
-      ...['--state', anna.daemon.directory, '--socket', join(directory, 'g.sock')],
-    ]);
-    const inUse = ['daemon', '--state', join(directory, 'h'), '--socket', anna.daemon.socket];
-    await fails(/another daemon answers/, buriProgram, inUse);
   });
 
   test('the socket belongs to root and the group buri; a stale one is replaced', async (t) => {

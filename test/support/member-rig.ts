@@ -4,7 +4,8 @@
  */
 import { hex } from '#core/bytes.ts';
 import type { MemberInput, MemberOutput } from '#core/member/io.ts';
-import { Member, type MemberOptions } from '#core/member/member.ts';
+import { Member } from '#core/member/member.ts';
+import type { MemberOptions } from '#core/member/options.ts';
 import type { Path } from '#core/path/path.ts';
 import { Keypair } from '#core/session/keypair.ts';
 import { nodeCrypto } from '#crypto/node-crypto.ts';

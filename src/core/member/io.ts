@@ -56,6 +56,8 @@ export type MemberInput =
 
 export type MemberOutput =
   | { readonly type: 'send'; readonly message: ClientMessage }
+  /** Find out soon whether the control connection still lives; where there is none, try again soon. */
+  | { readonly type: 'check-server' }
   | {
       readonly type: 'datagram';
       readonly socket: number;

@@ -1,42 +1,18 @@
 import type { ServerMessage, ServerMessageOf } from '#wire/control.ts';
-import { type Endpoint, parseEndpoint } from '#wire/endpoint.ts';
-import { openDocument } from '#wire/signed.ts';
-import type { Crypto } from '../crypto.ts';
 import { type Discovered, Discovery, type DiscoverySocket } from '../discovery/discovery.ts';
 import { type CachedNetwork, Mesh, type MeshOutcome } from '../mesh/mesh.ts';
 import type { NetworkView } from '../mesh/network-view.ts';
 import type { Pair } from '../mesh/pairs.ts';
-import type { KeyPair } from '../noise/handshake-state.ts';
 import { after, type MonotonicMs, type Now } from '../time.ts';
 import { BestTime } from './best-time.ts';
 import type { MemberInput, MemberOutput } from './io.ts';
 import { MemberNotices } from './notices.ts';
+import type { MemberOptions } from './options.ts';
 import { PeerManager } from './peer-manager.ts';
 import type { Peer } from './peers.ts';
 import { Signalling } from './signalling.ts';
 import { Signals } from './signals.ts';
-
-export interface MemberOptions {
-  readonly crypto: Crypto;
-  /** The pin: Ed25519 key of the cluster. */
-  readonly clusterKey: Uint8Array;
-  readonly tunnelKey: KeyPair;
-  /** Own Ed25519 identity in hexadecimal. */
-  readonly identity: string;
-  readonly suites: readonly string[];
-  readonly extensionVersion: number;
-  /** As the server assigned it. */
-  readonly clientId: string;
-  /** Virtual pools, `address/length`. */
-  readonly pools: readonly string[];
-  /** From an earlier run. */
-  readonly networks: readonly CachedNetwork[];
-  readonly secrets: ReadonlyMap<string, Uint8Array>;
-  readonly serverTimeMs: number;
-  readonly lastTimestamp?: Uint8Array;
-  /** UDP port that is forwarded by hand on the public address. */
-  readonly configuredPort?: number;
-}
+import { stunServers } from './stun-servers.ts';
 
 /** Pairs are computed again at least this often: memberships begin and end without a message. */
 const reviewEveryMs = 5000;
@@ -44,7 +20,8 @@ const reviewEveryMs = 5000;
 const resyncEveryMs = 30_000;
 /** A changed server time is worth keeping. */
 const saveTimeEveryMs = 3_600_000;
-const maxNodeListBytes = 8192;
+/** The control connection is asked whether it lives, because of a missing path, at most this often. */
+const checkServerEveryMs = 10_000;
 
 /**
  * The whole client as one machine without input or output of its own (the daemon and the simulation drive it): networks,
@@ -69,6 +46,9 @@ export class Member {
   #stale = true;
   #reviewAt: MonotonicMs | undefined;
   #serverTimeSavedMs: number;
+  #serverCheckedAt: MonotonicMs | undefined;
+  /** Public IP addresses as servers saw them. */
+  #publicAddresses = '';
   readonly #resyncedAt = new Map<string, MonotonicMs>();
 
   constructor(options: MemberOptions) {
@@ -231,7 +211,7 @@ export class Member {
     this.#connected = true;
     this.#synchronising = true;
     this.#serverTime(welcome.serverTime, now);
-    const servers = this.#stunServers(welcome.nodeList, serverAddress);
+    const servers = stunServers(this.#options, welcome.nodeList, serverAddress);
     this.#discovery.handle({ type: 'servers', servers }, now);
     this.#manager.paths({ type: 'server', connected: true }, now);
   }
@@ -357,7 +337,8 @@ export class Member {
         this.#outputs.push({ type: 'datagram', socket, remote, bytes });
         continue;
       }
-      const { candidates, nat } = out;
+      const { candidates, nat, publicEndpoints } = out;
+      this.#publicAddressesAre(publicEndpoints.map(({ address }) => address).join(), now);
       this.#signalling.setLocal({ candidates, nat }, now);
       this.#manager.paths({ type: 'local-candidates', candidates, nat }, now);
     }
@@ -368,6 +349,19 @@ export class Member {
     if (!this.#connected) return;
     this.#discovery.handle({ type: 'recheck' }, now);
     this.#signalling.offer(peer, now);
+    const last = this.#serverCheckedAt;
+    if (last !== undefined && now.monotonic - last < checkServerEveryMs) return;
+    this.#serverCheckedAt = now.monotonic;
+    this.#outputs.push({ type: 'check-server' });
+  }
+
+  /** A new public address means a NAT that has forgotten the control connection too, most likely. */
+  #publicAddressesAre(addresses: string, now: Now): void {
+    const before = this.#publicAddresses;
+    this.#publicAddresses = addresses;
+    if (before === '' || addresses === '' || before === addresses) return;
+    this.#serverCheckedAt = now.monotonic;
+    this.#outputs.push({ type: 'check-server' });
   }
 
   /** The two sides derive different keys: whoever missed something asks the server. */
@@ -381,22 +375,5 @@ export class Member {
         this.#outputs.push({ type: 'send', message: { t: 'resync', network: id } });
       }
     }
-  }
-
-  /** The nodes' STUN endpoints, from the list that the cluster signed. An unspecified address means: where we logged in. */
-  #stunServers(nodeList: Uint8Array, serverAddress: string | undefined): Endpoint[] {
-    const { crypto, clusterKey } = this.#options;
-    const list = openDocument('node-list', nodeList, (message, signature) =>
-      crypto.ed25519Verify(clusterKey, message, signature),
-    );
-    if (nodeList.length > maxNodeListBytes || list === undefined) return [];
-    return list.nodes.flatMap((node) =>
-      node.stun.flatMap((text) => {
-        const endpoint = parseEndpoint(text);
-        if (endpoint === undefined) return [];
-        if (endpoint.address !== '0.0.0.0' && endpoint.address !== '::') return [endpoint];
-        return serverAddress === undefined ? [] : [{ ...endpoint, address: serverAddress }];
-      }),
-    );
   }
 }

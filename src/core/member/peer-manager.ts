@@ -164,6 +164,10 @@ export class PeerManager {
       if (peer.failure === 'psk-mismatch') this.#wantSession(peer, now);
     }
     if (before.presence === pair.presence) return;
+    if (pair.verdict === 'maintain' && peer.isDead) {
+      this.#remove(peer, now);
+      return;
+    }
     if (pair.presence === 'online') peer.livenessCheckedAt = undefined;
     else this.#checkLiveness(peer, now);
     // It has logged in anew: perhaps it was started anew, and knows nothing of our session.
@@ -216,8 +220,10 @@ export class PeerManager {
         offer(peer, now);
         return;
       case 'peer-alive':
+        peer.isDead = false;
         return;
       case 'peer-dead':
+        peer.isDead = true;
         // The server says that it is gone, and so it is. Otherwise the search goes on.
         if (peer.pair.verdict === 'maintain') this.#remove(peer, now);
         return;
@@ -230,6 +236,7 @@ export class PeerManager {
     this.#tunnels.handle({ kind: 'update-peer', peer: peer.index, pathAvailable }, now);
     const hadPath = peer.hasPath;
     peer.hasPath = pathAvailable;
+    if (pathAvailable) peer.isDead = false;
     if (!pathAvailable) peer.initiateAt = undefined;
     if (!pathAvailable || (hadPath && this.#tunnels.isUp(peer.index))) return;
     this.#agreeAgain(peer, now);

@@ -18,6 +18,8 @@ export interface Peer {
   suite: string | undefined;
   failure: HandshakeFailure | undefined;
   hasPath: boolean;
+  /** It was asked whether it is there, and did not answer. */
+  isDead: boolean;
   /** When a handshake is started if none succeeded by then. */
   initiateAt: MonotonicMs | undefined;
   livenessCheckedAt: MonotonicMs | undefined;
@@ -41,6 +43,7 @@ export class PeerTable {
       suite: undefined,
       failure: undefined,
       hasPath: false,
+      isDead: false,
       initiateAt: undefined,
       livenessCheckedAt: undefined,
     };
