@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { encodeCbor } from './cbor.ts';
 import { decodeClientMessage, decodeServerMessage, encodeMessage } from './control.ts';
-import { displayName } from './fields.ts';
+import { displayName, ipv4Pool, ipv6Pool } from './fields.ts';
 
 interface Recorded {
   readonly from: 'client' | 'server';
@@ -49,10 +49,44 @@ test('a message that does not fit its schema is refused with the name of the fie
   assert.equal(typeof decodeClientMessage(new Uint8Array(70_000)), 'string');
 });
 
+test('a welcome with pools that are none is refused', () => {
+  const welcome = {
+    t: 'welcome',
+    clientId: '123-456-789',
+    ipv4: '100.64.0.1',
+    ipv6: 'fd62:7572:6900::6440:1',
+    pool4: '100.64.0.0/10',
+    pool6: 'fd62:7572:6900::/96',
+    serverTime: 1,
+    nodeList: new Uint8Array(1),
+    graceMs: 1,
+    software: 'test',
+  };
+  const decoded = (change: object) => decodeServerMessage(encodeCbor({ ...welcome, ...change }));
+  assert.equal(typeof decoded({}), 'object');
+  for (const pool4 of ['', 'everything', '1.2.3.4', '1.2.3.4/33', '1.2.3.4/8 dev lo', '::/8'])
+    assert.match(String(decoded({ pool4 })), /^pool4: /, pool4);
+  for (const pool6 of ['', '::', '::/129', '1.2.3.0/24', 'fd00::/64\nlink'])
+    assert.match(String(decoded({ pool6 })), /^pool6: /, pool6);
+});
+
 test('names: printable, bounded, normal form, no tricks with direction', () => {
   const good = ['a', 'Ada Lovelace', 'ぶり', 'x'.repeat(64), 'a-b_c.d!', 'é'];
   const bad = ['', ' a', 'a ', 'a\nb', 'a\u0000', '\u001b[31m', 'x'.repeat(65), 'x'.repeat(10_240)];
   bad.push('a\u202eb', 'a\u200bb', 'e\u0301', '\ud800', 'a\u2028b', '\ue000');
   for (const name of good) assert.ok(displayName.safeParse(name).success, JSON.stringify(name));
   for (const name of bad) assert.ok(!displayName.safeParse(name).success, JSON.stringify(name));
+});
+
+test('a server may claim a part of the address space, and no more', () => {
+  const good4 = ['100.64.0.0/10', '10.0.0.0/8', '192.168.7.0/30', '25.0.0.0/8'];
+  const bad4 = ['', 'everything', '0.0.0.0/0', '0.0.0.0/8', '128.0.0.0/1', '127.0.0.0/8'];
+  bad4.push('224.0.0.0/8', '255.0.0.0/8', '10.0.0.1/8', '10.0.0.0', '10.0.0.0/31', '10.0.0.0/08');
+  bad4.push('10.0.0.0/8 dev lo', '10.0.0.0/8/8', 'fd62:7572:6900::/96', '::ffff:10.0.0.0/104');
+  for (const pool of good4) assert.ok(ipv4Pool.safeParse(pool).success, pool);
+  for (const pool of bad4) assert.ok(!ipv4Pool.safeParse(pool).success, pool);
+  const good6 = ['fd62:7572:6900::/96', '2001:db8::/32'];
+  const bad6 = ['::/0', '::/96', '2000::/3', 'fe80::/64', 'ff00::/32', 'fd00::1/64', '10.0.0.0/32'];
+  for (const pool of good6) assert.ok(ipv6Pool.safeParse(pool).success, pool);
+  for (const pool of bad6) assert.ok(!ipv6Pool.safeParse(pool).success, pool);
 });

@@ -154,8 +154,8 @@ export const serverMessage = z.discriminatedUnion('t', [
     ipv4: field.ipv4,
     ipv6: field.ipv6,
     /** Virtual address pools, `address/length`. */
-    pool4: z.string().max(20),
-    pool6: z.string().max(50),
+    pool4: field.ipv4Pool,
+    pool6: field.ipv6Pool,
     serverTime: field.milliseconds,
     nodeList: document,
     /** How long a client lost without goodbye stays 'unconfirmed'. */

@@ -46,6 +46,35 @@ const canonical = (text: string, lengthBytes: number) => {
 export const ipv4 = z.string().refine((text) => canonical(text, 4), 'expected an IPv4 address');
 export const ipv6 = z.string().refine((text) => canonical(text, 16), 'expected an IPv6 address');
 
+const inPool = (lengthBytes: number, leastBits: number, mostBits: number) => (text: string) => {
+  const match = /^([0-9a-f.:]+)\/([1-9][0-9]{0,2})$/.exec(text);
+  const bytes = addressBytes(match?.[1] ?? '');
+  if (match === null || bytes?.length !== lengthBytes) return false;
+  const lengthBits = Number(match[2]);
+  const first = bytes[0]!;
+  // Hosts cannot have these: unspecified, loopback, multicast, and what is reserved.
+  if (first === 0 || (lengthBytes === 4 ? first === 127 || first >= 224 : first >= 0xfe))
+    return false;
+  const beyond = bytes.some((byte, i) => {
+    const free = Math.min(8, Math.max(0, 8 * (i + 1) - lengthBits));
+    return (byte & (2 ** free - 1)) !== 0;
+  });
+  return lengthBits >= leastBits && lengthBits <= mostBits && !beyond;
+};
+
+/**
+ * Virtual addresses of a server, `address/length`. All of them lead into the tunnel: a server must not claim so many that
+ * it takes a client's Internet away.
+ */
+export const ipv4Pool = z
+  .string()
+  .max(18)
+  .refine(inPool(4, 8, 30), 'expected ADDRESS/8 to /30');
+export const ipv6Pool = z
+  .string()
+  .max(43)
+  .refine(inPool(16, 32, 126), 'expected an IPv6 address/32 to /126');
+
 /** A transport address in text: `192.0.2.1:3478`, `[2001:db8::1]:3478`. */
 export const endpointText = z
   .string()
