@@ -32,8 +32,8 @@ export const settingsSchema = z.strictObject({
       clientId: field.clientId,
       ipv4: field.ipv4,
       ipv6: field.ipv6,
-      pool4: field.prefix4,
-      pool6: field.prefix6,
+      pool4: field.ipv4Pool,
+      pool6: field.ipv6Pool,
       nodeList: bytes64(1, 8192),
     })
     .optional(),
