@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
@@ -27,29 +27,28 @@ function demo(args: readonly string[] = [], onOutput: (text: string) => void = (
   return { child, ended };
 }
 
-/** Namespaces and directories of laboratories, by the process that owns them. */
-function property(): Set<string> {
+/** Namespaces and directories that a laboratory left behind: the process that made them has ended. */
+function leftBehind(): string[] {
   const names = [...namespaces(), ...readdirSync(tmpdir())];
-  return new Set(names.filter((name) => /^buri-\d+-/.test(name)));
+  return names.filter((name) => {
+    const owner = /^buri-(\d+)-/.exec(name)?.[1];
+    return owner !== undefined && !existsSync(`/proc/${owner}`);
+  });
 }
 
 test('the demo holds every claim and leaves nothing behind', { skip }, async () => {
   await Lab.sweep();
-  const before = property();
   const { code, text } = await demo().ended;
   assert.equal(code, 0, text);
   assert.doesNotMatch(text, /✖/);
   const [, held, all] = /^(\d+) of (\d+) held/m.exec(text) ?? [];
   assert.equal(held, all);
   assert.ok(Number(all) >= 14, `${all} claims`);
-  assert.deepEqual(
-    [...property()].filter((name) => !before.has(name)),
-    [],
-  );
+  assert.deepEqual(leftBehind(), []);
 });
 
 test('an interrupted demo takes down what it has built', { skip }, async () => {
-  const before = property();
+  await Lab.sweep();
   let interrupted = false;
   const { child, ended } = demo([], (text) => {
     if (interrupted || !/the daemons run/.test(text)) return;
@@ -59,10 +58,7 @@ test('an interrupted demo takes down what it has built', { skip }, async () => {
   const { code, text } = await ended;
   assert.ok(interrupted, text);
   assert.notEqual(code, 0);
-  assert.deepEqual(
-    [...property()].filter((name) => !before.has(name)),
-    [],
-  );
+  assert.deepEqual(leftBehind(), []);
 });
 
 test('without root the demo says what it needs', { skip }, async () => {
