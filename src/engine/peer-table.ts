@@ -14,7 +14,7 @@ export class PeerTable {
   readonly routes = new PrefixTable();
   /** Slot of the keys that packets are sealed under, plus one; 0: none. */
   readonly #activeKey = new Int32Array(MAX_PEERS);
-  readonly #hasPath = new Uint8Array(MAX_PEERS);
+  readonly #withPath = new Set<number>();
   readonly #remote = new Int32Array(MAX_PEERS * REMOTE_WORDS);
   readonly #wantedAt = new Float64Array(MAX_PEERS);
   readonly #roamedAt = new Float64Array(MAX_PEERS);
@@ -39,7 +39,7 @@ export class PeerTable {
   remove(peer: number): number[] {
     this.#clearPrefixes(peer);
     this.#prefixes.delete(peer);
-    this.#hasPath[peer] = 0;
+    this.#withPath.delete(peer);
     this.#wantedAt[peer] = this.#roamedAt[peer] = 0;
     const slots = [...(this.#keysOfPeer.get(peer) ?? [])];
     for (const slot of slots) this.removeKey(this.#keys[slot]!.localIndex);
@@ -59,29 +59,27 @@ export class PeerTable {
     words[2] = remote.port;
     for (const [i, byte] of (bytes ?? []).entries())
       words[3 + (i >> 2)]! |= byte << (24 - 8 * (i & 3));
-    this.#hasPath[peer] = 1;
+    this.#withPath.add(peer);
   }
 
   clearPath(peer: number): void {
-    this.#hasPath[peer] = 0;
+    this.#withPath.delete(peer);
   }
 
   /** Peers whose path leads through a socket. */
   peersOnSocket(socket: number): number[] {
-    return [...this.#prefixes.keys()].filter(
-      (peer) => this.#hasPath[peer] === 1 && this.#remote[peer * REMOTE_WORDS] === socket,
-    );
+    return [...this.#withPath].filter((peer) => this.#remote[peer * REMOTE_WORDS] === socket);
   }
 
   hasPath(peer: number): boolean {
-    return this.#hasPath[peer] === 1;
+    return this.#withPath.has(peer);
   }
 
   /** Whether a message (its words from the family on) came from where the peer's path leads. */
   isOnPath(peer: number, socket: number, messages: Int32Array, family: number): boolean {
     const remote = this.#remote;
     const at = peer * REMOTE_WORDS;
-    if (this.#hasPath[peer] === 0 || remote[at] !== socket) return false;
+    if (!this.#withPath.has(peer) || remote[at] !== socket) return false;
     for (let i = 0; i < REMOTE_WORDS - 1; i++) {
       if (remote[at + 1 + i] !== messages[family + i]) return false;
     }
