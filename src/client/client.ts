@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { hex, sameBytes } from '#core/bytes.ts';
 import { BuriError } from '#core/errors.ts';
 import { Member } from '#core/member/member.ts';
-import { wallMs } from '#core/time.ts';
+import { type WallMs, wallMs } from '#core/time.ts';
 import { isAesAccelerated } from '#crypto/aes-support.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import type { Engine } from '#engine/engine.ts';
@@ -253,23 +253,27 @@ export class Client {
     const { store } = this.#options;
     const target = this.#target;
     if (target === undefined) throw new BuriError('no-server-url', 'no server is known');
-    const { serverTimeMs } = isServer(store.settings, target)
-      ? store.settings
-      : { serverTimeMs: 0 };
     return {
       url: target.url,
       crypto,
       pin: target.pin,
       controlKey: store.keys.control,
-      time: wallMs(Math.max(Date.now(), serverTimeMs)),
+      time: this.#timeFor(target),
       login: () => this.#loginMessage(target),
     };
   }
 
-  #loginMessage({ token }: Target): Extract<ClientMessage, { t: 'login' }> {
+  /** What one server says of the time is nothing to another. */
+  #timeFor(target: Target): WallMs {
+    const { settings } = this.#options.store;
+    return wallMs(Math.max(Date.now(), isServer(settings, target) ? settings.serverTimeMs : 0));
+  }
+
+  #loginMessage(target: Target): Extract<ClientMessage, { t: 'login' }> {
+    const { token } = target;
     const { store } = this.#options;
     const { settings, keys } = store;
-    const time = wallMs(Math.max(Date.now(), settings.serverTimeMs));
+    const time = this.#timeFor(target);
     const certificate = currentCertificate(crypto, keys, this.#suites, settings.certificate, time);
     if (certificate !== settings.certificate) store.update({ certificate });
     return {

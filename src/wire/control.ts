@@ -156,7 +156,7 @@ export const serverMessage = z.discriminatedUnion('t', [
     /** Virtual address pools, `address/length`. */
     pool4: field.ipv4Pool,
     pool6: field.ipv6Pool,
-    serverTime: field.milliseconds,
+    serverTime: field.wallTime,
     nodeList: document,
     /** How long a client lost without goodbye stays 'unconfirmed'. */
     graceMs: field.milliseconds,
@@ -234,7 +234,7 @@ export const serverMessage = z.discriminatedUnion('t', [
   z.object({ t: z.literal('punch'), peer: field.clientId, punchInMs: field.milliseconds }),
   /** A signal could not be delivered: the other side has no control connection now. */
   z.object({ t: z.literal('undelivered'), to: field.clientId }),
-  z.object({ t: z.literal('ping'), id, serverTime: field.milliseconds }),
+  z.object({ t: z.literal('ping'), id, serverTime: field.wallTime }),
   /** Something a person should know, shown in `status`. */
   z.object({ t: z.literal('notice'), code: z.string().max(64), message: z.string().max(1000) }),
 ]);

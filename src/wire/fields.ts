@@ -35,6 +35,8 @@ export const displayName = z
   .refine((name) => name === name.normalize('NFC'), 'expected Unicode normal form C');
 
 export const milliseconds = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+/** A point in time of this era: what is computed from it stays a safe integer, whoever says it. */
+export const wallTime = z.number().int().nonnegative().max(253_402_300_799_999);
 export const serial = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 export const revision = serial;
 
