@@ -15,6 +15,7 @@ import type { Packet } from './nat.ts';
 import { Network } from './network.ts';
 import { deterministicCrypto, Random } from './random.ts';
 import { StunServer } from './stun-server.ts';
+import { maxEventsPerMoment } from './world/bounds.ts';
 import { ControlWire, type WireEnd } from './world/control-wire.ts';
 import { Daemon, type DaemonWorld } from './world/daemon.ts';
 import { checkDatagram, Ledger } from './world/ledger.ts';
@@ -68,6 +69,8 @@ export class World implements DaemonWorld {
   readonly #recorder: Random;
   readonly #commits: { count: number };
   #commitsSeen = 0;
+  #moment: number | undefined;
+  #atMoment = 0;
   events = 0;
   datagrams = 0;
 
@@ -124,6 +127,7 @@ export class World implements DaemonWorld {
     const end = this.clock.monotonic + durationMs;
     await this.#settle();
     while ((this.clock.next ?? Number.POSITIVE_INFINITY) <= end) {
+      this.#countAtMoment();
       this.clock.step();
       this.events += 1;
       if (this.server.needsSettling) await this.#settle();
@@ -193,6 +197,14 @@ export class World implements DaemonWorld {
 
   datagramSent(daemon: Daemon, bytes: Uint8Array): void {
     this.#probes.count(daemon.name, bytes, this.clock.monotonic);
+  }
+
+  /** Time must go on: whoever wants to be woken now for ever would stop it. */
+  #countAtMoment(): void {
+    const at = this.clock.next;
+    this.#atMoment = at === this.#moment ? this.#atMoment + 1 : 0;
+    this.#moment = at;
+    if (this.#atMoment > maxEventsPerMoment) throw new Violation('time stands still');
   }
 
   async #settle(): Promise<void> {

@@ -14,3 +14,7 @@ export const maxProbesPerSecond = 150;
 export const maxOutputsPerInput = 2000;
 /** Ticks of one member at one moment: a deadline in the past that stays there is a busy loop. */
 export const maxTicksPerMoment = 20;
+/** Events of the whole world at one moment. */
+export const maxEventsPerMoment = 10_000;
+/** Mappings that a router keeps for the machines behind it: 5,000 have killed home routers. */
+export const maxMappingsPerRouter = 1000;

@@ -185,7 +185,7 @@ export class SimLink {
     this.#watch?.cancel();
     this.#watch = this.#options.clock.at(this.#lastHeard + silenceMs, () => {
       if (this.wire !== wire) return;
-      if (this.#options.clock.monotonic - this.#lastHeard < silenceMs) this.#watchSilence(wire);
+      if (this.#options.clock.monotonic < this.#lastHeard + silenceMs) this.#watchSilence(wire);
       else this.#lose(lost('the server has fallen silent'));
     });
   }
