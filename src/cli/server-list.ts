@@ -1,9 +1,9 @@
-/** `buri server clients`, `buri server networks`, `buri server remove` */
+/** `buri server status`, `buri server clients`, `buri server networks`, `buri server remove` */
 import { Command } from 'commander';
 import type { ClientEntry, NetworkListEntry } from '#server/admin/actions.ts';
 import { UsageError } from './failure.ts';
 import { dateText, operate, operatorOptions } from './server-verb.ts';
-import { type Cell, type Colour, table } from './table.ts';
+import { type Cell, type Colour, facts, table } from './table.ts';
 
 const presenceColour: Record<ClientEntry['presence'], Colour> = {
   online: 'green',
@@ -12,6 +12,46 @@ const presenceColour: Record<ClientEntry['presence'], Colour> = {
 };
 
 const bold = (name: string): Cell => [name, 'bold'];
+
+interface Status {
+  readonly running: boolean;
+  readonly version: string;
+  readonly url?: string;
+  readonly uptimeSeconds?: number;
+  readonly memoryBytes?: number;
+  readonly clientsOnline?: number;
+  readonly faults?: Readonly<Record<string, number>>;
+  readonly stun?: Readonly<Record<string, number>>;
+}
+
+export const serverStatusCommand = (): Command =>
+  operatorOptions(new Command('status'))
+    .summary('Show whether the server runs, and what it has refused')
+    .description(
+      'Show whether the server runs, how many clients are online, and what it has refused.',
+    )
+    .action(async (_flags: unknown, command: Command) => {
+      await operate(command, 'status', {}, (answer, paint) => {
+        const status = answer as unknown as Status;
+        if (!status.running) return 'the server does not run\n';
+        const counted = (counters: Readonly<Record<string, number>> = {}) =>
+          Object.entries(counters)
+            .map(([name, count]) => `${name} ${count}`)
+            .join(', ') || 'none';
+        return facts(
+          [
+            ['version', status.version],
+            ['url', status.url],
+            ['running for', `${status.uptimeSeconds} s`],
+            ['memory', `${Math.round((status.memoryBytes ?? 0) / 1_048_576)} MiB`],
+            ['online', `${status.clientsOnline} clients`],
+            ['refused', counted(status.faults)],
+            ['STUN', counted(status.stun)],
+          ],
+          paint,
+        );
+      });
+    });
 
 export const serverClientsCommand = (): Command =>
   operatorOptions(new Command('clients'))

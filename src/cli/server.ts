@@ -2,7 +2,12 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 import { exampleText } from './client-command.ts';
 import { UsageError } from './failure.ts';
-import { serverClientsCommand, serverNetworksCommand, serverRemoveCommand } from './server-list.ts';
+import {
+  serverClientsCommand,
+  serverNetworksCommand,
+  serverRemoveCommand,
+  serverStatusCommand,
+} from './server-list.ts';
 import { serverTokenCommand, serverUrlCommand } from './server-token.ts';
 
 interface ServerFlags {
@@ -87,6 +92,7 @@ export function serverCommand(): Command {
     )
     .addHelpText('after', exampleText(examples));
   for (const verb of [
+    serverStatusCommand(),
     serverUrlCommand(),
     serverTokenCommand(),
     serverClientsCommand(),

@@ -124,7 +124,10 @@ export class Server implements AsyncDisposable {
     this.#url = `${this.#controlUrls[0]}#${cluster.keyText}`;
     await this.#publish(host);
     await writeSetting(store.db, 'url', this.#url);
-    this.#admin = await AdminSocket.open(directory.adminSocketPath, this.#state, this.#url);
+    this.#admin = await AdminSocket.open(directory.adminSocketPath, this.#state, {
+      url: this.#url,
+      status: () => this.#status(),
+    });
     this.#chores = [
       setInterval(() => this.#chore(() => this.#publish(host)), resolveIntervalMs),
       setInterval(() => this.#chore(() => this.#publish(host, true)), documentRenewalMs),
@@ -140,6 +143,23 @@ export class Server implements AsyncDisposable {
       { version, url: this.#url, stun: this.#stun.ports, enrol: options.enrol },
       'ready',
     );
+  }
+
+  /** For an operator: what is going on, and what was dropped or refused since the start. */
+  #status(): object {
+    const { answered, ignored, limited } = this.#stun.counters;
+    return {
+      running: true,
+      version,
+      pid: process.pid,
+      url: this.#url,
+      uptimeSeconds: Math.round(process.uptime()),
+      memoryBytes: process.memoryUsage.rss(),
+      clientsOnline: this.#state.coordinator.onlineClients,
+      connections: this.#sessions.size,
+      faults: Object.fromEntries(this.#faults),
+      stun: { answered, ignored, limited },
+    };
   }
 
   #published = '';

@@ -90,6 +90,20 @@ test('tables for people, one line of JSON for programs, clear errors', async () 
   assert.match(nowhere.stderr, /there is no/);
 });
 
+test('status says what runs and what was refused', async () => {
+  await using client = await login('counted');
+  client.sendBytes(new Uint8Array([1]));
+  await client.closed();
+  const status = (await server.operate('status')) as {
+    running: boolean;
+    url: string;
+    faults: Record<string, number>;
+  };
+  assert.equal(status.running, true);
+  assert.equal(status.url, server.url);
+  assert.ok(status.faults['malformed-message']! >= 1);
+});
+
 test('remove beside the running server: the client is told and gone, its peers get a revocation', async () => {
   await using anna = await login('remover');
   const network = await anna.create('removals');

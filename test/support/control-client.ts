@@ -144,7 +144,11 @@ export class ControlClient implements AsyncDisposable {
   /** Up to the end of the handshake: the next message is the login. */
   static async connect(options: ConnectOptions): Promise<ControlClient> {
     const { host, key } = parseUrl(options.url);
-    const socket = new WebSocket(`ws://${host}${controlPath}`, { perMessageDeflate: false });
+    const scheme = options.url.startsWith('buris:') ? 'wss' : 'ws';
+    const socket = new WebSocket(`${scheme}://${host}${controlPath}`, {
+      perMessageDeflate: false,
+      rejectUnauthorized: false,
+    });
     socket.binaryType = 'nodebuffer';
     const inbox = inboxOf(socket);
     await new Promise<void>((resolve, reject) => {
@@ -330,7 +334,7 @@ export const loginMessage = ({ keys, login }: Pick<ConnectOptions, 'keys' | 'log
 
 /** `buri://HOST:PORT#KEY` */
 export function parseUrl(url: string): { host: string; key: Uint8Array } {
-  const match = /^buri:\/\/([^#]+)#([A-Za-z0-9_-]{43})$/.exec(url);
+  const match = /^buris?:\/\/([^#]+)#([A-Za-z0-9_-]{43})$/.exec(url);
   assert.ok(match, `a server URL: ${url}`);
   return { host: match[1]!, key: new Uint8Array(Buffer.from(match[2]!, 'base64url')) };
 }

@@ -7,7 +7,6 @@ import { nodeCrypto } from '#crypto/node-crypto.ts';
 import { defaultGraceMs } from '../coordinator/limits.ts';
 import { defaultPool4 } from '../coordinator/pool.ts';
 import { openState } from '../state.ts';
-import { readSetting } from '../store/settings.ts';
 import { type AdminRequest, type AdminVerb, runVerb } from './verbs.ts';
 
 const timeoutMs = 20_000;
@@ -103,8 +102,7 @@ async function withoutServer<V extends AdminVerb>(
       failure = error;
     },
   });
-  const url = await readSetting(state.store.db, 'url');
-  const answer = await runVerb(verb, request, state, url);
+  const answer = await runVerb(verb, request, state, undefined);
   if (failure !== undefined) throw failure;
   return answer as Record<string, unknown>;
 }

@@ -6,7 +6,7 @@ import { chmodSync, rmSync } from 'node:fs';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import { BuriError } from '#core/errors.ts';
 import type { ServerState } from '../state.ts';
-import { isAdminVerb, runVerb } from './verbs.ts';
+import { isAdminVerb, type Running, runVerb } from './verbs.ts';
 
 const maxRequestBytes = 16_384;
 /** Longest path of a Unix socket on Linux, with its terminating zero left out. */
@@ -22,7 +22,7 @@ export class AdminSocket {
   }
 
   /** Any socket there is a dead server's: the directory is locked. BuriError: data-path-too-long. */
-  static async open(path: string, state: ServerState, url: string): Promise<AdminSocket> {
+  static async open(path: string, state: ServerState, running: Running): Promise<AdminSocket> {
     if (Buffer.byteLength(path) > maxSocketPathBytes)
       throw new BuriError(
         'data-path-too-long',
@@ -30,7 +30,9 @@ export class AdminSocket {
       );
     rmSync(path, { force: true });
     const server = createServer((request, response) => {
-      answer(request, response, state, url).catch((error) => reply(response, 500, failure(error)));
+      answer(request, response, state, running).catch((error) =>
+        reply(response, 500, failure(error)),
+      );
     });
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject);
@@ -53,7 +55,7 @@ async function answer(
   request: IncomingMessage,
   response: ServerResponse,
   state: ServerState,
-  url: string,
+  running: Running,
 ): Promise<void> {
   const verb = /^\/v1\/([a-z-]+)$/.exec(request.url ?? '')?.[1];
   if (request.method !== 'POST' || verb === undefined || !isAdminVerb(verb)) {
@@ -61,7 +63,7 @@ async function answer(
     return;
   }
   try {
-    reply(response, 200, await runVerb(verb, await bodyOf(request), state, url));
+    reply(response, 200, await runVerb(verb, await bodyOf(request), state, running));
   } catch (error) {
     reply(response, error instanceof BuriError ? 400 : 500, failure(error));
   }

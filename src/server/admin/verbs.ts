@@ -4,12 +4,15 @@ import { BuriError } from '#core/errors.ts';
 import * as field from '#wire/fields.ts';
 import { createToken, listTokens, revokeToken } from '../coordinator/tokens.ts';
 import { now, type ServerState } from '../state.ts';
+import { readSetting } from '../store/settings.ts';
+import { version } from '../version.ts';
 import { listClients, listNetworks, removeClient, tokenEntry } from './actions.ts';
 
 const maxUses = 1_000_000_000;
 
 const requests = {
   url: z.strictObject({}),
+  status: z.strictObject({}),
   'token-create': z.strictObject({
     uses: z.number().int().min(1).max(maxUses).nullable(),
     expiresInMs: field.milliseconds.nullable(),
@@ -26,18 +29,28 @@ export type AdminRequest<V extends AdminVerb> = z.infer<(typeof requests)[V]>;
 
 export const isAdminVerb = (verb: string): verb is AdminVerb => Object.hasOwn(requests, verb);
 
-/** BuriError: bad-request, token-not-found, client-not-found. `url` is undefined when no server has ever run here. */
+/** What only a running server knows. */
+export interface Running {
+  readonly url: string;
+  readonly status: () => object;
+}
+
+/** BuriError: bad-request, token-not-found, client-not-found. Without `running`, on the data of a server that is stopped. */
 export async function runVerb(
   verb: AdminVerb,
   body: unknown,
   state: ServerState,
-  url: string | undefined,
+  running: Running | undefined,
 ): Promise<object> {
   switch (verb) {
-    case 'url':
+    case 'url': {
+      const url = running?.url ?? (await readSetting(state.store.db, 'url'));
       if (url === undefined)
         throw new BuriError('never-started', 'no server has run here yet; start it once');
       return { url };
+    }
+    case 'status':
+      return running === undefined ? { running: false, version } : running.status();
     case 'token-create':
       return await tokenCreate(state, parsed(verb, body));
     case 'token-list': {

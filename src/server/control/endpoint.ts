@@ -21,7 +21,10 @@ import {
   maxHandshakes,
   maxHandshakesPerPrefix,
   maxHeaderBytes,
+  maxWaitingPerPrefix,
+  requestTimeoutMs,
 } from './limits.ts';
+import { Lobby } from './lobby.ts';
 import { type Prefixes, prefixesOf } from './prefix.ts';
 
 /** Largest WebSocket message: one Noise message. */
@@ -50,6 +53,7 @@ export class ControlEndpoint {
     perMessageDeflate: false,
     clientTracking: false,
   });
+  readonly #lobby = new Lobby(maxWaitingPerPrefix, requestTimeoutMs);
   readonly #narrow = new Limiter(connectionsPerPrefix);
   readonly #wide = new Limiter(connectionsPerWidePrefix);
   readonly #handshakes = new Map<string, number>();
@@ -65,12 +69,17 @@ export class ControlEndpoint {
 
   /** BuriError: port-in-use, port-forbidden, address-unavailable, tls-invalid. Returns the port. */
   async listen(address: ListenAddress): Promise<number> {
-    const options = { maxHeaderSize: maxHeaderBytes, requestTimeout: 10_000 };
+    const options = {
+      maxHeaderSize: maxHeaderBytes,
+      headersTimeout: requestTimeoutMs,
+      requestTimeout: requestTimeoutMs,
+    };
     const server =
       this.#tls === undefined
         ? createHttp(options)
         : createHttps({ ...options, ...readTls(this.#tls) });
     server.maxConnections = maxConnections;
+    server.on('connection', (socket) => this.#lobby.enter(socket));
     server.on('request', (_request, response) => {
       response.writeHead(426, { 'content-type': 'text/plain', connection: 'close' });
       response.end('This is a Buri server. Log in to it with `buri login`.\n');
@@ -125,6 +134,7 @@ export class ControlEndpoint {
       turnAway(socket, '503 Busy\r\nretry-after: 5');
       return;
     }
+    this.#lobby.leave(request.socket);
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       this.#connections++;
       const settled = this.#occupy(prefixes.narrow, busy);

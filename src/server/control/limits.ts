@@ -25,5 +25,8 @@ export const maxQueuedForSignals = 1_048_576;
 export const maxQueuedBytes = 33_554_432;
 /** A closing connection that does not go is cut. */
 export const closeTimeoutMs = 3_000;
+/** Connections of one address that have not become WebSockets, and how long one may take to ask. */
+export const maxWaitingPerPrefix = 512;
+export const requestTimeoutMs = 10_000;
 /** Most that Node reads of an HTTP request before the upgrade. */
 export const maxHeaderBytes = 8_192;

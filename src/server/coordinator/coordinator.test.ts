@@ -2,10 +2,13 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
+import { encodeCbor } from '#wire/cbor.ts';
+import { maxServerMessageBytes } from '#wire/control.ts';
 import { openDocument } from '#wire/signed.ts';
 import { DeviceKeys } from '../../../test/support/control-client.ts';
 import { CoordinatorRig, type RigClient } from '../../../test/support/coordinator-rig.ts';
 import { removeClient } from '../admin/actions.ts';
+import { maxCertificateBytes, maxMembersPerNetwork, maxPendingPerNetwork } from './limits.ts';
 import { parsePool4 } from './pool.ts';
 import { revokeToken } from './tokens.ts';
 
@@ -83,6 +86,25 @@ test('certificates only go forward', async () => {
   const [change] = bert.last('delta').changes;
   assert.ok(change?.op === 'member');
   assert.deepEqual(change.member.certificate, newer);
+});
+
+test('a view of as many members as may be, with all the largest fields, fits one message', async () => {
+  await using rig = await CoordinatorRig.open();
+  const anna = await rig.login('anna', { login: { nick: '\u4e00'.repeat(64) } });
+  await anna.create('lan');
+  const [member] = anna.last('view').members;
+  const largest = { ...member!, certificate: new Uint8Array(maxCertificateBytes) };
+  const entryBytes = encodeCbor(largest).length;
+  const rest = 2 * encodeCbor(anna.last('view')).length;
+  const pendingBytes = maxPendingPerNetwork * 250;
+  assert.ok(entryBytes * maxMembersPerNetwork + rest + pendingBytes < maxServerMessageBytes);
+  const keys = new DeviceKeys('bert');
+  const certificate = new Uint8Array(maxCertificateBytes + 1);
+  certificate.set(keys.certificate());
+  assert.equal(
+    (await rig.login('bert', { login: { certificate } })).refusal,
+    'certificate-invalid',
+  );
 });
 
 test('presence: online, lost and unconfirmed, back, lost for good after the grace period', async () => {

@@ -18,8 +18,9 @@ export const pingTimeoutMs = 10 * secondMs;
 export const copyChallengeMs = 3 * secondMs;
 export const defaultGraceMs = 60 * secondMs;
 
-/** Members and certificates of a whole view must fit one control message of 8 MiB. */
-export const maxMembersPerNetwork = 8_192;
+/** A view is one control message of at most 8 MiB: so many members with certificates so long fit it. */
+export const maxMembersPerNetwork = 4_096;
+export const maxCertificateBytes = 1_024;
 export const maxPendingPerNetwork = 1_000;
 /** Revisions that deltas reach back; beyond, the whole view is sent. */
 export const maxLoggedRevisions = 4_096;

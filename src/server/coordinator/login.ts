@@ -5,6 +5,7 @@ import { type DeviceCertificate, openDocument, peekDocument } from '#wire/signed
 import type { ClientRow, Db } from '../store/schema.ts';
 import type { Context } from './context.ts';
 import type { CoordinatorEvent } from './events.ts';
+import { maxCertificateBytes } from './limits.ts';
 import { newClientId } from './names.ts';
 import { clientChanged } from './operations/members.ts';
 import { allocateAddress } from './pool.ts';
@@ -45,6 +46,8 @@ export function proveLogin(
   message: LoginMessage,
   nowMs: number,
 ): ProvenLogin {
+  if (message.certificate.length > maxCertificateBytes)
+    throw new Refusal('certificate-invalid', { detail: 'it is too long' });
   const named = peekDocument('device-certificate', message.certificate);
   if (named === undefined) throw new Refusal('certificate-invalid', { detail: 'malformed' });
   const certificate = openDocument('device-certificate', message.certificate, (bytes, signature) =>
