@@ -14,10 +14,13 @@ export class BestTime {
     this.#latestMs = latestMs;
   }
 
-  /** Told over an authenticated control connection. */
+  /**
+   * Told over an authenticated control connection. The last word counts, also when it is an earlier time: a server that had its
+   * clock wrong for a moment would else have ended every membership for ever.
+   */
   serverSays(serverTimeMs: number, now: Now): void {
     this.#told = { ms: serverTimeMs, at: now.monotonic };
-    this.#latestMs = Math.max(this.#latestMs, serverTimeMs);
+    this.#latestMs = serverTimeMs;
   }
 
   /** For the dates of documents. */

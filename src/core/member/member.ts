@@ -16,6 +16,8 @@ import { stunServers } from './stun-servers.ts';
 
 /** Pairs are computed again at least this often: memberships begin and end without a message. */
 const reviewEveryMs = 5000;
+/** What only adds is gathered this long: at a server's restart a thousand members come back one by one. */
+const gatherMs = 20;
 /** A network's view is asked for because of a disagreement at most this often. */
 const resyncEveryMs = 30_000;
 /** A changed server time is worth keeping. */
@@ -44,6 +46,8 @@ export class Member {
   /** Between welcome and synchronised the pairs are left as they are: half of them are still to be told. */
   #synchronising = false;
   #stale = true;
+  /** A review is due in a moment. */
+  #gathering = false;
   #reviewAt: MonotonicMs | undefined;
   #serverTimeSavedMs: number;
   #serverCheckedAt: MonotonicMs | undefined;
@@ -230,14 +234,19 @@ export class Member {
       case 'view':
         this.#changed(message.network, this.#mesh.applyView(message));
         return;
-      case 'delta':
+      case 'delta': {
+        const wasStale = this.#stale;
         this.#changed(message.network, this.#mesh.applyDelta(message));
+        if (wasStale || takesAway(message)) return;
+        this.#stale = false;
+        this.#reviewSoon(now);
         return;
+      }
       case 'removed':
         this.#changed(message.network, this.#mesh.applyRemoved(message));
         return;
       case 'presence':
-        if (this.#mesh.applyPresence(message)) this.#stale = true;
+        if (this.#mesh.applyPresence(message)) this.#reviewSoon(now);
         return;
       case 'synchronised':
         this.#synchronising = false;
@@ -246,6 +255,8 @@ export class Member {
       case 'signal':
         // A peer that asks for a path may have lost it to our NAT.
         this.#discovery.handle({ type: 'recheck' }, now);
+        // Who signals may have come online a moment ago.
+        if (this.#gathering) this.#review(now);
         this.#signalling.receive(message, now);
         return;
       case 'punch':
@@ -320,8 +331,15 @@ export class Member {
   }
 
   /** Computes the pairs again, and makes the peers follow. */
+  #reviewSoon(now: Now): void {
+    if (this.#gathering || this.#synchronising) return;
+    this.#gathering = true;
+    this.#reviewAt = after(now.monotonic, gatherMs);
+  }
+
   #review(now: Now): void {
     this.#stale = false;
+    this.#gathering = false;
     this.#reviewAt = after(now.monotonic, reviewEveryMs);
     const time = this.#time.documents(now);
     this.#pairs = this.#mesh.pairs(time);
@@ -377,3 +395,7 @@ export class Member {
     }
   }
 }
+
+/** Whether a delta ends anything: that is never put off. */
+const takesAway = ({ changes, active }: ServerMessageOf<'delta'>): boolean =>
+  active === false || changes.some(({ op }) => op === 'gone');

@@ -2,6 +2,7 @@ import { compareBytes, sameBytes } from '../bytes.ts';
 import type { Crypto } from '../crypto.ts';
 import type { Pair } from '../mesh/pairs.ts';
 import type { KeyPair } from '../noise/handshake-state.ts';
+import { Deadlines } from '../path/deadlines.ts';
 import type { PathInput, PathOutput, PeerPathView } from '../path/io.ts';
 import { Paths } from '../path/paths.ts';
 import type { SessionInput, SessionOutput } from '../session/events.ts';
@@ -33,6 +34,7 @@ export class PeerManager {
   readonly #paths: Paths;
   readonly #tunnels: Tunnels;
   readonly #peers = new PeerTable();
+  readonly #deadlines = new Deadlines();
 
   constructor(options: PeerManagerOptions) {
     this.#options = options;
@@ -80,14 +82,15 @@ export class PeerManager {
   }
 
   tick(now: Now): void {
-    for (const peer of [...this.#peers.values()]) {
-      if (peer.initiateAt !== undefined && peer.initiateAt <= now.monotonic) {
-        peer.initiateAt = undefined;
-        this.#tunnels.handle({ kind: 'rekey', peer: peer.index }, now);
-      }
-      const checked = peer.livenessCheckedAt;
-      if (peer.pair.presence === 'online' || checked === undefined) continue;
-      if (after(checked, livenessEveryMs) <= now.monotonic) this.#checkLiveness(peer, now);
+    const due: number[] = [];
+    for (;;) {
+      const index = this.#deadlines.takeDue(now.monotonic);
+      if (index === undefined) break;
+      due.push(index);
+    }
+    for (const index of due) {
+      const peer = this.#peers.get(index);
+      if (peer !== undefined) this.#wake(peer, now);
     }
     this.#paths.handle({ type: 'tick' }, now);
     this.#tunnels.handle({ kind: 'tick' }, now);
@@ -95,19 +98,11 @@ export class PeerManager {
   }
 
   deadline(): MonotonicMs | undefined {
-    let earliest: number | undefined;
-    const consider = (at: number | undefined) => {
+    let earliest: MonotonicMs | undefined;
+    for (const at of [this.#paths.deadline(), this.#tunnels.deadline(), this.#deadlines.next]) {
       if (at !== undefined && (earliest === undefined || at < earliest)) earliest = at;
-    };
-    consider(this.#paths.deadline());
-    consider(this.#tunnels.deadline());
-    for (const peer of this.#peers.values()) {
-      consider(peer.initiateAt);
-      if (peer.pair.presence !== 'online' && peer.livenessCheckedAt !== undefined) {
-        consider(after(peer.livenessCheckedAt, livenessEveryMs));
-      }
     }
-    return earliest as MonotonicMs | undefined;
+    return earliest;
   }
 
   pathView(peer: Peer): PeerPathView {
@@ -127,6 +122,24 @@ export class PeerManager {
       counters[`session-${name}`] = count;
     }
     return counters;
+  }
+
+  #wake(peer: Peer, now: Now): void {
+    if (peer.initiateAt !== undefined && peer.initiateAt <= now.monotonic) {
+      peer.initiateAt = undefined;
+      this.#tunnels.handle({ kind: 'rekey', peer: peer.index }, now);
+    }
+    const checkAt = livenessCheckAt(peer);
+    if (checkAt !== undefined && checkAt <= now.monotonic) this.#checkLiveness(peer, now);
+    this.#reschedule(peer);
+  }
+
+  /** To be called whenever something changed that `#wake` goes by. */
+  #reschedule(peer: Peer): void {
+    const checkAt = livenessCheckAt(peer);
+    const { initiateAt } = peer;
+    const isFirst = initiateAt !== undefined && (checkAt === undefined || initiateAt < checkAt);
+    this.#deadlines.set(peer.index, isFirst ? initiateAt : checkAt);
   }
 
   #add(pair: Pair, now: Now): void {
@@ -170,12 +183,14 @@ export class PeerManager {
     }
     if (pair.presence === 'online') peer.livenessCheckedAt = undefined;
     else this.#checkLiveness(peer, now);
+    this.#reschedule(peer);
     // It has logged in anew: perhaps it was started anew, and knows nothing of our session.
     if (before.presence === 'offline' && peer.hasPath) this.#agreeAgain(peer, now);
   }
 
   #remove(peer: Peer, now: Now): void {
     this.#peers.remove(peer);
+    this.#deadlines.set(peer.index, undefined);
     this.#tunnels.handle({ kind: 'remove-peer', peer: peer.index }, now);
     this.#paths.handle({ type: 'remove-peer', peer: peer.index }, now);
     this.#pump(now);
@@ -184,6 +199,7 @@ export class PeerManager {
 
   #checkLiveness(peer: Peer, now: Now): void {
     peer.livenessCheckedAt = now.monotonic;
+    this.#reschedule(peer);
     this.#paths.handle({ type: 'check-liveness', peer: peer.index }, now);
   }
 
@@ -237,7 +253,10 @@ export class PeerManager {
     const hadPath = peer.hasPath;
     peer.hasPath = pathAvailable;
     if (pathAvailable) peer.isDead = false;
-    if (!pathAvailable) peer.initiateAt = undefined;
+    if (!pathAvailable) {
+      peer.initiateAt = undefined;
+      this.#reschedule(peer);
+    }
     if (!pathAvailable || (hadPath && this.#tunnels.isUp(peer.index))) return;
     this.#agreeAgain(peer, now);
   }
@@ -249,7 +268,10 @@ export class PeerManager {
   #agreeAgain(peer: Peer, now: Now): void {
     const leads = compareBytes(this.#options.tunnelKey.publicKey, peer.pair.tunnelKey) < 0;
     if (leads) this.#tunnels.handle({ kind: 'rekey', peer: peer.index }, now);
-    else peer.initiateAt = after(now.monotonic, initiateLateMs);
+    else {
+      peer.initiateAt = after(now.monotonic, initiateLateMs);
+      this.#reschedule(peer);
+    }
   }
 
   #sessionOutput(output: SessionOutput, now: Now): void {
@@ -315,10 +337,17 @@ export class PeerManager {
     peer.suite = output.suite;
     peer.failure = undefined;
     peer.initiateAt = undefined;
+    this.#reschedule(peer);
     // An earlier view fitted: one of the two sides has missed something.
     if (output.pskIndex > 0) this.#options.disagree(peer, now);
   }
 }
+
+/** Peers that the server shows as online need not be asked. */
+const livenessCheckAt = ({ pair, livenessCheckedAt }: Peer): MonotonicMs | undefined =>
+  pair.presence === 'online' || livenessCheckedAt === undefined
+    ? undefined
+    : after(livenessCheckedAt, livenessEveryMs);
 
 const kebab = (name: string): string =>
   name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

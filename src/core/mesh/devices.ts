@@ -8,6 +8,8 @@ export interface Device {
   /** Its Ed25519 identity in hexadecimal. */
   readonly identity: string;
   readonly certificate: DeviceCertificate;
+  /** The certificate's tunnel key in hexadecimal. */
+  readonly tunnelKey: string;
   /** The signed document as it was received. */
   readonly bytes: Uint8Array;
 }
@@ -40,7 +42,8 @@ export class DeviceBook {
         return { ok: false, fault: 'certificate-stale' };
       }
     }
-    const device: Device = { identity, certificate: opened.document, bytes };
+    const { document: certificate } = opened;
+    const device: Device = { identity, certificate, tunnelKey: hex(certificate.tunnelKey), bytes };
     this.#devices.set(identity, device);
     return { ok: true, document: device };
   }

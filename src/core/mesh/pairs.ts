@@ -64,11 +64,13 @@ interface Draft {
 /** Computes the pairs; remembers earlier views of each, and who held a tunnel key first. */
 export class PairBook {
   readonly #own: OwnSide;
+  readonly #ownTunnelKey: string;
   #histories = new Map<string, HistoryEntry[]>();
   #tunnelKeyHolders = new Map<string, string>();
 
   constructor(own: OwnSide) {
     this.#own = own;
+    this.#ownTunnelKey = hex(own.tunnelKey);
   }
 
   /** Every other client with a common network and a verdict other than `none`, by client id. */
@@ -82,11 +84,12 @@ export class PairBook {
     const drafts = withoutClashes(this.#draft(networks, devices, secrets, time, fault), fault);
     const pairs = new Map<string, Pair>();
     const histories = new Map<string, HistoryEntry[]>();
+    const views = new CommonViews(secrets);
     const holders = new Map<string, string>();
     for (const draft of drafts.values()) {
-      const tunnelKey = hex(draft.device.certificate.tunnelKey);
+      const { tunnelKey } = draft.device;
       const holder = this.#tunnelKeyHolders.get(tunnelKey);
-      const taken = holders.has(tunnelKey) || tunnelKey === hex(this.#own.tunnelKey);
+      const taken = holders.has(tunnelKey) || tunnelKey === this.#ownTunnelKey;
       // A certificate is no proof of possession: whoever showed the key first keeps it.
       if (
         taken ||
@@ -96,7 +99,7 @@ export class PairBook {
         continue;
       }
       holders.set(tunnelKey, draft.member.identity);
-      const history = this.#history(draft, secrets);
+      const history = this.#history(draft, views);
       histories.set(draft.member.identity, history);
       if (draft.verdict !== 'none') {
         pairs.set(draft.member.clientId, this.#pair(draft, history));
@@ -145,16 +148,12 @@ export class PairBook {
     return drafts;
   }
 
-  #history(draft: Draft, secrets: ReadonlyMap<string, Uint8Array>) {
+  #history(draft: Draft, views: CommonViews): HistoryEntry[] {
     const held = this.#histories.get(draft.member.identity) ?? [];
-    const sorted = draft.networks.toSorted((a, b) => (a.id < b.id ? -1 : 1));
-    const view: CommonView = {
-      secrets: sorted.map((network) => secrets.get(network.id)!),
-      epoch: sorted.reduce((sum, network) => (sum + network.facts.epoch) % 0x1_0000_0000, 0),
-    };
-    const key = `${view.secrets.map(hex).join()}/${view.epoch}`;
-    const earlier = held.filter((entry) => entry.key !== key);
-    return [{ key, view }, ...earlier].slice(0, maxCommonViews);
+    const current = views.of(draft.networks);
+    if (held[0]?.key === current.key) return held;
+    const earlier = held.filter((entry) => entry.key !== current.key);
+    return [current, ...earlier].slice(0, maxCommonViews);
   }
 
   #pair(draft: Draft, history: readonly HistoryEntry[]): Pair {
@@ -180,6 +179,32 @@ export class PairBook {
     };
   }
 }
+
+/** The view of each set of networks, made once for the many members who share it. */
+class CommonViews {
+  readonly #secrets: ReadonlyMap<string, Uint8Array>;
+  readonly #made = new Map<string, HistoryEntry>();
+
+  constructor(secrets: ReadonlyMap<string, Uint8Array>) {
+    this.#secrets = secrets;
+  }
+
+  of(networks: readonly NetworkView[]): HistoryEntry {
+    const sorted = networks.length < 2 ? networks : networks.toSorted(byId);
+    const ids = sorted.map((network) => network.id).join();
+    const known = this.#made.get(ids);
+    if (known !== undefined) return known;
+    const view: CommonView = {
+      secrets: sorted.map((network) => this.#secrets.get(network.id)!),
+      epoch: sorted.reduce((sum, network) => (sum + network.facts.epoch) % 0x1_0000_0000, 0),
+    };
+    const entry = { key: `${view.secrets.map(hex).join()}/${view.epoch}`, view };
+    this.#made.set(ids, entry);
+    return entry;
+  }
+}
+
+const byId = (a: NetworkView, b: NetworkView): number => (a.id < b.id ? -1 : 1);
 
 const sideOf = (member: MeshMember, presence: Presence, time: WallMs): Side => ({
   role: member.membership.role,
