@@ -162,6 +162,7 @@ export class PathClient {
   /** Everything the path machine said of peers. */
   readonly events: { atMs: number; output: PathOutput }[] = [];
   probesSent = 0;
+  moves = 0;
   /** Requests that left, and the addresses that any probe ever came from. */
   readonly requests: { readonly atMs: number; readonly to: string }[] = [];
   readonly heardFrom = new Set<string>();
@@ -235,6 +236,7 @@ export class PathClient {
 
   /** Carries the machine to another network. */
   moveTo(home: Home, addresses: readonly string[]): void {
+    this.moves += 1;
     this.home = home;
     this.host.move(home.realm, addresses);
     this.discovery.input({ type: 'local-addresses', addresses: this.#localAddresses() });

@@ -131,3 +131,19 @@ test('the addresses that are remembered are bounded, and the oldest goes first',
   assert(budget.known('a:0'), 'used again, so not the oldest');
   assert(!budget.known('a:1'));
 });
+
+test('in another network an address gets one more first burst, once a minute at most', () => {
+  const budget = new AddressBudget();
+  const takeAll = (atMs: number) => {
+    let taken = 0;
+    while (budget.take('silent:1', monotonicMs(atMs))) taken += 1;
+    return taken;
+  };
+  assert.equal(takeAll(0), firstBurstProbes + unprovenProbesPerMinute);
+  budget.renew(monotonicMs(1000));
+  assert.equal(takeAll(1000), firstBurstProbes);
+  budget.renew(monotonicMs(2000));
+  assert.equal(takeAll(2000), 0, 'a flapping route is no licence');
+  budget.renew(monotonicMs(61_000));
+  assert.equal(takeAll(61_000), firstBurstProbes + unprovenProbesPerMinute);
+});

@@ -1,5 +1,5 @@
 /** What may be sent when: a bucket of tokens, and the minute of an address that has not answered. */
-import { type MonotonicMs, monotonicMs } from '#core/time.ts';
+import { after, type MonotonicMs, monotonicMs } from '#core/time.ts';
 import {
   firstBurstProbes,
   maxCountedAddresses,
@@ -90,6 +90,7 @@ const maxCredit = 4;
  */
 export class AddressBudget {
   readonly #records = new Map<string, AddressRecord>();
+  #renewedAt: MonotonicMs | undefined;
 
   /** Takes one probe to this endpoint (in text). */
   take(endpoint: string, now: MonotonicMs): boolean {
@@ -107,6 +108,16 @@ export class AddressBudget {
     if (record.sentAt.length >= unprovenProbesPerMinute) return false;
     record.sentAt.push(now);
     return true;
+  }
+
+  /**
+   * This machine is in another network: what never answered there may answer here, and gets another first burst. At most
+   * once a minute, so that a flapping route is no licence.
+   */
+  renew(now: MonotonicMs): void {
+    if (this.#renewedAt !== undefined && now < after(this.#renewedAt, minuteMs)) return;
+    this.#renewedAt = now;
+    for (const record of this.#records.values()) record.firstBurstLeft = firstBurstProbes;
   }
 
   answered(endpoint: string): void {

@@ -137,6 +137,7 @@ export class Paths {
         this.#datagram(input, now);
         break;
       case 'network-changed':
+        this.#context.addresses.renew(at);
         this.#forAll(at, (peer) => peer.networkChanged(at, this.#spreadMs()));
         break;
       case 'check-liveness':
