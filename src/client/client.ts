@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { hex, sameBytes } from '#core/bytes.ts';
+import { hex } from '#core/bytes.ts';
 import { BuriError } from '#core/errors.ts';
 import { Member } from '#core/member/member.ts';
 import { type WallMs, wallMs } from '#core/time.ts';
@@ -13,13 +13,14 @@ import type { ConnectOptions, ControlConnection } from './control-connection.ts'
 import { ControlError } from './control-error.ts';
 import { ControlLink, isRefusal } from './control-link.ts';
 import type { Device } from './device.ts';
+import { DeviceKeeper } from './device-keeper.ts';
 import { MemberDriver } from './member-driver.ts';
 import { localAddresses } from './netwatch.ts';
 import type { Notices } from './notices.ts';
-import { clusterKeyText, parseServerUrl, type ServerUrl } from './server-url.ts';
-import type { Settings } from './settings.ts';
+import { clusterKeyText, parseServerUrl } from './server-url.ts';
 import type { Sockets } from './sockets.ts';
 import type { StateStore } from './state.ts';
+import { isSameSelf, isServer, type Target, targetOf } from './target.ts';
 import { software } from './version.ts';
 
 export interface ClientOptions {
@@ -49,13 +50,6 @@ export interface LoggedIn {
   readonly pinnedKey: string | undefined;
 }
 
-/** Where to log in, and as whom it is believed. */
-interface Target {
-  readonly url: ServerUrl;
-  readonly pin: Uint8Array | undefined;
-  readonly token: string | undefined;
-}
-
 interface PendingLogin {
   readonly resolve: (loggedIn: LoggedIn) => void;
   readonly reject: (error: BuriError) => void;
@@ -74,6 +68,7 @@ const endingCodes = new Set([
 /** A login of this device, from `login` to `logout`: the link, the member machine and the interface belong together. */
 export class Client {
   readonly link: ControlLink;
+  readonly device: DeviceKeeper;
   readonly #options: ClientOptions;
   /** New at every start: tells a copied identity from a reconnect. */
   readonly #instance = new Uint8Array(randomBytes(16));
@@ -81,10 +76,14 @@ export class Client {
   #target: Target | undefined;
   #driver: MemberDriver | undefined;
   #pending: PendingLogin | undefined;
-  #deviceWork: Promise<void> = Promise.resolve();
 
   constructor(options: ClientOptions) {
     this.#options = options;
+    const { device, notices, onFatal } = options;
+    this.device = new DeviceKeeper({
+      ...{ device, notices, onFatal },
+      wanted: () => (this.#driver === undefined ? undefined : options.store.settings.self),
+    });
     this.link = new ControlLink({
       options: () => this.#connectOptions(),
       onConnected: (connection) => this.#connected(connection),
@@ -112,7 +111,7 @@ export class Client {
     this.#target = { url, pin: server.clusterKey, token: undefined };
     if (self !== undefined) {
       await this.#makeMember(server.clusterKey);
-      await this.#deviceUp().catch((error: BuriError) => {
+      await this.device.up().catch((error: BuriError) => {
         if (error.code.startsWith('device-')) throw error;
       });
     }
@@ -128,7 +127,7 @@ export class Client {
     if (this.#pending !== undefined) {
       throw new BuriError('login-in-progress', 'another login is under way; wait for it');
     }
-    const target = this.#targetOf(request);
+    const target = targetOf(request, store.settings);
     const isSameServer = isServer(store.settings, target);
     const isSameUrl = store.settings.server?.url === target.url.text;
     if (request.nick !== undefined) store.update({ nick: request.nick });
@@ -145,7 +144,7 @@ export class Client {
       this.#target = target;
       this.link.start();
       const loggedIn = await pending.promise;
-      await this.#deviceUp();
+      await this.device.up();
       await store.flush();
       return loggedIn;
     } catch (error) {
@@ -184,24 +183,6 @@ export class Client {
     this.link.check();
   }
 
-  /** The engine lost the interface, or somebody removed it. */
-  deviceLost(reason: string): void {
-    const { device, notices } = this.#options;
-    device.lost();
-    notices.add({
-      code: 'device-lost',
-      message: `the interface ${device.name} is gone: ${reason}`,
-    });
-    setTimeout(() => {
-      this.#deviceUp().then(
-        () => notices.clear('device-lost'),
-        (error: BuriError) => {
-          if (error.code.startsWith('engine-')) this.#options.onFatal(error);
-        },
-      );
-    }, deviceAgainMs).unref();
-  }
-
   /** Keeps a network's end-to-end secret; it is on disk when this returns. */
   async keepSecret(network: string, secret: Uint8Array): Promise<void> {
     const { store } = this.#options;
@@ -210,27 +191,11 @@ export class Client {
     await store.flush();
   }
 
-  #targetOf({ url: text, token }: LoginRequest): Target {
-    const { server } = this.#options.store.settings;
-    if (text === undefined) {
-      if (server === undefined) {
-        throw new BuriError(
-          'no-server-url',
-          "no server is known yet; give its URL, which 'buri server url' prints on the server",
-        );
-      }
-      return { url: parseServerUrl(server.url), pin: server.clusterKey, token };
-    }
-    const url = parseServerUrl(text);
-    const known = server?.url === url.text ? server.clusterKey : undefined;
-    return { url, pin: url.clusterKey ?? known, token };
-  }
-
   async #already({ nick }: LoginRequest): Promise<LoggedIn> {
     const { self } = this.#options.store.settings;
     if (self === undefined) throw new BuriError('login-in-progress', 'a login is under way');
     if (nick !== undefined) await this.link.request({ op: 'set-nick', nick });
-    await this.#deviceUp();
+    await this.device.up();
     return { ...self, pinnedKey: undefined };
   }
 
@@ -319,7 +284,7 @@ export class Client {
     notices.clear('login-refused');
     if (this.#pending !== undefined) {
       this.#pending.resolve({ clientId, ipv4, ipv6, pinnedKey: pinned });
-    } else void this.#deviceUp().catch(() => {});
+    } else void this.device.up().catch(() => {});
   }
 
   #lost(error: ControlError, wasConnected: boolean): void {
@@ -389,44 +354,8 @@ export class Client {
     );
     await this.link.stop();
     this.#dropMember();
-    await this.#deviceDown();
+    await this.device.down();
   }
-
-  /** One after the other, whoever asks. A failure is a notice, and is thrown to those who wait. */
-  #deviceUp(): Promise<void> {
-    const { device, notices, store } = this.#options;
-    const work = this.#deviceWork.then(async () => {
-      const { self } = store.settings;
-      if (self === undefined || this.#driver === undefined) return;
-      try {
-        await device.up(self);
-        notices.clear('device');
-      } catch (error) {
-        notices.add({ code: 'device', message: (error as Error).message });
-        throw error;
-      }
-    });
-    this.#deviceWork = work.catch(() => {});
-    return work;
-  }
-
-  #deviceDown(): Promise<void> {
-    const work = this.#deviceWork.then(() => this.#options.device.down());
-    this.#deviceWork = work.catch(() => {});
-    return work;
-  }
-}
-
-const deviceAgainMs = 1000;
-
-/** Whether it is the server that this device is enrolled at: told by its key, for it may have moved to another address. */
-const isServer = ({ server }: Settings, { url, pin }: Pick<Target, 'url' | 'pin'>): boolean =>
-  server !== undefined &&
-  (pin === undefined ? server.url === url.text : sameBytes(server.clusterKey, pin));
-
-/** Whether the member machine, which was built for one of them, fits the other. */
-function isSameSelf(a: Settings['self'], b: NonNullable<Settings['self']>): boolean {
-  return a !== undefined && a.clientId === b.clientId && a.pool4 === b.pool4 && a.pool6 === b.pool6;
 }
 
 function removedNotice(network: string, reason: string) {

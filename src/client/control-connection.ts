@@ -20,6 +20,7 @@ import {
   type ServerMessage,
   type ServerMessageOf,
 } from '#wire/control.ts';
+import type { NodeCertificate } from '#wire/signed.ts';
 import { ControlError } from './control-error.ts';
 import { connectTimeoutMs, maxUnsentBytes, silenceMs } from './limits.ts';
 import { Mailbox } from './mailbox.ts';
@@ -54,13 +55,14 @@ export async function connect(options: ConnectOptions): Promise<ControlConnectio
   const timer = setTimeout(() => mailbox.fail(timedOut(options.url)), connectTimeoutMs);
   try {
     await mailbox.opened();
-    const { clusterKey, channel } = await handshake(mailbox, options);
+    const { clusterKey, channel, notAfter } = await handshake(mailbox, options);
     send(mailbox.socket, channel, options.login());
     let welcome: ServerMessage | undefined;
     while (welcome === undefined) welcome = open(channel, await mailbox.next());
     if (welcome.t === 'refused') throw refusal(welcome);
     if (welcome.t !== 'welcome') throw protocolFault('no welcome after the login');
-    return new ControlConnection(mailbox, channel, clusterKey, welcome);
+    if (welcome.serverTime > notAfter) throw invalidCertificate("it ends before the server's time");
+    return new ControlConnection({ mailbox, channel, clusterKey, notAfter, welcome });
   } catch (error) {
     mailbox.socket.terminate();
     throw error;
@@ -69,23 +71,29 @@ export async function connect(options: ConnectOptions): Promise<ControlConnectio
   }
 }
 
+interface LoggedIn {
+  readonly mailbox: Mailbox;
+  readonly channel: FrameChannel;
+  readonly clusterKey: Uint8Array;
+  /** End of the server's certificate: what it says later than that is not believed. */
+  readonly notAfter: number;
+  readonly welcome: ServerMessageOf<'welcome'>;
+}
+
 /** A logged-in connection. Messages that arrive before `start` are kept. */
 export class ControlConnection {
   readonly clusterKey: Uint8Array;
   readonly welcome: ServerMessageOf<'welcome'>;
   readonly #mailbox: Mailbox;
   readonly #channel: FrameChannel;
+  readonly #notAfter: number;
   #lastHeard = performance.now();
   #watch: NodeJS.Timeout | undefined;
 
-  constructor(
-    mailbox: Mailbox,
-    channel: FrameChannel,
-    clusterKey: Uint8Array,
-    welcome: ServerMessageOf<'welcome'>,
-  ) {
+  constructor({ mailbox, channel, clusterKey, notAfter, welcome }: LoggedIn) {
     this.#mailbox = mailbox;
     this.#channel = channel;
+    this.#notAfter = notAfter;
     this.clusterKey = clusterKey;
     this.welcome = welcome;
   }
@@ -107,7 +115,10 @@ export class ControlConnection {
       this.#heard();
       const message = open(this.#channel, bytes);
       if (message === undefined) return;
-      if (message.t === 'ping') this.send({ t: 'pong', id: message.id });
+      if (message.t === 'ping') {
+        if (message.serverTime > this.#notAfter) throw outlived();
+        this.send({ t: 'pong', id: message.id });
+      }
       if (message.t === 'refused') this.#mailbox.fail(refusal(message));
       else onMessage(message);
     }, end);
@@ -174,7 +185,7 @@ async function handshake(mailbox: Mailbox, options: ConnectOptions) {
   if (reply.data.t === 'unsupported') throw unsupported(reply.data.versions);
   if (reply.data.version !== controlVersion) throw unsupported([reply.data.version]);
   const { clusterKey, certificate } = reply.data;
-  const nodeKey = checkServer(options, clusterKey, certificate);
+  const { nodeKey, notAfter } = checkServer(options, clusterKey, certificate);
   const privateKey = options.controlKey.bytes();
   const noise = new HandshakeState(crypto, {
     pattern: 'IK',
@@ -190,15 +201,15 @@ async function handshake(mailbox: Mailbox, options: ConnectOptions) {
     throw invalidCertificate('it does not hold the key that its certificate names');
   }
   const channel = new FrameChannel({ ...noise.split(), maxReceivedBytes: maxServerMessageBytes });
-  return { clusterKey, channel };
+  return { clusterKey, channel, notAfter };
 }
 
-/** The node's X25519 key, after its certificate was checked against the pin. */
+/** The node's certificate, after it was checked against the pin. */
 function checkServer(
   { crypto, pin, time, url }: ConnectOptions,
   clusterKey: Uint8Array,
   certificate: Uint8Array,
-): Uint8Array {
+): NodeCertificate {
   if (pin !== undefined && !sameBytes(pin, clusterKey)) {
     throw new ControlError(
       'server-key-mismatch',
@@ -208,7 +219,7 @@ function checkServer(
     );
   }
   const opened = openNodeCertificate(crypto, clusterKey, certificate, time);
-  if (opened.ok) return opened.document.nodeKey;
+  if (opened.ok) return opened.document;
   switch (opened.fault) {
     case 'certificate-early':
     case 'certificate-expired': {
@@ -256,6 +267,9 @@ const protocolFault = (what: string): ControlError =>
     'protocol-error',
     `the server sent something that cannot be understood (${what}); update Buri on both sides`,
   );
+
+const outlived = (): ControlError =>
+  new ControlError('connection-lost', "the server's time has left behind its certificate");
 
 const invalidCertificate = (why: string): ControlError =>
   new ControlError('server-certificate-invalid', `the server's certificate does not hold: ${why}`);

@@ -89,7 +89,7 @@ function eventsFor(client: () => Client | undefined): EngineEvents {
     onRoam: (peer, socket, remote) => feed({ type: 'roam', peer, socket, remote }),
     onConfirmed: (peer, localIndex) => feed({ type: 'confirmed', peer, localIndex }),
     onRekeyLimit: (peer, localIndex) => feed({ type: 'rekey-limit', peer, localIndex }),
-    onDeviceLost: (reason) => client()?.deviceLost(reason),
+    onDeviceLost: (reason) => client()?.device.lost(reason),
   };
 }
 
