@@ -136,6 +136,14 @@ test('a server that cannot be believed or understood is refused with its own rea
       'protocol-error',
       { onLogin: ({ send }) => send({ t: 'ping', id: 1, serverTime: 1 }) },
     ],
+    [
+      'a time that its own certificate does not reach',
+      'server-certificate-invalid',
+      {
+        onLogin: ({ send }) =>
+          send({ ...welcome(), serverTime: Date.now() + 2 * 86_400_000 } as ServerMessage),
+      },
+    ],
     ['a text message', 'not-a-buri-server', { onLogin: ({ socket }) => socket.send('hello') }],
   ];
   for (const [name, code, fake, pin] of cases) {
@@ -307,6 +315,21 @@ test('requests are answered by number, whatever their order; a refusal keeps its
   assert.equal(first.status === 'fulfilled' && first.value.network, '100-000-001');
   assert.equal(second.status === 'rejected' && second.reason.code, 'name-taken');
   assert.equal(third.status === 'fulfilled' && third.value.network, '100-000-003');
+  await link.stop();
+});
+
+test('a server whose time leaves its certificate behind must log this client in anew', async () => {
+  await using server = await FakeControlServer.start({
+    onLogin: ({ send }) => {
+      send(welcome());
+      send({ t: 'ping', id: 1, serverTime: Date.now() + 2 * 86_400_000 });
+    },
+  });
+  const { link, lost, messages, until } = linkTo(server.url);
+  link.start();
+  await until(() => lost.length === 1);
+  assert.equal(lost[0]?.code, 'connection-lost');
+  assert.deepEqual(messages, []);
   await link.stop();
 });
 
