@@ -8,7 +8,13 @@ import { openDocument } from '#wire/signed.ts';
 import { DeviceKeys } from '../../../test/support/control-client.ts';
 import { CoordinatorRig, type RigClient } from '../../../test/support/coordinator-rig.ts';
 import { removeClient } from '../admin/actions.ts';
-import { maxCertificateBytes, maxMembersPerNetwork, maxPendingPerNetwork } from './limits.ts';
+import { closeGoingAway } from './hub.ts';
+import {
+  maxCertificateBytes,
+  maxMembersPerNetwork,
+  maxPendingPerNetwork,
+  maxRequestsInWork,
+} from './limits.ts';
 import { parsePool4 } from './pool.ts';
 import { revokeToken } from './tokens.ts';
 
@@ -323,6 +329,17 @@ test('resync brings the view; of a network one is not in: removed', async () => 
   await bert.send({ t: 'resync', network });
   assert.equal(bert.last('removed').network, network);
   assert.equal(bert.all('view').length, 0);
+});
+
+test('a resync that cannot be served ends the connection: the client waits for it and asks no more', async () => {
+  await using rig = await CoordinatorRig.open();
+  const anna = await rig.login('anna');
+  const network = await anna.create('lan');
+  const flood = Array.from({ length: maxRequestsInWork + 1 }, () =>
+    rig.coordinator.message(anna.session, { t: 'resync', network }, rig.now),
+  );
+  await Promise.all(flood);
+  assert.equal(anna.closedWith, closeGoingAway);
 });
 
 test('statements are renewed daily while online, those of a network in one revision, and at login', async () => {

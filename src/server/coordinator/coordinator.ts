@@ -10,7 +10,7 @@ import type { Presence } from '#wire/fields.ts';
 import type { Db } from '../store/schema.ts';
 import type { Context } from './context.ts';
 import type { CoordinatorEvent } from './events.ts';
-import { type CoordinatorOptions, closeNormal, Hub } from './hub.ts';
+import { type CoordinatorOptions, closeGoingAway, closeNormal, Hub } from './hub.ts';
 import { Liveness } from './liveness.ts';
 import type { LoginMessage, Remote } from './login.ts';
 import { Logins } from './logins.ts';
@@ -248,8 +248,12 @@ export class Coordinator {
     this.#hub.send(session.id, { t: 'punch', peer: to, punchInMs: aMs });
   }
 
+  /** One that cannot be served ends the connection: the client waits for the view, and has it at its next login. */
   async #resync(session: Session, network: string): Promise<void> {
-    if (!beginRequest(session)) return;
+    if (!beginRequest(session)) {
+      this.#hub.close(session.id, closeGoingAway);
+      return;
+    }
     const { clientId } = session;
     try {
       await this.#hub.options.store.commits.run(
@@ -270,6 +274,7 @@ export class Coordinator {
       );
     } catch (error) {
       this.#hub.options.failed?.(error);
+      this.#hub.close(session.id, closeGoingAway);
     } finally {
       session.requestsInWork--;
     }
