@@ -11,6 +11,8 @@ export interface WireEnd {
   onMessage(bytes: Uint8Array, sentAt: number): void;
   /** The connection ended, by a close frame (with its code) or by a reset (without). */
   onClosed(code: number | undefined): void;
+  /** The answer to a `ping`, which the other side's WebSocket gives by itself. */
+  onPong?(): void;
 }
 
 export interface WireOptions {
@@ -23,7 +25,8 @@ export interface WireOptions {
 
 type Item =
   | { readonly kind: 'message'; readonly bytes: Uint8Array; readonly sentAt: number }
-  | { readonly kind: 'close'; readonly code: number | undefined };
+  | { readonly kind: 'close'; readonly code: number | undefined }
+  | { readonly kind: 'ping' | 'pong' };
 
 /**
  * A control connection below its messages: reliable and in order, as TCP is, until it is cut.
@@ -57,6 +60,11 @@ export class ControlWire {
   send(from: Side, bytes: Uint8Array): void {
     const sentAt = this.#options.clock.monotonic;
     if (this.#ends[from] !== undefined) this.#put(from, { kind: 'message', bytes, sentAt });
+  }
+
+  /** Asks whether the other side is there. */
+  ping(from: Side): void {
+    if (this.#ends[from] !== undefined) this.#put(from, { kind: 'ping' });
   }
 
   /** This side ends the connection; the other one hears of it after what was sent before. */
@@ -105,8 +113,23 @@ export class ControlWire {
     }
     this.#inFlight[to] -= 1;
     if (this.#gone) return;
-    if (item.kind === 'message') this.#ends[to]?.onMessage(item.bytes, item.sentAt);
-    else this.#end(to, item.code);
+    const end = this.#ends[to];
+    switch (item.kind) {
+      case 'message':
+        end?.onMessage(item.bytes, item.sentAt);
+        break;
+      case 'close':
+        this.#end(to, item.code);
+        break;
+      case 'ping':
+        if (end !== undefined) this.#put(to, { kind: 'pong' });
+        break;
+      case 'pong':
+        end?.onPong?.();
+        break;
+      default:
+        item satisfies never;
+    }
   }
 
   #end(side: Side, code: number | undefined): void {

@@ -166,7 +166,7 @@ export class Daemon {
     this.#bind();
     this.#life.link.wire?.vanish();
     this.#feedAddresses(this.#life, true);
-    this.#life.link.networkChanged();
+    this.#life.link.check();
   }
 
   feed(life: Life, input: MemberInput): void {
@@ -379,8 +379,9 @@ export class Daemon {
         break;
       case 'notice':
       case 'clear-notice':
-      // This world's control connections end when their server or wire does: there is nothing to find out.
+        break;
       case 'check-server':
+        link.check();
         break;
       default:
         output satisfies never;

@@ -4,6 +4,7 @@ import {
   connectTimeoutMs,
   maxRequestsInFlight,
   networkProbeMs,
+  reconnectFirstMs,
   reconnectSettledMs,
   requestTimeoutMs,
   silenceMs,
@@ -53,6 +54,7 @@ export class SimLink {
   readonly #options: LinkOptions;
   #state: State = { kind: 'stopped' };
   #failures = 0;
+  #shortLives = 0;
   #nextId = 1;
   #lastHeard = 0;
   #watch: Scheduled | undefined;
@@ -116,19 +118,22 @@ export class SimLink {
     this.#put(this.#state.wire, { t: 'request', id, operation });
   }
 
-  /** The machine's addresses changed: a dead connection is to be noticed, a pause to be cut short. */
-  networkChanged(): void {
+  /** Finds out soon whether the connection still lives; a pause is cut short. */
+  check(): void {
+    const { clock } = this.#options;
     const state = this.#state;
     if (state.kind === 'connected') {
       const before = this.#lastHeard;
-      this.#options.clock.in(networkProbeMs, () => {
+      state.wire.ping('client');
+      clock.in(networkProbeMs, () => {
         if (this.#state === state && this.#lastHeard === before) {
           this.#lose(lost('the network has changed'));
         }
       });
     } else if (state.kind === 'waiting') {
+      if (state.timer.at - clock.monotonic < reconnectFirstMs) return;
       state.timer.cancel();
-      this.#failures = Math.min(this.#failures, 1);
+      this.#failures = 1;
       this.#wait(lost('the network has changed'));
     }
   }
@@ -145,6 +150,9 @@ export class SimLink {
     const end: WireEnd = {
       onMessage: (bytes, sentAt) => this.#receive(wire, bytes, sentAt),
       onClosed: (code) => this.#closed(wire, code),
+      onPong: () => {
+        if (wire !== undefined && this.wire === wire) this.#lastHeard = clock.monotonic;
+      },
     };
     const wire = connect(end);
     const state: State = { kind: 'connecting', wire };
@@ -172,6 +180,7 @@ export class SimLink {
     if (state.kind === 'connecting') {
       if (message.t !== 'welcome') throw new Violation(`${message.t} before the welcome`);
       this.#state = { kind: 'connected', wire, since: clock.monotonic };
+      this.#failures = 0;
       this.#watchSilence(wire);
       onConnected(message);
       return;
@@ -199,10 +208,11 @@ export class SimLink {
     const wasConnected = state.kind === 'connected';
     this.wire?.close('client', undefined);
     this.#watch?.cancel();
-    if (wasConnected && this.#options.clock.monotonic - state.since > reconnectSettledMs) {
-      this.#failures = 0;
-    }
-    this.#failures += 1;
+    if (wasConnected) {
+      const lasted = this.#options.clock.monotonic - state.since > reconnectSettledMs;
+      this.#shortLives = lasted ? 0 : this.#shortLives + 1;
+      this.#failures = Math.max(1, this.#shortLives);
+    } else this.#failures += 1;
     this.#wait(error);
     this.#failRequests();
     this.#options.onLost(error, wasConnected);

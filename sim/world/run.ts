@@ -40,7 +40,7 @@ export const connectBoundMs = 90_000;
  * Once everybody is connected, all see the same and talk within this: an address that did not answer may have used up its
  * minute of probes, and pauses between offers grow to 30 s.
  */
-export const agreementBoundMs = 90_000;
+export const agreementBoundMs = 60_000;
 const lookEveryMs = 1000;
 const chatEveryMs = 15;
 
