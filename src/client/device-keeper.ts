@@ -4,6 +4,8 @@ import type { Notices } from './notices.ts';
 
 /** An interface that somebody removed is made again after this. */
 const againMs = 1000;
+/** While that fails (its name is taken, say) the pauses double up to this. */
+const mostAgainMs = 30_000;
 
 export interface DeviceKeeperOptions {
   readonly device: Device;
@@ -50,14 +52,17 @@ export class DeviceKeeper {
       code: 'device-lost',
       message: `the interface ${device.name} is gone: ${reason}`,
     });
-    const again = () =>
-      this.up().then(
-        () => notices.clear('device-lost'),
-        (error: BuriError) => {
-          if (error.code.startsWith('engine-')) onFatal(error);
-        },
-      );
-    setTimeout(() => void again(), againMs).unref();
+    const again = (inMs: number) =>
+      void setTimeout(() => {
+        this.up().then(
+          () => notices.clear('device-lost'),
+          (error: BuriError) => {
+            if (error.code.startsWith('engine-')) onFatal(error);
+            else again(Math.min(2 * inMs, mostAgainMs));
+          },
+        );
+      }, inMs).unref();
+    again(againMs);
   }
 
   #next(act: () => Promise<void>): Promise<void> {

@@ -258,7 +258,7 @@ export class PacketEngine implements Engine {
     const waiting = [...this.#waiting.values()];
     this.#waiting.clear();
     for (const { reject } of waiting) reject(error);
-    if (waiting.length === 0) this.#events.onDeviceLost(error.message);
+    this.#events.onDeviceLost(error.message);
   }
 }
 

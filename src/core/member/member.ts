@@ -298,7 +298,7 @@ export class Member {
     if (offsetMs === undefined) return;
     this.#manager.paths({ type: 'time-offset', offsetMs }, now);
     this.#notices.clock(offsetMs);
-    if (this.#time.latestMs - this.#serverTimeSavedMs < saveTimeEveryMs) return;
+    if (Math.abs(this.#time.latestMs - this.#serverTimeSavedMs) < saveTimeEveryMs) return;
     this.#serverTimeSavedMs = this.#time.latestMs;
     this.#outputs.push({ type: 'save-server-time', serverTimeMs: this.#time.latestMs });
   }
