@@ -30,6 +30,11 @@ export class People {
   /** Somebody does something. What it was, or undefined when nobody could. */
   act(): string | undefined {
     const random = this.#random;
+    const owned = random.chance(0.4) ? this.#owned() : [];
+    if (owned.length > 0) {
+      const { daemon, network } = random.pick(owned);
+      return this.#run(daemon, network, 0.4 + 0.6 * random.float());
+    }
     const daemon = random.pick(this.#world.daemons);
     const networks = [...(daemon.member?.networks.values() ?? [])];
     if (daemon.link?.isConnected !== true) return undefined;
@@ -59,6 +64,17 @@ export class People {
     }
   }
 
+  /** Networks whose owner is connected. */
+  #owned(): { daemon: Daemon; network: NetworkView }[] {
+    return this.#world.daemons.flatMap((daemon) => {
+      if (daemon.link?.isConnected !== true) return [];
+      const networks = [...(daemon.member?.networks.values() ?? [])];
+      return networks
+        .filter(({ facts }) => facts.owner === daemon.clientId)
+        .map((network) => ({ daemon, network }));
+    });
+  }
+
   #enter(daemon: Daemon): string {
     const name = this.#random.pick(names);
     const known = this.#passwordsOf(name);
@@ -74,7 +90,7 @@ export class People {
     const others = [...network.members.keys()].filter((member) => member !== daemon.clientId);
     const other = others.length === 0 ? undefined : random.pick(others);
     const waiting = network.pending[0]?.clientId;
-    if (isOwner && waiting !== undefined && roll < 0.5) {
+    if (isOwner && waiting !== undefined && roll < 0.7) {
       const op = random.chance(0.7) ? 'approve' : 'reject';
       return this.#ask(daemon, { op, network: id, clientId: waiting });
     }
@@ -109,6 +125,8 @@ export class People {
     const admission = this.#admission(daemon, password, secret);
     return this.#ask(daemon, { op: 'create', name, type: 'mesh', admission }, (answer) => {
       if (answer?.ok === true) daemon.keepSecret(answer.network!, secret);
+      // A refusal is certain: then this is the password of nothing.
+      if (answer?.ok === false) this.#forgetPassword(name, password);
     });
   }
 
@@ -177,6 +195,14 @@ export class People {
 
   #passwordsOf(name: string): readonly string[] {
     return this.#passwords.get(name) ?? [];
+  }
+
+  #forgetPassword(name: string, password: string): void {
+    const known = this.#passwordsOf(name);
+    this.#passwords.set(
+      name,
+      known.filter((other) => other !== password),
+    );
   }
 
   #count(what: string): void {
