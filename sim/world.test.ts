@@ -17,7 +17,7 @@ test('20 members, whatever goes wrong, agree and talk once it is put right', asy
 for (const seed of [2, 3, 4]) {
   test(`so do the members of a smaller world, for longer (seed ${seed})`, async () => {
     const { deliveries, virtualMs } = await runWorld({ seed, steps: 100, members: 7 });
-    assert(deliveries > 1000, `${deliveries} packets were delivered`);
+    assert(deliveries > 500, `${deliveries} packets were delivered`);
     assert(virtualMs > 150_000, 'old keys were replaced meanwhile');
   });
 }
