@@ -82,7 +82,10 @@ export type MemberOutput =
   | { readonly type: 'save-network'; readonly network: string }
   /** Not a member any more: forget the network and its secret. */
   | { readonly type: 'forget-network'; readonly network: string; readonly reason: string }
-  /** No tunnel timestamp beyond this one is sent before it is on disk: 12 bytes of TAI64N. */
+  /**
+   * To be on disk soon, a mark ahead of what is sent: 12 bytes of TAI64N. Lost by a kill right after it, it matters only
+   * if the clock is set back as well: then peers refuse our initiations until the clock has caught up.
+   */
   | { readonly type: 'save-timestamp'; readonly timestamp: Uint8Array }
   | { readonly type: 'save-server-time'; readonly serverTimeMs: number }
   | { readonly type: 'notice'; readonly code: string; readonly message: string }
