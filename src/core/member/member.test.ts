@@ -279,3 +279,23 @@ test('signals of strangers, and a server that invents members, have no effect', 
   assert.equal(counters['signal-forged'], 1);
   assert.equal(counters['mesh-membership-forged'], 1);
 });
+
+test('a missing secret is said only when it has not come with the answer to the join', () => {
+  const rig = new MemberRig();
+  rig.setView(rig.cluster.view(net, [rig.cluster.member(net, alice)]));
+  const node = rig.add(alice);
+  const told = () =>
+    node.outputs.flatMap((out) =>
+      'code' in out && out.code === 'secret-missing' ? [out.type] : [],
+    );
+  node.connect();
+  rig.clock.run(1000);
+  node.feed({ type: 'server', message: rig.view(net) });
+  rig.clock.run(2000);
+  assert.deepEqual(told(), []);
+  rig.clock.run(10_000);
+  assert.deepEqual([...new Set(told())], ['notice']);
+  node.feed({ type: 'secret', network: net, secret: keyOf(net) });
+  rig.clock.run(1000);
+  assert.equal(told().at(-1), 'clear-notice');
+});

@@ -4,6 +4,8 @@ import type { MemberOutput } from './io.ts';
 
 /** A membership this close to its end should have been renewed long ago. */
 const warnBeforeMs = 86_400_000;
+/** The answer to a join brings the secret, and may come a little after the view of the network. */
+const secretMayTakeMs = 5000;
 /** Clocks differ by a little everywhere. */
 const clockToleranceMs = 120_000;
 
@@ -11,6 +13,8 @@ const clockToleranceMs = 120_000;
 export class MemberNotices {
   readonly #emit: (output: MemberOutput) => void;
   readonly #shown = new Set<string>();
+  /** Networks without their secret, and since when. */
+  #lackingSince: ReadonlyMap<string, WallMs> = new Map();
 
   constructor(emit: (output: MemberOutput) => void) {
     this.#emit = emit;
@@ -29,16 +33,22 @@ export class MemberNotices {
 
   networks(mesh: Mesh, time: WallMs): void {
     const lacking: string[] = [];
+    const lackingSince = new Map<string, WallMs>();
     const ending: string[] = [];
     const ended: string[] = [];
     for (const network of mesh.networks.values()) {
       if (network.state !== 'member') continue;
-      if (!mesh.secrets.has(network.id)) lacking.push(network.facts.name);
+      if (!mesh.secrets.has(network.id)) {
+        const since = this.#lackingSince.get(network.id) ?? time;
+        lackingSince.set(network.id, since);
+        if (Math.abs(time - since) >= secretMayTakeMs) lacking.push(network.facts.name);
+      }
       const notAfter = mesh.self(network)?.membership.notAfter;
       if (notAfter === undefined) continue;
       if (notAfter < time) ended.push(network.facts.name);
       else if (notAfter - time < warnBeforeMs) ending.push(network.facts.name);
     }
+    this.#lackingSince = lackingSince;
     const names = (list: readonly string[]) => list.toSorted().join(', ');
     this.#set(
       'secret-missing',
