@@ -119,7 +119,10 @@ export class CandidatePair implements Rankable {
     const age = this.#probes - number;
     if (age < 32) this.#answers |= 1 << age;
     const sampleMs = Math.max(0, now - sentAt);
-    this.rttMs = this.rttMs === undefined ? sampleMs : (7 * this.rttMs + sampleMs) / 8;
+    // Busy machines and cold code only ever add to a sample, so a smaller one is nearer to the truth.
+    const before = this.rttMs ?? sampleMs;
+    const weight = sampleMs < before ? 1 / 2 : 1 / 8;
+    this.rttMs = before + weight * (sampleMs - before);
     this.rttSamples += 1;
     this.heard(now);
     if (this.state.name === 'answered') return false;
