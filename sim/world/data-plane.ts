@@ -1,6 +1,6 @@
 import type { Crypto } from '#core/crypto.ts';
+import type { MemberInput } from '#core/member/io.ts';
 import type { Path } from '#core/path/path.ts';
-import type { SessionActivity } from '#core/session/events.ts';
 import { Keypair, type TransportKeys } from '#core/session/keypair.ts';
 import {
   ACTIVITY_INTERVAL_MS,
@@ -11,7 +11,6 @@ import {
   SENT_DATA,
   SENT_KEEPALIVE,
 } from '#engine/activity.ts';
-import type { DatagramKind } from '#engine/engine.ts';
 import { Mac1Check } from '#engine/mac1.ts';
 import { type Endpoint, sameEndpoint } from '#wire/endpoint.ts';
 import { looksLikeStun } from '#wire/stun.ts';
@@ -21,24 +20,11 @@ import * as bounds from './bounds.ts';
 import { readAddresses } from './packets.ts';
 import { Violation } from './trace.ts';
 
-/** What the engine's worker tells the main thread. */
-export type Report =
-  | {
-      readonly type: 'datagram';
-      readonly kind: DatagramKind;
-      readonly bytes: Uint8Array;
-      readonly socket: number;
-      readonly remote: Endpoint;
-    }
-  | { readonly type: 'want'; readonly peer: number }
-  | { readonly type: 'activity'; readonly activity: SessionActivity }
-  | {
-      readonly type: 'roam';
-      readonly peer: number;
-      readonly socket: number;
-      readonly remote: Endpoint;
-    }
-  | { readonly type: 'confirmed'; readonly peer: number; readonly localIndex: number };
+/** What the engine's worker tells the main thread: the daemon hands it to the member machine as it is. */
+export type Report = Extract<
+  MemberInput,
+  { readonly type: 'datagram' | 'want' | 'activity' | 'roam' | 'confirmed' }
+>;
 
 /** What the world hears of: for its invariants. */
 export interface PlaneWatcher {
