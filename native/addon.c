@@ -177,6 +177,18 @@ static napi_value write_device(napi_env env, napi_callback_info info) {
   return number(env, device_write(call.instance->engine, first, int_of(&call, 1)));
 }
 
+// deviceInject(bytes) → whether the device took it
+static napi_value inject(napi_env env, napi_callback_info info) {
+  struct call call;
+  napi_value result = NULL;
+  if (!begin(env, info, 1, &call) || !bound(&call)) return NULL;
+  size_t size = 0;
+  const uint8_t *bytes = bytes_of(&call, 0, 0, &size);
+  if (bytes == NULL) size = 0;
+  napi_get_boolean(env, device_inject(call.instance->engine, bytes, size), &result);
+  return result;
+}
+
 // Address bytes (4 or 16) and port as a socket address; 0 when they are none.
 static socklen_t socket_address(const struct call *call, size_t i, struct sockaddr_storage *storage) {
   size_t size = 0;
@@ -454,7 +466,8 @@ NAPI_MODULE_INIT() {
   static const struct { const char *name; napi_callback function; } FUNCTIONS[] = {
       {"bind", bind_buffers}, {"onReady", on_ready}, {"watch", watch},
       {"deviceOpen", open_device}, {"deviceClose", close_device}, {"deviceRead", read_device},
-      {"deviceWrite", write_device}, {"socketOpen", open_socket}, {"socketClose", close_socket},
+      {"deviceWrite", write_device}, {"deviceInject", inject}, {"socketOpen", open_socket},
+      {"socketClose", close_socket},
       {"receive", receive}, {"classify", classify_messages}, {"openRuns", open_batch},
       {"seal", seal_batch}, {"sealInto", seal_into}, {"keepalive", keepalive},
       {"sendRun", send_run}, {"sendDatagram", send_datagram}, {"setKey", set_key},

@@ -210,3 +210,17 @@ int device_write(struct engine *engine, int first, int units) {
   }
   return units;
 }
+
+bool device_inject(struct engine *engine, const uint8_t *bytes, size_t length) {
+  struct virtio_net_hdr header = {0};
+  struct iovec parts[2] = {{&header, sizeof header}, {(void *)bytes, length}};
+  bool vnet = (engine->device.offloads & OFFLOAD_VNET) != 0;
+  ssize_t written = -1;
+  if (length > 0 && length <= SUPER_PACKET_BYTES) {
+    do {
+      written = vnet ? writev(engine->device.fd, parts, 2) : writev(engine->device.fd, parts + 1, 1);
+    } while (written < 0 && errno == EINTR);
+  }
+  count(engine, written >= 0 ? COUNT_IN_INJECTED : COUNT_IN_INJECT_REFUSED, 1);
+  return written >= 0;
+}

@@ -117,6 +117,8 @@ void device_close(struct engine *engine);
 int device_read(struct engine *engine, int most);
 // Writes the accepted units from `first` on. Returns the unit to go on with when the device is full, else `count`.
 int device_write(struct engine *engine, int first, int count);
+// Writes one packet (a frame, on a TAP device) that was built here. False, and counted, when the device does not take it.
+bool device_inject(struct engine *engine, const uint8_t *bytes, size_t length);
 
 struct udp_socket {
   int fd;

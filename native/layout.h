@@ -129,6 +129,8 @@ enum { OFFLOAD_VNET = 1, OFFLOAD_CSUM = 2, OFFLOAD_TSO4 = 4, OFFLOAD_TSO6 = 8, O
   X(IN_DEVICE_ERROR, "in-device-error")       /* packets the device refused */          \
   X(IN_DEVICE_WAITS, "in-device-waits")       /* times the device was full */           \
   X(IN_BATCH_FULL, "in-batch-full")           /* more pieces than a batch holds */      \
+  X(IN_INJECTED, "in-injected")               /* answers of our own, into the device */ \
+  X(IN_INJECT_REFUSED, "in-inject-refused")   /* those that the device did not take */  \
   X(IN_MAC1_REFUSED, "in-mac1-refused")       /* handshakes not meant for us */         \
   X(UP_DROPPED_HANDSHAKE, "up-dropped-handshake") /* queues to the core were full */    \
   X(UP_DROPPED_STUN, "up-dropped-stun")                                                 \

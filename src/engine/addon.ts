@@ -64,6 +64,8 @@ export interface Addon extends ByteWork {
   deviceRead(most: number): number;
   /** Returns the unit to go on with when the device is full, else `count`. */
   deviceWrite(first: number, count: number): number;
+  /** Writes one packet that was built here; false, and counted, when the device does not take it. */
+  deviceInject(bytes: Uint8Array): boolean;
   socketOpen(address: Uint8Array, port: number, offloads: number): [number, number, number];
   socketClose(index: number): void;
   receive(index: number): number;

@@ -33,6 +33,8 @@ export const COUNTER_NAMES = [
   'in-device-error',
   'in-device-waits',
   'in-batch-full',
+  'in-injected',
+  'in-inject-refused',
   'in-mac1-refused',
   'up-dropped-handshake',
   'up-dropped-stun',
