@@ -2,7 +2,7 @@
 // Plain JavaScript that Node 18 can run: the Node that Buri itself needs arrives with `npm ci`.
 import { execFileSync, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { buildNative } from './native.mjs';
@@ -30,6 +30,12 @@ const debianPackages = {
     ['wireguard-go', 'wireguard-go'],
     ['iperf3', 'iperf3'],
   ],
+  rivals: [
+    ['openvpn', 'openvpn'],
+    ['openssl', 'openssl'],
+    ['tincd', 'tinc'],
+    ['edge', 'n2n'],
+  ],
 };
 
 const isRoot = process.getuid?.() === 0;
@@ -48,7 +54,7 @@ export function ensureNpmPackages() {
 
 /**
  * Installs what is missing for the named purposes by apt when root.
- * @param {...('build'|'lab'|'interop')} purposes
+ * @param {...('build'|'lab'|'interop'|'rivals')} purposes
  * @returns {string[]} the packages that are still missing, said aloud.
  */
 export function ensureDebianPackages(...purposes) {
@@ -62,7 +68,7 @@ export function ensureDebianPackages(...purposes) {
     const apt = (...args) =>
       spawnSync('apt-get', args, { env, stdio: ['ignore', 'ignore', 'inherit'] });
     apt('update', '-q');
-    apt('install', '-y', '-q', '--no-install-recommends', ...names);
+    withoutServices(() => apt('install', '-y', '-q', '--no-install-recommends', ...names));
   }
   const left = missing();
   if (left.length > 0) {
@@ -72,6 +78,18 @@ export function ensureDebianPackages(...purposes) {
     console.log('setup: whatever needs them is skipped');
   }
   return left;
+}
+
+/** The tests start what they need themselves; a package's service on this machine is nobody's wish. */
+function withoutServices(install) {
+  const policy = '/usr/sbin/policy-rc.d';
+  if (existsSync(policy)) return install();
+  writeFileSync(policy, '#!/bin/sh\nexit 101\n', { mode: 0o755 });
+  try {
+    return install();
+  } finally {
+    rmSync(policy, { force: true });
+  }
 }
 
 /** Everything; returns the Debian packages that are missing. */
@@ -89,4 +107,5 @@ function present(probe) {
   return path.split(':').some((dir) => dir !== '' && existsSync(join(dir, probe)));
 }
 
-if (process.argv[1] === fileURLToPath(import.meta.url)) setup();
+// With words: Debian packages for these purposes too.
+if (process.argv[1] === fileURLToPath(import.meta.url)) setup(...process.argv.slice(2));

@@ -15,7 +15,7 @@ const levelArgument = args.includes('--level')
   : undefined;
 const files = args.filter((arg) => arg.endsWith('.test.ts'));
 
-setup('lab', 'interop');
+setup('lab', 'interop', 'lan');
 
 const levels = [
   { level: 0, name: 'format, lint, types, layers' },
