@@ -38,13 +38,14 @@ export class NetWatch implements Disposable {
   }
 
   async start(): Promise<void> {
-    this.#fingerprint = await fingerprintOf(this.#device);
+    this.#fingerprint = await fingerprintOf(this.#device).catch(() => undefined);
     this.#timer = setInterval(() => void this.#look(), watchEveryMs).unref();
   }
 
   async #look(): Promise<void> {
-    const fingerprint = await fingerprintOf(this.#device);
     const slept = this.#clock.noticeSleep();
+    // A system out of memory or descriptors does not say; the next look will.
+    const fingerprint = await fingerprintOf(this.#device).catch(() => this.#fingerprint);
     if ((fingerprint === this.#fingerprint && !slept) || this.#timer === undefined) return;
     this.#fingerprint = fingerprint;
     this.#onChange();
