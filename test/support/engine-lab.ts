@@ -162,7 +162,7 @@ export class EngineLab implements AsyncDisposable {
   readonly #hosts: Host[] = [];
 
   constructor(segmenting = false) {
-    this.pair = makePair(`eng${process.pid}x${made++}`, segmenting);
+    this.pair = makePair(`eng${process.pid}x${made++}`, segmenting ? 'segmenting' : 'plain');
   }
 
   host(side: Side, wrapper: readonly string[] = []): Host {
