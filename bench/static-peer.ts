@@ -52,6 +52,8 @@ const events: EngineEvents = {
   onRoam: (peer, socket, from) => log('roam', peer, socket, from),
   onConfirmed: (peer, localIndex) => log('confirmed', peer, localIndex),
   onRekeyLimit: (peer, localIndex) => log('rekey-limit', peer, localIndex),
+  onGroupsChanged: () => log('groups-changed'),
+  onMessage: (peer, bytes) => log('message', peer, bytes.length),
   onDeviceLost: (reason) => {
     console.error(`static-peer: ${reason}`);
     process.exit(1);

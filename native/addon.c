@@ -139,17 +139,20 @@ static napi_value pair(napi_env env, napi_value first, napi_value second, napi_v
   return array;
 }
 
-// deviceOpen(name, mtu, offloads) → [0 or -errno, name, offloads]
+// deviceOpen(name, mtu, offloads, queues) → [0 or -errno, name, offloads]
 static napi_value open_device(napi_env env, napi_callback_info info) {
   struct call call;
   char name[IF_NAMESIZE] = {0};
   size_t length = 0;
-  if (!begin(env, info, 3, &call)) return NULL;
+  if (!begin(env, info, 4, &call)) return NULL;
   napi_get_value_string_utf8(env, call.values[0], name, sizeof name, &length);
+  bool queues = false;
+  napi_get_value_bool(env, call.values[3], &queues);
   struct engine *engine = call.instance->engine;
   int result = engine->device.fd >= 0
                    ? -EALREADY
-                   : device_open(engine, name, int_of(&call, 1), (unsigned)int_of(&call, 2));
+                   : device_open(engine, name, int_of(&call, 1), (unsigned)int_of(&call, 2),
+                                 queues);
   napi_value text;
   napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &text);
   return pair(env, number(env, result), text, number(env, (int32_t)engine->device.offloads));
@@ -211,16 +214,17 @@ static socklen_t socket_address(const struct call *call, size_t i, struct sockad
   return sizeof *v6;
 }
 
-// socketOpen(address, port, offloads) → [index or -errno, port, offloads]
+// socketOpen(address, port, offloads, share, index) → [index or -errno, port, offloads]
 static napi_value open_socket(napi_env env, napi_callback_info info) {
   struct call call;
   struct sockaddr_storage local;
-  if (!begin(env, info, 3, &call)) return NULL;
+  if (!begin(env, info, 5, &call)) return NULL;
   socklen_t length = socket_address(&call, 0, &local);
   if (length == 0) return fail(env, "buri addon: socketOpen: not an address");
   struct engine *engine = call.instance->engine;
   int port = 0;
-  int index = udp_open(engine, (struct sockaddr *)&local, length, (unsigned)int_of(&call, 2), &port);
+  int index = udp_open(engine, (struct sockaddr *)&local, length, (unsigned)int_of(&call, 2),
+                       int_of(&call, 3), int_of(&call, 4), &port);
   unsigned offloads = index < 0 ? 0 : engine->sockets[index].offloads;
   return pair(env, number(env, index), number(env, port), number(env, (int32_t)offloads));
 }
@@ -257,6 +261,13 @@ static napi_value seal_batch(napi_env env, napi_callback_info info) {
   struct call call;
   if (!begin(env, info, 1, &call) || !bound(&call)) return NULL;
   seal_items(call.instance->engine, int_of(&call, 0), udp_send_run);
+  return NULL;
+}
+
+static napi_value complete_batch(napi_env env, napi_callback_info info) {
+  struct call call;
+  if (!begin(env, info, 1, &call) || !bound(&call)) return NULL;
+  complete_items(call.instance->engine, int_of(&call, 0));
   return NULL;
 }
 
@@ -353,25 +364,51 @@ static bool grow(void **table, int *slots, int slot, size_t width) {
   return true;
 }
 
-// setKey(slot, suite, remoteIndex, sendKey, receiveKey, counterLow, counterHigh) → whether it could be made
+// The state that a key shares with other threads, pinned; false when the argument is no memory for one. NULL: it shares none.
+static bool shared_state(const struct call *call, size_t i, struct key_state **state, napi_ref *pin) {
+  napi_valuetype type;
+  size_t size = 0;
+  *state = NULL;
+  *pin = NULL;
+  if (napi_typeof(call->env, call->values[i], &type) != napi_ok || type == napi_undefined) return true;
+  *state = bytes_of(call, i, KEY_STATE_BYTES, &size);
+  if (*state == NULL || (uintptr_t)*state % _Alignof(struct key_state) != 0) return false;
+  return napi_create_reference(call->env, call->values[i], 1, pin) == napi_ok;
+}
+
+// What is pinned when the environment ends goes with it.
+static void drop_key(napi_env env, struct key *key) {
+  if (key == NULL) return;
+  if (key->pin != NULL) napi_delete_reference(env, key->pin);
+  key_free(key);
+}
+
+// setKey(slot, suite, remoteIndex, sendKey, receiveKey, counterLow, counterHigh, shared?) → whether it could be made
 static napi_value set_key(napi_env env, napi_callback_info info) {
   struct call call;
   napi_value result = NULL;
   if (!begin(env, info, 7, &call)) return NULL;
   struct engine *engine = call.instance->engine;
+  struct key_state *shared;
+  napi_ref pin;
   int slot = int_of(&call, 0);
   size_t size;
+  if (!shared_state(&call, 7, &shared, &pin)) return fail(env, "buri addon: setKey: no memory for the state");
   const uint8_t *send = bytes_of(&call, 3, KEY_BYTES, &size);
   const uint8_t *receive_key = bytes_of(&call, 4, KEY_BYTES, &size);
   bool made = false;
   if (send != NULL && receive_key != NULL &&
       grow((void **)&engine->keys, &engine->key_slots, slot, sizeof *engine->keys)) {
-    key_free(engine->keys[slot]);
-    struct key *key = key_new(int_of(&call, 1), (uint32_t)int_of(&call, 2), send, receive_key);
-    if (key != NULL) key->counter = (uint64_t)(uint32_t)int_of(&call, 6) << 32 | (uint32_t)int_of(&call, 5);
+    drop_key(env, engine->keys[slot]);
+    struct key *key = key_new(int_of(&call, 1), (uint32_t)int_of(&call, 2), send, receive_key, shared);
     engine->keys[slot] = key;
     made = key != NULL;
+    if (made) {
+      key->pin = pin;
+      key_start_at(key, (uint64_t)(uint32_t)int_of(&call, 6) << 32 | (uint32_t)int_of(&call, 5));
+    }
   }
+  if (!made && pin != NULL) napi_delete_reference(env, pin);
   napi_get_boolean(env, made, &result);
   return result;
 }
@@ -382,7 +419,7 @@ static napi_value clear_key(napi_env env, napi_callback_info info) {
   struct engine *engine = call.instance->engine;
   int slot = int_of(&call, 0);
   if (engine_key(engine, slot) == NULL) return NULL;
-  key_free(engine->keys[slot]);
+  drop_key(env, engine->keys[slot]);
   engine->keys[slot] = NULL;
   return NULL;
 }
@@ -441,6 +478,8 @@ static void name_constants(napi_env env, napi_value exports) {
       C(UNIT_WORDS), C(PIECE_OFFSET), C(PIECE_LENGTH), C(PIECE_NEXT), C(PIECE_WORDS), C(MAX_ITEMS),
       C(MAX_SLOTS), C(MAX_RUNS), C(MAX_UNITS), C(MAX_PIECES), C(SLOT_BYTES), C(SUPER_PACKET_BYTES),
       C(PACKET_GAP_BYTES), C(MAX_PREFIX_BYTES), C(MAX_SEGMENTS), C(MAX_SEND_BYTES), C(MAX_SOCKETS),
+      C(KEY_STATE_BYTES), C(SHARE_NOT), C(SHARE_FIRST), C(SHARE_JOIN),
+      C(FAMILY_FRAME), C(FAMILY_MESSAGE),
       C(OFFLOAD_VNET), C(OFFLOAD_CSUM), C(OFFLOAD_TSO4), C(OFFLOAD_TSO6), C(OFFLOAD_USO4),
       C(OFFLOAD_USO6), C(OFFLOAD_UDP_SEGMENT), C(OFFLOAD_UDP_GRO)
 #undef C
@@ -469,7 +508,7 @@ NAPI_MODULE_INIT() {
       {"deviceWrite", write_device}, {"deviceInject", inject}, {"socketOpen", open_socket},
       {"socketClose", close_socket},
       {"receive", receive}, {"classify", classify_messages}, {"openRuns", open_batch},
-      {"seal", seal_batch}, {"sealInto", seal_into}, {"keepalive", keepalive},
+      {"seal", seal_batch}, {"complete", complete_batch}, {"sealInto", seal_into}, {"keepalive", keepalive},
       {"sendRun", send_run}, {"sendDatagram", send_datagram}, {"setKey", set_key},
       {"clearKey", clear_key}, {"setPath", set_path}, {"clearPath", clear_path},
       {"setOffloads", set_offloads},

@@ -140,15 +140,20 @@ static int new_piece(struct coalescer *c, const uint8_t *bytes, size_t length) {
 static int new_unit(struct coalescer *c, const struct packet *p, int key) {
   int32_t *unit = c->engine->units + c->units * UNIT_WORDS;
   int family = p->inner.family;
-  const uint8_t *addresses = p->bytes + addresses_offset(family);
   memset(unit, 0, UNIT_WORDS * sizeof *unit);
   unit[UNIT_FIRST] = new_piece(c, p->bytes, p->inner.length);
   unit[UNIT_PIECES] = 1;
   unit[UNIT_KEY] = key;
   unit[UNIT_FAMILY] = family;
   unit[UNIT_BYTES] = (int32_t)p->inner.length;
-  address_words(unit + UNIT_SOURCE, addresses, family);
-  address_words(unit + UNIT_DESTINATION, addresses + addresses_length(family) / 2, family);
+  if (family == FAMILY_FRAME) {
+    mac_words(unit + UNIT_DESTINATION, p->bytes);
+    mac_words(unit + UNIT_SOURCE, p->bytes + 6);
+  } else if (family != FAMILY_MESSAGE) {
+    const uint8_t *addresses = p->bytes + addresses_offset(family);
+    address_words(unit + UNIT_SOURCE, addresses, family);
+    address_words(unit + UNIT_DESTINATION, addresses + addresses_length(family) / 2, family);
+  }
   return c->units++;
 }
 
@@ -237,6 +242,14 @@ static void add_packet(struct coalescer *c, struct packet *p, int key) {
   start_flow(flow, p, unit, c->engine->units[unit * UNIT_WORDS + UNIT_FIRST]);
 }
 
+// Measures what was opened. Of what is not IP the header goes; it has no flow, as its protocol is none.
+static bool measure(struct packet *p) {
+  if (inner_parse(p->bytes, p->length, &p->inner)) return true;
+  if (!wrapped_parse(p->bytes, p->length, &p->inner)) return false;
+  p->bytes += WRAPPED_HEADER;
+  return true;
+}
+
 static void open_datagram(struct coalescer *c, int32_t *run, struct key *key, uint8_t *bytes,
                           size_t length) {
   struct engine *engine = c->engine;
@@ -250,7 +263,7 @@ static void open_datagram(struct coalescer *c, int32_t *run, struct key *key, ui
   if (p.length == 0) {
     run[RUN_KEEPALIVES]++;
     count(engine, COUNT_IN_KEEPALIVES, 1);
-  } else if (!inner_parse(p.bytes, p.length, &p.inner)) {
+  } else if (!measure(&p)) {
     count(engine, COUNT_IN_MALFORMED, 1);
   } else if (c->units == MAX_UNITS || c->pieces == MAX_PIECES) {
     count(engine, COUNT_IN_BATCH_FULL, 1);

@@ -82,13 +82,14 @@ static int set_mtu(const char *name, int mtu) {
   return result;
 }
 
-static int attach(int fd, char *name, unsigned wanted, unsigned *offloads) {
+static int attach(int fd, char *name, unsigned wanted, bool queues, unsigned *offloads) {
   struct ifreq ifr = {0};
+  int several = queues ? IFF_MULTI_QUEUE : 0;
   memcpy(ifr.ifr_name, name, IFNAMSIZ - 1);
-  ifr.ifr_flags = IFF_TUN | IFF_NO_PI | ((wanted & OFFLOAD_VNET) != 0 ? IFF_VNET_HDR : 0);
+  ifr.ifr_flags = (short)(IFF_TUN | IFF_NO_PI | several | ((wanted & OFFLOAD_VNET) != 0 ? IFF_VNET_HDR : 0));
   if (ioctl(fd, TUNSETIFF, &ifr) != 0) {
     if (errno != EINVAL || (wanted & OFFLOAD_VNET) == 0) return -errno;
-    ifr.ifr_flags = IFF_TUN | IFF_NO_PI;
+    ifr.ifr_flags = (short)(IFF_TUN | IFF_NO_PI | several);
     if (ioctl(fd, TUNSETIFF, &ifr) != 0) return -errno;
     wanted &= ~(unsigned)OFFLOAD_VNET;
   }
@@ -97,11 +98,11 @@ static int attach(int fd, char *name, unsigned wanted, unsigned *offloads) {
   return 0;
 }
 
-int device_open(struct engine *engine, char *name, int mtu, unsigned wanted) {
+int device_open(struct engine *engine, char *name, int mtu, unsigned wanted, bool queues) {
   int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) return -errno;
   unsigned offloads = 0;
-  int result = attach(fd, name, wanted, &offloads);
+  int result = attach(fd, name, wanted, queues, &offloads);
   if (result == 0) result = set_mtu(name, mtu);
   if (result != 0) {
     close(fd);

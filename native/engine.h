@@ -3,6 +3,7 @@
 #define BURI_ENGINE_H
 
 #include <netinet/in.h>
+#include <stdatomic.h>
 #include <sys/socket.h>
 
 #include "abi.h"
@@ -15,27 +16,42 @@ enum { SUITE_CHACHA20_POLY1305 = 0, SUITE_AES_256_GCM = 1 };
 enum { TRANSPORT_HEADER = 16, TAG = 16, TRANSPORT_OVERHEAD = 32, KEY_BYTES = 32 };
 enum { REPLAY_WORDS = 128, REPLAY_BITS = REPLAY_WORDS * 64, REPLAY_WINDOW = REPLAY_BITS - 64 };
 
-// The sliding window of RFC 6479: `next` is one above the greatest counter seen.
+// The sliding window of RFC 6479: `next` is one above the greatest counter seen. Several threads may use one.
 struct replay {
-  uint64_t next;
-  uint64_t bits[REPLAY_WORDS];
+  atomic_uint lock;  // of marking
+  _Atomic uint64_t next;
+  _Atomic uint64_t bits[REPLAY_WORDS];
 };
 
-// Whether a counter would be accepted; and marks it as seen.
+// Whether a counter would be accepted now.
 bool replay_check(const struct replay *window, uint64_t counter);
-void replay_mark(struct replay *window, uint64_t counter);
+// Marks a counter as seen. False when it was seen already, or is too old: of all threads, one is told true.
+bool replay_mark(struct replay *window, uint64_t counter);
+
+// What the engines of several threads share of a key, so that no counter is used or accepted twice. Zero at first.
+struct key_state {
+  _Atomic uint64_t counter;  // of the next packet sent
+  uint64_t apart[7];         // who sends and who receives write to cache lines of their own
+  struct replay replay;
+};
+enum { KEY_STATE_BYTES = sizeof(struct key_state) };
 
 struct key {
   EVP_CIPHER_CTX *seal;
   EVP_CIPHER_CTX *open;
   uint32_t remote_index;
-  uint64_t counter;  // of the next packet sent
   uint64_t rekey_at;
   uint64_t refuse_at;
-  struct replay replay;
+  uint64_t last;  // counter of the packet that this engine sealed last
+  struct key_state *state;
+  void *pin;  // of the shared state, for the owner of the key
 };
 
-struct key *key_new(int suite, uint32_t remote_index, const uint8_t *send, const uint8_t *receive);
+// The state lies in `shared`, which outlives the key, or, when that is NULL, in the key.
+struct key *key_new(int suite, uint32_t remote_index, const uint8_t *send, const uint8_t *receive,
+                    struct key_state *shared);
+// No packet is sealed with a lower counter than `first`.
+void key_start_at(struct key *key, uint64_t first);
 void key_free(struct key *key);
 
 // Seals into `out`: header, ciphertext, tag. `length` bytes of `in`, which may lie anywhere. False: limit reached.
@@ -58,6 +74,16 @@ struct inner {
 
 // Reads an IP header; false when the bytes are not one whole packet. Bytes after the packet are padding.
 bool inner_parse(const uint8_t *packet, size_t available, struct inner *inner);
+
+// What stands before an inner payload that is not IP (src/wire/inner.ts).
+enum { WRAPPED_HEADER = 4, ETHERNET_HEADER = 14 };
+
+// Reads that header: family FAMILY_FRAME or FAMILY_MESSAGE, and the length of what follows it. False when it is none, or when
+// the payload is not all there.
+bool wrapped_parse(const uint8_t *bytes, size_t available, struct inner *inner);
+
+// Puts a MAC as two words, most significant first, into a row's four.
+void mac_words(int32_t *words, const uint8_t *mac);
 
 // Puts an address as words, most significant first, into a row.
 void address_words(int32_t *words, const uint8_t *address, int family);
@@ -92,6 +118,9 @@ typedef void (*run_sink)(struct engine *engine, struct run *run);
 // Seals `count` items into runs and hands each run to the sink.
 void seal_items(struct engine *engine, int count, run_sink sink);
 
+// Completes the checksums of items that are no super-packets, so that they can be sealed any number of times.
+void complete_items(struct engine *engine, int items);
+
 // Seals an empty packet. False: limit reached.
 bool seal_keepalive(struct engine *engine, int key, int path, run_sink sink);
 
@@ -110,8 +139,9 @@ struct device {
   unsigned offloads;
 };
 
-// Returns 0, or a negative errno. `name` is IFNAMSIZ bytes and receives the name given.
-int device_open(struct engine *engine, char *name, int mtu, unsigned wanted);
+// Returns 0, or a negative errno. `name` is IFNAMSIZ bytes and receives the name given. With `queues` other engines may open the
+// same device: each has a queue of its own, and the kernel keeps a flow in one.
+int device_open(struct engine *engine, char *name, int mtu, unsigned wanted, bool queues);
 void device_close(struct engine *engine);
 // Reads packets into ITEM rows. Returns their number or a negative errno (never EAGAIN).
 int device_read(struct engine *engine, int most);
@@ -129,9 +159,12 @@ struct udp_socket {
 
 enum { MAX_SOCKETS = 18 };
 
-// Returns the index of the socket, or a negative errno. `port` receives the port bound.
+// How a socket shares its port with those of other threads: not, as their first, as one of the others.
+enum { SHARE_NOT = 0, SHARE_FIRST = 1, SHARE_JOIN = 2 };
+
+// Returns the index of the socket (`index`, or a free one for -1), or a negative errno. `port` receives the port bound.
 int udp_open(struct engine *engine, const struct sockaddr *local, socklen_t length, unsigned wanted,
-             int *port);
+             int share, int index, int *port);
 void udp_close(struct engine *engine, int index);
 // Returns the number of messages or a negative errno (never EAGAIN).
 int udp_receive(struct engine *engine, int index);

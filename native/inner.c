@@ -1,4 +1,4 @@
-// Reads the IP headers of inner packets. No length in them is trusted before it was compared with what is there.
+// Reads the headers of inner packets. No length in them is trusted before it was compared with what is there.
 #include "engine.h"
 
 static bool parse_ipv4(const uint8_t *packet, size_t available, struct inner *inner) {
@@ -28,6 +28,21 @@ bool inner_parse(const uint8_t *packet, size_t available, struct inner *inner) {
   if (inner->family == 4) return parse_ipv4(packet, available, inner);
   if (inner->family == 6) return parse_ipv6(packet, available, inner);
   return false;
+}
+
+bool wrapped_parse(const uint8_t *bytes, size_t available, struct inner *inner) {
+  if (available < WRAPPED_HEADER || bytes[1] != 0) return false;
+  size_t length = load_be16(bytes + 2), least = 1;
+  if (bytes[0] == FAMILY_FRAME << 4) least = ETHERNET_HEADER;
+  else if (bytes[0] != FAMILY_MESSAGE << 4) return false;
+  *inner = (struct inner){.family = bytes[0] >> 4, .length = length};
+  return length >= least && WRAPPED_HEADER + length <= available;
+}
+
+void mac_words(int32_t *words, const uint8_t *mac) {
+  words[0] = (int32_t)load_be32(mac);
+  words[1] = load_be16(mac + 4);
+  words[2] = words[3] = 0;
 }
 
 void address_words(int32_t *words, const uint8_t *address, int family) {

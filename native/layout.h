@@ -64,7 +64,7 @@ enum {
   UNIT_FIRST,   // first row of its pieces
   UNIT_PIECES,  // number of pieces
   UNIT_KEY,
-  UNIT_FAMILY,
+  UNIT_FAMILY,            // 4, 6 or FAMILY_*
   UNIT_SOURCE,            // 4 words
   UNIT_DESTINATION = 8,   // 4 words
   UNIT_ACCEPT = 12,       // set by JavaScript
@@ -77,6 +77,10 @@ enum {
   UNIT_CSUM_OFFSET,
   UNIT_WORDS
 };
+
+// Families of units that are not IP: an Ethernet frame, and a message between the members' programs. They have one piece, which
+// starts behind the inner header. The address words of a frame are its MACs, 2 words each: 4 bytes, then 2.
+enum { FAMILY_FRAME = 1, FAMILY_MESSAGE = 2 };
 
 // A piece is a whole packet, or the payload of a later packet of the unit. PIECE_NEXT is -1 at the end.
 enum { PIECE_OFFSET, PIECE_LENGTH, PIECE_NEXT, PIECE_WORDS };
@@ -135,6 +139,16 @@ enum { OFFLOAD_VNET = 1, OFFLOAD_CSUM = 2, OFFLOAD_TSO4 = 4, OFFLOAD_TSO6 = 8, O
   X(UP_DROPPED_HANDSHAKE, "up-dropped-handshake") /* queues to the core were full */    \
   X(UP_DROPPED_STUN, "up-dropped-stun")                                                 \
   X(UP_DROPPED_BURI, "up-dropped-buri")                                                 \
+  X(UP_DROPPED_MESSAGE, "up-dropped-message") /* messages of members: queue full */     \
+  X(IN_MESSAGE_LIMITED, "in-message-limited") /* messages of a member: too many */      \
+  X(MESSAGES_SENT, "messages-sent")           /* to members */                          \
+  X(MESSAGES_DROPPED, "messages-dropped")     /* member without session */              \
+  X(OUT_GROUP, "out-group")                   /* packets for broadcast or a group */    \
+  X(OUT_GROUP_COPIES, "out-group-copies")     /* and how many members they went to */   \
+  X(OUT_GROUP_LIMITED, "out-group-limited")   /* too many of them */                    \
+  X(OUT_GROUP_LOCAL, "out-group-local")       /* IGMP, MLD, groups of the host alone */ \
+  X(IN_GROUP, "in-group")                     /* such packets accepted */               \
+  X(IN_GROUP_LIMITED, "in-group-limited")     /* too many of them from one member */    \
   X(DATAGRAMS_SENT, "datagrams-sent")         /* sendDatagram: handshakes, probes */    \
   X(DATAGRAMS_DROPPED, "datagrams-dropped")
 

@@ -2,7 +2,8 @@
 // of one size and path become one run for UDP_SEGMENT.
 //
 // A segment is sealed straight from the packet that the device delivered: its header is written in front of its payload,
-// over the end of the segment before, which has been sealed by then. So no payload is ever copied.
+// over the end of the segment before, which has been sealed by then. So no payload is ever copied. What is not TCP may be for
+// several peers and be sealed again: afterwards it lies there as before, but for a checksum that was completed.
 #include "checksum.h"
 #include "engine.h"
 
@@ -70,7 +71,7 @@ static bool seal_packet(struct sealer *to, uint8_t *packet, size_t length, size_
     to->item[ITEM_STATUS] |= STATUS_REFUSED;
     return false;
   }
-  if (to->key->counter == to->key->rekey_at) to->item[ITEM_STATUS] |= STATUS_REKEY;
+  if (to->key->last + 1 == to->key->rekey_at) to->item[ITEM_STATUS] |= STATUS_REKEY;
   commit(&to->engine->run, size);
   to->item[ITEM_SEALED]++;
   to->item[ITEM_BYTES] += (int32_t)length;
@@ -159,35 +160,57 @@ static bool seal_super(struct sealer *to, uint8_t *packet, size_t length) {
     to->item[ITEM_STATUS] |= STATUS_MALFORMED;
     return false;
   }
-  uint8_t headers[MAX_HEADERS];
+  uint8_t headers[MAX_HEADERS], kept[MAX_HEADERS];
   memcpy(headers, packet, s.headers);
   unsigned index = 0;
   for (size_t at = s.headers; at < length; at += s.gso, index++) {
     size_t payload = length - at < s.gso ? length - at : s.gso;
     uint8_t *start = packet + at - s.headers;
+    if (!s.tcp) memcpy(kept, start, s.headers);
     memcpy(start, headers, s.headers);
     write_headers(&s, start, s.headers + payload, index);
-    if (!seal_packet(to, start, s.headers + payload, length - at - payload)) return false;
+    bool sealed = seal_packet(to, start, s.headers + payload, length - at - payload);
+    if (!s.tcp) memcpy(start, kept, s.headers);
+    if (!sealed) return false;
   }
   return true;
 }
 
-static void seal_item(struct sealer *to) {
-  struct engine *engine = to->engine;
-  int32_t *item = to->item;
+// The packet of an item; NULL when it does not lie within the buffer.
+static uint8_t *item_packet(const struct engine *engine, const int32_t *item) {
   size_t offset = (size_t)item[ITEM_OFFSET], length = (size_t)item[ITEM_LENGTH];
-  if (item[ITEM_OFFSET] < 0 || item[ITEM_LENGTH] <= 0 || length > SUPER_PACKET_BYTES ||
-      offset + length + PACKET_GAP_BYTES > engine->out_length) {
+  if (item[ITEM_OFFSET] < 0 || item[ITEM_LENGTH] <= 0 || length > SUPER_PACKET_BYTES) return NULL;
+  return offset + length + PACKET_GAP_BYTES > engine->out_length ? NULL : engine->out + offset;
+}
+
+static bool needs_checksum(const int32_t *item) {
+  return item[ITEM_GSO_TYPE] == GSO_NONE && (item[ITEM_FLAGS] & FLAG_NEEDS_CSUM) != 0;
+}
+
+static void seal_item(struct sealer *to) {
+  int32_t *item = to->item;
+  size_t length = (size_t)item[ITEM_LENGTH];
+  uint8_t *packet = item_packet(to->engine, item);
+  if (packet == NULL || (needs_checksum(item) && !complete_checksum(packet, length, item))) {
     item[ITEM_STATUS] |= STATUS_MALFORMED;
-    return;
-  }
-  uint8_t *packet = engine->out + offset;
-  if (item[ITEM_GSO_TYPE] != GSO_NONE) {
+  } else if (item[ITEM_GSO_TYPE] != GSO_NONE) {
     seal_super(to, packet, length);
-  } else if ((item[ITEM_FLAGS] & FLAG_NEEDS_CSUM) != 0 && !complete_checksum(packet, length, item)) {
-    item[ITEM_STATUS] |= STATUS_MALFORMED;
   } else {
     seal_packet(to, packet, length, 0);
+  }
+}
+
+void complete_items(struct engine *engine, int items) {
+  for (int i = 0; i < items && i < MAX_ITEMS; i++) {
+    int32_t *item = engine->items + i * ITEM_WORDS;
+    uint8_t *packet = item_packet(engine, item);
+    item[ITEM_STATUS] = 0;
+    if (packet == NULL ||
+        (needs_checksum(item) && !complete_checksum(packet, (size_t)item[ITEM_LENGTH], item))) {
+      item[ITEM_STATUS] = STATUS_MALFORMED;
+    } else if (needs_checksum(item)) {
+      item[ITEM_FLAGS] &= ~FLAG_NEEDS_CSUM;
+    }
   }
 }
 

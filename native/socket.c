@@ -45,11 +45,22 @@ static unsigned set_offloads(int fd, unsigned wanted) {
   return have;
 }
 
+// The first of several binds alone, so that a port in use is noticed, even one in use by a program of the same kind.
+static int bind_shared(int fd, const struct sockaddr *local, socklen_t length, int share) {
+  int on = 1;
+  if (share == SHARE_JOIN && setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) != 0) return -1;
+  if (bind(fd, local, length) != 0) return -1;
+  return share == SHARE_FIRST ? setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) : 0;
+}
+
 int udp_open(struct engine *engine, const struct sockaddr *local, socklen_t length, unsigned wanted,
-             int *port) {
-  int index = 0;
-  while (index < MAX_SOCKETS && engine->sockets[index].fd >= 0) index++;
-  if (index == MAX_SOCKETS) return -EMFILE;
+             int share, int index, int *port) {
+  if (index < 0) {
+    index = 0;
+    while (index < MAX_SOCKETS && engine->sockets[index].fd >= 0) index++;
+  }
+  if (index >= MAX_SOCKETS) return -EMFILE;
+  if (engine->sockets[index].fd >= 0) return -EEXIST;
   int fd = socket(local->sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
   int on = 1;
@@ -64,7 +75,8 @@ int udp_open(struct engine *engine, const struct sockaddr *local, socklen_t leng
   set_buffers(fd);
   struct sockaddr_storage bound;
   socklen_t bound_length = sizeof bound;
-  if (bind(fd, local, length) != 0 || getsockname(fd, (struct sockaddr *)&bound, &bound_length) != 0) {
+  if (bind_shared(fd, local, length, share) != 0 ||
+      getsockname(fd, (struct sockaddr *)&bound, &bound_length) != 0) {
     int error = errno;
     close(fd);
     return -error;

@@ -1,5 +1,6 @@
 // WireGuard's transport packet (type 4): 3 zero bytes, receiver index LE32, counter LE64, ciphertext, tag.
 // Nonce: 4 zero bytes, then the counter LE64, for both suites. No associated data.
+#include <sched.h>
 #include <stdlib.h>
 
 #include "engine.h"
@@ -11,28 +12,57 @@ static const uint64_t REJECT_AFTER_AES = 1ull << 29;
 static const uint64_t REKEY_AFTER_CHACHA = 1ull << 60;
 static const uint64_t REJECT_AFTER_CHACHA = UINT64_MAX - (1ull << 13);
 
-bool replay_check(const struct replay *window, uint64_t counter) {
-  if (counter >= window->next) return true;
-  if (window->next - counter > REPLAY_WINDOW) return false;
-  return (window->bits[(counter / 64) % REPLAY_WORDS] >> (counter % 64) & 1) == 0;
+static uint64_t read_word(const _Atomic uint64_t *word) {
+  return atomic_load_explicit(word, memory_order_relaxed);
 }
 
-void replay_mark(struct replay *window, uint64_t counter) {
-  if (counter >= window->next) {
-    // Clear the words that the window moves over. The word of the greatest counter so far stays.
-    uint64_t word = window->next == 0 ? 0 : (window->next - 1) / 64;
-    uint64_t last = counter / 64;
-    uint64_t steps = last - word;
-    if (steps > REPLAY_WORDS) steps = REPLAY_WORDS;
-    for (uint64_t i = 0; i < steps; i++) window->bits[(last - i) % REPLAY_WORDS] = 0;
-    window->next = counter + 1;
+static void write_word(_Atomic uint64_t *word, uint64_t value) {
+  atomic_store_explicit(word, value, memory_order_relaxed);
+}
+
+// A thread between lock and unlock runs for some nanoseconds, so waiting for it is rare and short. Unless the system took the
+// processor from it: then it shall have ours.
+static void lock(atomic_uint *word) {
+  enum { SPINS = 64 };
+  for (unsigned tries = 1; atomic_exchange_explicit(word, 1, memory_order_acquire) != 0; tries++) {
+    if (tries % SPINS == 0) sched_yield();
   }
-  window->bits[(counter / 64) % REPLAY_WORDS] |= 1ull << (counter % 64);
 }
 
-struct key *key_new(int suite, uint32_t remote_index, const uint8_t *send, const uint8_t *receive) {
-  struct key *key = calloc(1, sizeof *key);
+static void unlock(atomic_uint *word) { atomic_store_explicit(word, 0, memory_order_release); }
+
+// Without the lock this may see an older window than another thread made meanwhile; marking sees the newest.
+bool replay_check(const struct replay *window, uint64_t counter) {
+  uint64_t next = read_word(&window->next);
+  if (counter >= next) return true;
+  if (next - counter > REPLAY_WINDOW) return false;
+  return (read_word(&window->bits[(counter / 64) % REPLAY_WORDS]) >> (counter % 64) & 1) == 0;
+}
+
+bool replay_mark(struct replay *window, uint64_t counter) {
+  lock(&window->lock);
+  bool fresh = replay_check(window, counter);
+  if (fresh) {
+    uint64_t next = read_word(&window->next), last = counter / 64;
+    if (counter >= next) {
+      // Clear the words that the window moves over. The word of the greatest counter so far stays.
+      uint64_t steps = last - (next == 0 ? 0 : (next - 1) / 64);
+      if (steps > REPLAY_WORDS) steps = REPLAY_WORDS;
+      for (uint64_t i = 0; i < steps; i++) write_word(&window->bits[(last - i) % REPLAY_WORDS], 0);
+      write_word(&window->next, counter + 1);
+    }
+    _Atomic uint64_t *word = &window->bits[last % REPLAY_WORDS];
+    write_word(word, read_word(word) | 1ull << (counter % 64));
+  }
+  unlock(&window->lock);
+  return fresh;
+}
+
+struct key *key_new(int suite, uint32_t remote_index, const uint8_t *send, const uint8_t *receive,
+                    struct key_state *shared) {
+  struct key *key = calloc(1, sizeof *key + (shared == NULL ? sizeof *shared : 0));
   if (key == NULL) return NULL;
+  key->state = shared != NULL ? shared : (struct key_state *)(key + 1);
   bool aes = suite == SUITE_AES_256_GCM;
   const EVP_CIPHER *cipher = aes ? EVP_aes_256_gcm() : EVP_chacha20_poly1305();
   key->seal = EVP_CIPHER_CTX_new();
@@ -50,6 +80,14 @@ struct key *key_new(int suite, uint32_t remote_index, const uint8_t *send, const
   return key;
 }
 
+void key_start_at(struct key *key, uint64_t first) {
+  _Atomic uint64_t *next = &key->state->counter;
+  uint64_t counter = read_word(next);
+  while (counter < first && !atomic_compare_exchange_weak_explicit(
+                                next, &counter, first, memory_order_relaxed, memory_order_relaxed)) {
+  }
+}
+
 // EVP_CIPHER_CTX_free erases the key schedules.
 void key_free(struct key *key) {
   if (key == NULL) return;
@@ -59,27 +97,38 @@ void key_free(struct key *key) {
   free(key);
 }
 
+// Takes the next counter for this packet alone: before the packet is sealed, and for good, whatever becomes of it. False when
+// the limit is reached, which no thread can step over.
+static bool take_counter(struct key *key) {
+  _Atomic uint64_t *next = &key->state->counter;
+  uint64_t counter = read_word(next);
+  do {
+    if (counter >= key->refuse_at) return false;
+  } while (!atomic_compare_exchange_weak_explicit(next, &counter, counter + 1, memory_order_relaxed,
+                                                  memory_order_relaxed));
+  key->last = counter;
+  return true;
+}
+
 bool transport_seal(struct key *key, uint8_t *out, const uint8_t *in, size_t length) {
-  if (key->counter >= key->refuse_at) return false;
+  if (!take_counter(key)) return false;
   uint8_t nonce[12] = {0};
-  store_le64(nonce + 4, key->counter);
+  store_le64(nonce + 4, key->last);
   store_le32(out, KIND_TRANSPORT);
   store_le32(out + 4, key->remote_index);
-  store_le64(out + 8, key->counter);
+  store_le64(out + 8, key->last);
   uint8_t *sealed = out + TRANSPORT_HEADER;
   int done = 0, rest = 0;
   if (EVP_EncryptInit_ex(key->seal, NULL, NULL, NULL, nonce) != 1) return false;
   if (length > 0 && EVP_EncryptUpdate(key->seal, sealed, &done, in, (int)length) != 1) return false;
   if (EVP_EncryptFinal_ex(key->seal, sealed + done, &rest) != 1) return false;
-  if (EVP_CIPHER_CTX_ctrl(key->seal, EVP_CTRL_AEAD_GET_TAG, TAG, sealed + length) != 1) return false;
-  key->counter++;
-  return true;
+  return EVP_CIPHER_CTX_ctrl(key->seal, EVP_CTRL_AEAD_GET_TAG, TAG, sealed + length) == 1;
 }
 
 enum open_result transport_open(struct key *key, uint8_t *packet, size_t length) {
   if (length < TRANSPORT_OVERHEAD) return OPEN_FORGED;
   uint64_t counter = load_le64(packet + 8);
-  if (counter >= key->refuse_at || !replay_check(&key->replay, counter)) return OPEN_REPLAYED;
+  if (counter >= key->refuse_at || !replay_check(&key->state->replay, counter)) return OPEN_REPLAYED;
   uint8_t nonce[12] = {0};
   store_le64(nonce + 4, counter);
   uint8_t *sealed = packet + TRANSPORT_HEADER;
@@ -91,6 +140,6 @@ enum open_result transport_open(struct key *key, uint8_t *packet, size_t length)
     ERR_clear_error();
     return OPEN_FORGED;
   }
-  replay_mark(&key->replay, counter);
-  return OPEN_OK;
+  // Another thread may have opened a copy of it meanwhile.
+  return replay_mark(&key->state->replay, counter) ? OPEN_OK : OPEN_REPLAYED;
 }

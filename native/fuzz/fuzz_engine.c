@@ -32,8 +32,8 @@ static void new_keys(void) {
   static const uint8_t ONE[KEY_BYTES] = {1}, TWO[KEY_BYTES] = {2};
   key_free(engine->keys[0]);
   key_free(sender);
-  engine->keys[0] = key_new(SUITE_CHACHA20_POLY1305, 7, ONE, TWO);
-  sender = key_new(SUITE_CHACHA20_POLY1305, 7, TWO, ONE);
+  engine->keys[0] = key_new(SUITE_CHACHA20_POLY1305, 7, ONE, TWO, NULL);
+  sender = key_new(SUITE_CHACHA20_POLY1305, 7, TWO, ONE, NULL);
 }
 
 // Runs are what the kernel is given: equal sizes but for the last, within its bounds.

@@ -89,6 +89,8 @@ function eventsFor(client: () => Client | undefined): EngineEvents {
     onRoam: (peer, socket, remote) => feed({ type: 'roam', peer, socket, remote }),
     onConfirmed: (peer, localIndex) => feed({ type: 'confirmed', peer, localIndex }),
     onRekeyLimit: (peer, localIndex) => feed({ type: 'rekey-limit', peer, localIndex }),
+    onGroupsChanged: () => {},
+    onMessage: () => {},
     onDeviceLost: (reason) => client()?.device.lost(reason),
   };
 }

@@ -8,7 +8,10 @@ import { BuriError } from '#core/errors.ts';
  * the tables of `layout.ts`. No call throws for bytes from a wire; it counts.
  */
 export interface ByteWork {
-  /** Makes or replaces the key in a slot. `counter` is that of the next packet sent. */
+  /**
+   * Makes or replaces the key in a slot. `counter` is that of the next packet sent. `shared` (KEY_STATE_BYTES, zero at first) is the
+   * memory in which the threads that use the key keep its counter and replay window; without it the key is this thread's alone.
+   */
   setKey(
     slot: number,
     suite: 0 | 1,
@@ -17,6 +20,7 @@ export interface ByteWork {
     receiveKey: Uint8Array,
     counterLow: number,
     counterHigh: number,
+    shared?: Uint8Array,
   ): boolean;
   clearKey(slot: number): void;
   setPath(
@@ -35,6 +39,11 @@ export interface ByteWork {
   openRuns(runs: number): number;
   /** Seals the items that have a key and a path, and sends them. */
   seal(items: number): void;
+  /**
+   * Completes the checksums of items that are no super-packets, and says so in their flags: then they, like super-packets of UDP,
+   * can be sealed any number of times.
+   */
+  complete(items: number): void;
   /** Seals and sends an empty packet; false when the key is spent. */
   keepalive(key: number, path: number): boolean;
 }
@@ -59,14 +68,27 @@ export interface Addon extends ByteWork {
   onReady(callback: (id: number, events: number) => void): void;
   /** Watches the device (0) or a socket (1 + index) for readable (1) and writable (2); 0 stops. */
   watch(id: number, events: number): number;
-  deviceOpen(name: string, mtu: number, offloads: number): [number, string, number];
+  /** With `queues` the instances of other threads may open the same device, each with a queue of its own. */
+  deviceOpen(
+    name: string,
+    mtu: number,
+    offloads: number,
+    queues: boolean,
+  ): [number, string, number];
   deviceClose(): void;
   deviceRead(most: number): number;
   /** Returns the unit to go on with when the device is full, else `count`. */
   deviceWrite(first: number, count: number): number;
   /** Writes one packet that was built here; false, and counted, when the device does not take it. */
   deviceInject(bytes: Uint8Array): boolean;
-  socketOpen(address: Uint8Array, port: number, offloads: number): [number, number, number];
+  /** `share` is one of SHARE_*; `index` is the one that the socket shall have, or -1. */
+  socketOpen(
+    address: Uint8Array,
+    port: number,
+    offloads: number,
+    share: number,
+    index: number,
+  ): [number, number, number];
   socketClose(index: number): void;
   receive(index: number): number;
   /** Sends what JavaScript put into the run buffer. */

@@ -5,31 +5,44 @@ import { ACTIVITY_INTERVAL_MS, Activity, peerActivity, SENT_KEEPALIVE } from './
 import { type Addon, type ByteWork, READABLE, WRITABLE } from './addon.ts';
 import { COUNTER } from './counters.ts';
 import type {
-  DeviceInfo,
   DeviceOptions,
   EnginePath,
   SocketInfo,
   SocketOptions,
   TransportKeys,
 } from './engine.ts';
+import { FanOut } from './fan-out.ts';
+import { GroupTraffic } from './group-traffic.ts';
 import { pumpSocket, type Received } from './inbound.ts';
-import { ITEM_WORDS, MAX_SLOTS, MAX_SOCKETS } from './layout.ts';
+import { LanTable } from './lan-table.ts';
+import { ITEM_WORDS, MAX_SLOTS, MAX_SOCKETS, SHARE_FIRST, SHARE_JOIN, SHARE_NOT } from './layout.ts';
 import { Mac1Check } from './mac1.ts';
-import type { Command, Report, WorkerSettings } from './messages.ts';
+import type {
+  AskedCommand,
+  Command,
+  OpenedDevice,
+  Report,
+  Share,
+  WorkerSettings,
+} from './messages.ts';
 import { offloadNames } from './offloads.ts';
 import { deviceError, socketError } from './open-errors.ts';
 import { pumpDevice, sendStaged } from './outbound.ts';
+import { MESSAGE_RATE, sendMessage } from './peer-messages.ts';
 import { PeerTable } from './peer-table.ts';
 import { type PlaneState, wantSession } from './plane-state.ts';
 import { PrefixTable, parsePrefix } from './prefix-table.ts';
 import { Staging } from './staging.ts';
 import { newTables, OUT_BATCH_BYTES, PEER_NUMBERS, type Tables } from './tables.ts';
+import { PeerBuckets } from './token-bucket.ts';
 import { Uplink } from './uplink.ts';
 
 /** Batches of each direction in one turn of the loop; then everybody else has theirs. */
 const BATCHES_PER_TURN = 4;
 
 const NO_PREFIX = new Uint8Array(0);
+
+const SHARES = { alone: SHARE_NOT, first: SHARE_FIRST, join: SHARE_JOIN } as const;
 
 /** Units that the device had no room for; receiving pauses until they are written. */
 interface Blocked {
@@ -62,7 +75,7 @@ export class DataPlane {
     addon.bind(out, OUT_BATCH_BYTES, incoming, run, items, messages, runs, units, pieces, counters);
     addon.onReady((id, events) => this.#onReady(id, events));
     const peers = new PeerTable();
-    const uplink = new Uplink(post, settings.shared.consumed, counters);
+    const uplink = new Uplink(post, settings.shared.posted, settings.shared.consumed, counters);
     this.#post = post;
     this.#withoutOffloads = settings.withoutOffloads;
     this.#state = {
@@ -78,6 +91,10 @@ export class DataPlane {
         return uplink.push({ type: 'activity', activity: peerActivity(peer, localIndex, flags) });
       }),
       uplink,
+      lan: new LanTable(),
+      groups: new GroupTraffic(),
+      fanOut: new FanOut(),
+      messageRates: new PeerBuckets(MESSAGE_RATE),
       mac1: undefined,
     };
   }
@@ -97,31 +114,39 @@ export class DataPlane {
     this.#endTurn(performance.now());
   }
 
-  #answer(command: Extract<Command, { id: number }>): DeviceInfo | SocketInfo | undefined {
+  #answer(command: AskedCommand): OpenedDevice | SocketInfo | undefined {
     switch (command.type) {
       case 'open-device':
-        return this.#openDevice(command.options);
+        return this.#openDevice(command.options, command.share);
       case 'close-device':
         this.#closeDevice();
         return undefined;
       case 'open-socket':
-        return this.#openSocket(command.options);
+        return this.#openSocket(command.options, command.share, command.socket ?? -1);
       case 'close-socket':
         this.#closeSocket(command.socket);
+        return undefined;
+      case 'close-all':
+        this.#closeDevice();
+        for (const socket of [...this.#sockets]) this.#closeSocket(socket);
         return undefined;
       default:
         return command satisfies never;
     }
   }
 
-  #apply(command: Exclude<Command, { id: number }>): void {
-    const { peers, staging, addon, bytes } = this.#state;
+  #apply(command: Exclude<Command, AskedCommand>): void {
+    const { peers, staging, addon, bytes, lan, groups, messageRates } = this.#state;
     switch (command.type) {
       case 'set-peer':
         peers.setPrefixes(command.peer, command.innerPrefixes);
+        lan.addPeer(command.peer);
         return;
       case 'remove-peer':
         staging.clear(command.peer);
+        lan.removePeer(command.peer);
+        groups.removePeer(command.peer);
+        messageRates.remove(command.peer);
         for (const slot of peers.remove(command.peer)) this.#eraseKey(slot);
         bytes.clearPath(command.peer);
         this.#state.peerNumbers.fill(
@@ -134,7 +159,7 @@ export class DataPlane {
         this.#setPath(command.peer, command.path);
         return;
       case 'install-keys':
-        this.#installKeys(command.keys, command.firstCounter);
+        this.#installKeys(command.keys, command.firstCounter, command.shared);
         return;
       case 'activate-keys': {
         const slot = peers.slotOf(command.localIndex);
@@ -150,6 +175,12 @@ export class DataPlane {
       }
       case 'send-keepalive':
         this.#sendKeepalive(command.peer);
+        return;
+      case 'set-lan':
+        lan.set(command.peer, command.options);
+        return;
+      case 'send-message':
+        sendMessage(this.#state, command.peer, command.bytes, performance.now());
         return;
       case 'send-datagram': {
         const { socket, remote, ttl } = command;
@@ -172,7 +203,7 @@ export class DataPlane {
     if (this.#deviceOpen) throw deviceError(-constants.errno.EALREADY, options.name);
     const offloads = ~this.#withoutOffloads & 0xff;
     const { addon } = this.#state;
-    const [result, name, found] = addon.deviceOpen(options.name, options.mtuBytes, offloads);
+    const [result, name, found] = addon.deviceOpen(options.name, options.mtuBytes, offloads, false);
     if (result < 0) throw deviceError(result, options.name);
     this.#deviceOpen = true;
     this.#state.bytes.setOffloads(found, options.mtuBytes);
@@ -181,6 +212,7 @@ export class DataPlane {
       const prefix = parsePrefix(address);
       if (prefix !== undefined) this.#state.ours.set(prefix, 0);
     }
+    this.#state.groups.setBroadcasts(options.broadcasts ?? []);
     addon.watch(0, READABLE);
     return { name, offloads: offloadNames(found) };
   }
@@ -191,7 +223,7 @@ export class DataPlane {
     if (this.#blocked !== undefined) this.#unblock();
   }
 
-  #openSocket(options: SocketOptions): SocketInfo {
+  #openSocket(options: SocketOptions, share: Share, index: number): SocketInfo {
     const { addon } = this.#state;
     const address = options.address ?? (options.family === 4 ? '0.0.0.0' : '::');
     const bytes = addressBytes(address);
@@ -202,7 +234,13 @@ export class DataPlane {
     if (this.#sockets.size === MAX_SOCKETS) {
       throw new BuriError('too-many-sockets', `the engine has at most ${MAX_SOCKETS} sockets`);
     }
-    const [socket, port, found] = addon.socketOpen(bytes, options.port, offloads);
+    const [socket, port, found] = addon.socketOpen(
+      bytes,
+      options.port,
+      offloads,
+      SHARES[share],
+      index,
+    );
     if (socket < 0) throw socketError(socket, address, options.port);
     this.#sockets.add(socket);
     addon.watch(1 + socket, this.#blocked === undefined ? READABLE : 0);
@@ -229,7 +267,7 @@ export class DataPlane {
     sendStaged(this.#state, peer, performance.now());
   }
 
-  #installKeys(keys: TransportKeys, firstCounter: bigint): void {
+  #installKeys(keys: TransportKeys, firstCounter: bigint, shared: Uint8Array | undefined): void {
     const { peers, bytes } = this.#state;
     const { peer, localIndex, remoteIndex, sendKey, receiveKey } = keys;
     const slot = peers.addKey(peer, localIndex);
@@ -237,7 +275,7 @@ export class DataPlane {
     const suite = keys.suite === 'aes256gcm' ? 1 : 0;
     const low = Number(BigInt.asIntN(32, firstCounter));
     const high = Number(BigInt.asIntN(32, firstCounter >> 32n));
-    const made = bytes.setKey(slot, suite, remoteIndex | 0, sendKey, receiveKey, low, high);
+    const made = bytes.setKey(slot, suite, remoteIndex | 0, sendKey, receiveKey, low, high, shared);
     sendKey.fill(0);
     receiveKey.fill(0);
     if (!made) peers.removeKey(localIndex);

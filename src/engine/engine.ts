@@ -30,6 +30,10 @@ export interface Engine extends AsyncDisposable {
   removeKeys(localIndex: number): void;
   /** An empty transport packet to the peer under its active keys. */
   sendKeepalive(peer: PeerIndex): void;
+  /** What the peer is to get of what is for many; until told, everything. */
+  setLan(peer: PeerIndex, options: LanOptions): void;
+  /** A message of at most 1,200 bytes to the peer's program, sealed. Dropped and counted when there are no active keys. */
+  sendMessage(peer: PeerIndex, bytes: Uint8Array): void;
   /** A datagram as it is: handshake, STUN, probe. Dropped and counted when the socket is full. */
   sendDatagram(
     socket: SocketId,
@@ -64,6 +68,8 @@ export interface DeviceOptions {
   readonly mtuBytes: number;
   /** Addresses of this client inside: what incoming packets may be for. */
   readonly addresses: readonly string[];
+  /** Directed broadcast addresses of what is reached through the device. */
+  readonly broadcasts?: readonly string[];
 }
 
 export interface DeviceInfo {
@@ -89,6 +95,13 @@ export interface SocketInfo {
 export interface PeerOptions {
   /** IPv4 and IPv6 addresses in canonical text, or prefixes `address/length`. */
   readonly innerPrefixes: readonly string[];
+}
+
+export interface LanOptions {
+  /** It takes Ethernet frames of any kind, not IP packets alone. */
+  readonly ethernet: boolean;
+  /** Multicast groups that it joined, in canonical text (others than those that everybody gets); at most 256, else all. */
+  readonly groups: readonly string[] | 'all';
 }
 
 export interface TransportKeys {
@@ -124,6 +137,10 @@ export interface EngineEvents {
   onConfirmed(peer: PeerIndex, localIndex: number): void;
   /** Sending under these keys passed the rekey limit of messages (2^60 for ChaCha20-Poly1305, 2^28 for AES). */
   onRekeyLimit(peer: PeerIndex, localIndex: number): void;
+  /** Programs joined or left multicast groups on the device, perhaps. At most every 50 ms. */
+  onGroupsChanged(): void;
+  /** A message of the peer's program; at most 10/s a peer. */
+  onMessage(peer: PeerIndex, bytes: Uint8Array): void;
   /** The device vanished or failed for good. */
   onDeviceLost(reason: string): void;
 }

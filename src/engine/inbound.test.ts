@@ -3,7 +3,10 @@ import { test } from 'node:test';
 import { Activity } from './activity.ts';
 import type { Addon, ByteWork } from './addon.ts';
 import { COUNTER, COUNTER_NAMES } from './counters.ts';
+import { FanOut } from './fan-out.ts';
+import { GroupTraffic } from './group-traffic.ts';
 import { pumpSocket } from './inbound.ts';
+import { LanTable } from './lan-table.ts';
 import {
   KIND_BURI,
   MESSAGE_ADDRESS,
@@ -14,11 +17,13 @@ import {
   RUN_SEGMENT,
 } from './layout.ts';
 import type { EngineEvent } from './messages.ts';
+import { MESSAGE_RATE } from './peer-messages.ts';
 import { PeerTable } from './peer-table.ts';
 import type { PlaneState } from './plane-state.ts';
 import { PrefixTable } from './prefix-table.ts';
 import { Staging } from './staging.ts';
 import { newTables } from './tables.ts';
+import { PeerBuckets } from './token-bucket.ts';
 import { QUEUES, Uplink } from './uplink.ts';
 
 /** What goes up when one datagram with Buri's magic comes from this port. */
@@ -55,6 +60,10 @@ function received(port: number) {
     ours: new PrefixTable(),
     staging: new Staging(1),
     activity: new Activity(() => true),
+    lan: new LanTable(),
+    groups: new GroupTraffic(),
+    fanOut: new FanOut(),
+    messageRates: new PeerBuckets(MESSAGE_RATE),
     mac1: undefined,
   };
   pumpSocket(state, 0, 0, { messages: 0, units: 0 });

@@ -1,7 +1,9 @@
 import { RECEIVED_DATA, RECEIVED_KEEPALIVE } from './activity.ts';
 import { COUNTER } from './counters.ts';
 import type { DatagramKind } from './engine.ts';
+import { takesGroupUnit } from './group-traffic.ts';
 import {
+  FAMILY_MESSAGE,
   KIND_BURI,
   KIND_COOKIE,
   KIND_INITIATION,
@@ -30,6 +32,7 @@ import {
   UNIT_SOURCE,
   UNIT_WORDS,
 } from './layout.ts';
+import { takeMessage } from './peer-messages.ts';
 import { endpointOf } from './peer-table.ts';
 import type { PlaneState } from './plane-state.ts';
 import { PEER_NUMBERS, PEER_RECEIVED_BYTES, PEER_RECEIVED_PACKETS } from './tables.ts';
@@ -40,7 +43,6 @@ const IN_BYTES = COUNTER['in-bytes'];
 const IN_UNKNOWN_KIND = COUNTER['in-unknown-kind'];
 const IN_UNKNOWN_INDEX = COUNTER['in-unknown-index'];
 const IN_SOURCE_REFUSED = COUNTER['in-source-refused'];
-const IN_DESTINATION_REFUSED = COUNTER['in-destination-refused'];
 const IN_MAC1_REFUSED = COUNTER['in-mac1-refused'];
 const IN_RECEIVE_ERROR = COUNTER['in-receive-error'];
 
@@ -82,7 +84,7 @@ export function pumpSocket(
   if (assignKeys(state, runs, socket)) {
     received.units = bytes.openRuns(runs);
     for (let i = 0; i < runs; i++) noteRun(state, i * RUN_WORDS, socket, nowMs);
-    judgeUnits(state, received.units);
+    judgeUnits(state, received.units, nowMs);
   }
 }
 
@@ -160,19 +162,21 @@ function noteRun(state: PlaneState, row: number, socket: number, nowMs: number):
   }
 }
 
-/** The source check: a peer may send only from its own inner addresses, and only to ours. */
-function judgeUnits(state: PlaneState, units: number): void {
+/** The source check: a peer may send only from its own inner addresses, and only to ours or to everybody. */
+function judgeUnits(state: PlaneState, units: number, nowMs: number): void {
   const table = state.tables.units;
   const { counters } = state.tables;
   for (let i = 0; i < units; i++) {
     const row = i * UNIT_WORDS;
     const family = table[row + UNIT_FAMILY]!;
     const { peer } = state.peers.key(table[row + UNIT_KEY]!);
-    if (state.peers.routes.lookup(family, table, row + UNIT_SOURCE) !== peer) {
+    if (family === FAMILY_MESSAGE) takeMessage(state, row, peer, nowMs);
+    else if (state.peers.routes.lookup(family, table, row + UNIT_SOURCE) !== peer) {
       counters[IN_SOURCE_REFUSED]! += table[row + UNIT_PIECES]!;
-    } else if (state.ours.lookup(family, table, row + UNIT_DESTINATION) < 0) {
-      counters[IN_DESTINATION_REFUSED]! += table[row + UNIT_PIECES]!;
-    } else {
+    } else if (
+      state.ours.lookup(family, table, row + UNIT_DESTINATION) >= 0 ||
+      takesGroupUnit(state, row, peer, nowMs)
+    ) {
       table[row + UNIT_ACCEPT] = 1;
     }
   }

@@ -72,6 +72,10 @@ export const UNIT_CSUM_START = 18;
 export const UNIT_CSUM_OFFSET = 19;
 export const UNIT_WORDS = 20;
 
+/** Families of units that are not IP (`src/wire/inner.ts`). */
+export const FAMILY_FRAME = 1;
+export const FAMILY_MESSAGE = 2;
+
 /** A whole packet, or the payload of a later packet of the unit; a linked list. */
 export const PIECE_OFFSET = 0;
 export const PIECE_LENGTH = 1;
@@ -91,6 +95,14 @@ export const MAX_PREFIX_BYTES = 64;
 export const MAX_SEGMENTS = 64;
 export const MAX_SEND_BYTES = 65_507;
 export const MAX_SOCKETS = 18;
+
+/** Size of what the threads of an engine share of a key: counter, replay window. */
+export const KEY_STATE_BYTES = 1_104;
+
+/** How a socket shares its port with those of other threads. */
+export const SHARE_NOT = 0;
+export const SHARE_FIRST = 1;
+export const SHARE_JOIN = 2;
 
 /** Offloads (bits). */
 export const OFFLOAD_VNET = 1;

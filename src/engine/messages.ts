@@ -4,6 +4,7 @@ import type {
   DeviceInfo,
   DeviceOptions,
   EnginePath,
+  LanOptions,
   PeerActivity,
   PeerIndex,
   SocketId,
@@ -13,21 +14,52 @@ import type {
 } from './engine.ts';
 import type { SharedCounters } from './tables.ts';
 
-/** What the worker is started with. */
+/** What a worker is started with. */
 export interface WorkerSettings {
   readonly shared: SharedCounters;
+  /** It is not the first: datagrams and messages of the main thread leave by that one, perhaps before this one has the commands. */
+  readonly isFurther: boolean;
   /** Byte work by the TypeScript twin instead of C. */
   readonly portable: boolean;
   /** Bits of offloads to go without, for tests and for broken drivers. */
   readonly withoutOffloads: number;
 }
 
-/** Main thread to worker. Those with an `id` are answered. */
-export type Command =
-  | { readonly type: 'open-device'; readonly id: number; readonly options: DeviceOptions }
+/**
+ * What a worker opens: for itself alone, or for several, as the first of them or as one that joins with its own queue of the device,
+ * its own socket on the port.
+ */
+export type Share = 'alone' | 'first' | 'join';
+
+export interface OpenedDevice extends DeviceInfo {
+  /** Whether others can join. */
+  readonly isShared: boolean;
+}
+
+/** Main thread to worker: commands that are answered. */
+export type AskedCommand =
+  | {
+      readonly type: 'open-device';
+      readonly id: number;
+      readonly options: DeviceOptions;
+      readonly share: Share;
+    }
   | { readonly type: 'close-device'; readonly id: number }
-  | { readonly type: 'open-socket'; readonly id: number; readonly options: SocketOptions }
+  | {
+      readonly type: 'open-socket';
+      readonly id: number;
+      readonly options: SocketOptions;
+      readonly share: Share;
+      /** The handle that it shall have; undefined: any. */
+      readonly socket: SocketId | undefined;
+    }
   | { readonly type: 'close-socket'; readonly id: number; readonly socket: SocketId }
+  /** Closes the device and all sockets: the thread is about to end. */
+  | { readonly type: 'close-all'; readonly id: number };
+
+/** Main thread to worker. */
+export type Command =
+  | AskedCommand
   | {
       readonly type: 'set-peer';
       readonly peer: PeerIndex;
@@ -39,10 +71,18 @@ export type Command =
       readonly peer: PeerIndex;
       readonly path: EnginePath | undefined;
     }
-  | { readonly type: 'install-keys'; readonly keys: TransportKeys; readonly firstCounter: bigint }
+  | {
+      readonly type: 'install-keys';
+      readonly keys: TransportKeys;
+      readonly firstCounter: bigint;
+      /** What several threads share of the keys. */
+      readonly shared: Uint8Array<SharedArrayBuffer> | undefined;
+    }
   | { readonly type: 'activate-keys'; readonly localIndex: number }
   | { readonly type: 'remove-keys'; readonly localIndex: number }
   | { readonly type: 'send-keepalive'; readonly peer: PeerIndex }
+  | { readonly type: 'set-lan'; readonly peer: PeerIndex; readonly options: LanOptions }
+  | { readonly type: 'send-message'; readonly peer: PeerIndex; readonly bytes: Uint8Array }
   | {
       readonly type: 'send-datagram';
       readonly socket: SocketId;
@@ -71,6 +111,8 @@ export type EngineEvent =
     }
   | { readonly type: 'confirmed'; readonly peer: PeerIndex; readonly localIndex: number }
   | { readonly type: 'rekey-limit'; readonly peer: PeerIndex; readonly localIndex: number }
+  | { readonly type: 'groups-changed' }
+  | { readonly type: 'message'; readonly peer: PeerIndex; readonly bytes: Uint8Array }
   | { readonly type: 'device-lost'; readonly reason: string };
 
 /** Worker to main thread. */
@@ -79,7 +121,7 @@ export type Report =
   | {
       readonly type: 'done';
       readonly id: number;
-      readonly result: DeviceInfo | SocketInfo | undefined;
+      readonly result: OpenedDevice | SocketInfo | undefined;
     }
   | {
       readonly type: 'failed';

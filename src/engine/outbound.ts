@@ -1,5 +1,7 @@
 import { SENT_DATA } from './activity.ts';
 import { COUNTER } from './counters.ts';
+import { sendFanOut } from './fan-out.ts';
+import { takeGroupPacket } from './group-traffic.ts';
 import {
   ITEM_BYTES,
   ITEM_DESTINATION,
@@ -47,18 +49,20 @@ export function pumpDevice(state: PlaneState, nowMs: number): number {
     }
     const peer = state.peers.routes.lookup(family, table, row + ITEM_DESTINATION);
     if (peer < 0) {
+      if (takeGroupPacket(state, row, nowMs)) continue;
       tables.counters[OUT_NO_PEER]!++;
       continue;
     }
     const key = state.peers.activeKey(peer);
     if (key < 0 || !state.peers.hasPath(peer)) {
-      stage(state, peer, row, nowMs);
+      stage(state, peer, table, row, nowMs);
       continue;
     }
     table[row + ITEM_KEY] = key;
     table[row + ITEM_PATH] = peer;
   }
   sealItems(state, items, nowMs);
+  sendFanOut(state, nowMs);
   return items;
 }
 
@@ -87,7 +91,8 @@ export function sendStaged(state: PlaneState, peer: number, nowMs: number): void
   }
 }
 
-function sealItems(state: PlaneState, items: number, nowMs: number): void {
+/** Seals and sends the items that have a key and a path, and accounts for them. */
+export function sealItems(state: PlaneState, items: number, nowMs: number): void {
   const { tables, peerNumbers } = state;
   const table = tables.items;
   state.bytes.seal(items);
@@ -126,11 +131,18 @@ function noteStatus(state: PlaneState, status: number, slot: number, nowMs: numb
   }
 }
 
-function stage(state: PlaneState, peer: number, row: number, nowMs: number): void {
-  const { items, out, counters } = state.tables;
-  const offset = items[row + ITEM_OFFSET]!;
-  const packet = out.subarray(offset, offset + items[row + ITEM_LENGTH]!);
-  state.staging.add(peer, items.subarray(row, row + ITEM_WORDS), packet);
+/** Keeps a packet, whose row stands in the table, until the peer has a session. */
+export function stage(
+  state: PlaneState,
+  peer: number,
+  table: Int32Array,
+  row: number,
+  nowMs: number,
+): void {
+  const { out, counters } = state.tables;
+  const offset = table[row + ITEM_OFFSET]!;
+  const packet = out.subarray(offset, offset + table[row + ITEM_LENGTH]!);
+  state.staging.add(peer, table.subarray(row, row + ITEM_WORDS), packet);
   counters[OUT_STAGED]!++;
   counters[OUT_STAGED_DROPPED]! += state.staging.takeDropped();
   wantSession(state, peer, nowMs);

@@ -1,6 +1,7 @@
 import { Worker } from 'node:worker_threads';
 import { assert, BuriError } from '#core/errors.ts';
 import { addressBytes, type Endpoint } from '#wire/endpoint.ts';
+import { MAX_MESSAGE_BYTES } from '#wire/inner.ts';
 import { assertAddonBuilt } from './addon.ts';
 import { COUNTER_NAMES } from './counters.ts';
 import type {
@@ -11,6 +12,7 @@ import type {
   EngineCounters,
   EngineEvents,
   EnginePath,
+  LanOptions,
   PeerCounters,
   PeerIndex,
   PeerOptions,
@@ -79,6 +81,7 @@ export class PacketEngine implements Engine {
 
   openDevice(options: DeviceOptions): Promise<DeviceInfo> {
     for (const address of options.addresses) assertAddress(address);
+    for (const address of options.broadcasts ?? []) assertAddress(address);
     return this.#ask({ type: 'open-device', options }) as Promise<DeviceInfo>;
   }
 
@@ -139,6 +142,18 @@ export class PacketEngine implements Engine {
   sendKeepalive(peer: PeerIndex): void {
     assertPeer(peer);
     this.#send({ type: 'send-keepalive', peer });
+  }
+
+  setLan(peer: PeerIndex, options: LanOptions): void {
+    assertPeer(peer);
+    if (options.groups !== 'all') for (const group of options.groups) assertAddress(group);
+    this.#send({ type: 'set-lan', peer, options });
+  }
+
+  sendMessage(peer: PeerIndex, bytes: Uint8Array): void {
+    assertPeer(peer);
+    assert(bytes.length > 0 && bytes.length <= MAX_MESSAGE_BYTES, 'a message has 1 to 1,200 bytes');
+    this.#send({ type: 'send-message', peer, bytes });
   }
 
   sendDatagram(
@@ -242,6 +257,12 @@ export class PacketEngine implements Engine {
         return;
       case 'rekey-limit':
         this.#events.onRekeyLimit(event.peer, event.localIndex);
+        return;
+      case 'groups-changed':
+        this.#events.onGroupsChanged();
+        return;
+      case 'message':
+        this.#events.onMessage(event.peer, event.bytes);
         return;
       case 'device-lost':
         this.#events.onDeviceLost(event.reason);

@@ -1,10 +1,14 @@
 import type { Activity } from './activity.ts';
 import type { Addon, ByteWork } from './addon.ts';
+import type { FanOut } from './fan-out.ts';
+import type { GroupTraffic } from './group-traffic.ts';
+import type { LanTable } from './lan-table.ts';
 import type { Mac1Check } from './mac1.ts';
 import type { PeerTable } from './peer-table.ts';
 import type { PrefixTable } from './prefix-table.ts';
 import type { Staging } from './staging.ts';
 import type { Tables } from './tables.ts';
+import type { PeerBuckets } from './token-bucket.ts';
 import type { Uplink } from './uplink.ts';
 
 /** What both directions of the data plane share. */
@@ -19,6 +23,11 @@ export interface PlaneState {
   readonly staging: Staging;
   readonly activity: Activity;
   readonly uplink: Uplink;
+  /** Who gets what is for many. */
+  readonly lan: LanTable;
+  readonly groups: GroupTraffic;
+  readonly fanOut: FanOut;
+  readonly messageRates: PeerBuckets;
   mac1: Mac1Check | undefined;
 }
 

@@ -32,15 +32,18 @@ export const PEER_NUMBERS = 4;
 export interface SharedCounters {
   readonly engine: Float64Array<SharedArrayBuffer>;
   readonly peers: Float64Array<SharedArrayBuffer>;
-  /** Events that the main thread has consumed, by queue (see `uplink.ts`). */
+  /** Events that the threads of an engine have sent up and that the main thread has consumed, by queue (see `uplink.ts`). */
+  readonly posted: Int32Array<SharedArrayBuffer>;
   readonly consumed: Int32Array<SharedArrayBuffer>;
 }
 
-export function newSharedCounters(queues: number): SharedCounters {
+/** @param first those of the engine's first thread: the bounds of its queues are for all threads together. */
+export function newSharedCounters(queues: number, first?: SharedCounters): SharedCounters {
   return {
     engine: new Float64Array(new SharedArrayBuffer(COUNTER_NAMES.length * 8)),
     peers: new Float64Array(new SharedArrayBuffer(MAX_PEERS * PEER_NUMBERS * 8)),
-    consumed: new Int32Array(new SharedArrayBuffer(queues * 4)),
+    posted: first?.posted ?? new Int32Array(new SharedArrayBuffer(queues * 4)),
+    consumed: first?.consumed ?? new Int32Array(new SharedArrayBuffer(queues * 4)),
   };
 }
 

@@ -2,20 +2,22 @@ import { COUNTER } from './counters.ts';
 import type { EngineEvent, Report } from './messages.ts';
 
 /** Queues of events to the main thread, each with its own bound, so that a flood of one kind leaves the others alone. */
-export const QUEUES = ['handshake', 'stun', 'buri', 'state'] as const;
+export const QUEUES = ['handshake', 'stun', 'buri', 'message', 'state'] as const;
 export type QueueName = (typeof QUEUES)[number];
 
-/** Events under way of each queue. */
+/** Events under way of each queue, from all threads. Each of them may be one ahead, when they look at the same time. */
 export const QUEUE_LIMIT = 512;
 
 const DROP_COUNTER: Readonly<Record<QueueName, number | undefined>> = {
   handshake: COUNTER['up-dropped-handshake'],
   stun: COUNTER['up-dropped-stun'],
   buri: COUNTER['up-dropped-buri'],
+  message: COUNTER['up-dropped-message'],
   state: undefined,
 };
 
 export function queueOf(event: EngineEvent): QueueName {
+  if (event.type === 'message') return 'message';
   if (event.type !== 'datagram') return 'state';
   if (event.kind === 'stun' || event.kind === 'buri') return event.kind;
   return 'handshake';
@@ -28,12 +30,18 @@ export function queueOf(event: EngineEvent): QueueName {
 export class Uplink {
   readonly #post: (report: Report) => void;
   readonly #consumed: Int32Array;
+  readonly #posted: Int32Array;
   readonly #counters: Float64Array;
-  readonly #posted = new Int32Array(QUEUES.length);
   #pending: EngineEvent[] = [];
 
-  constructor(post: (report: Report) => void, consumed: Int32Array, counters: Float64Array) {
+  constructor(
+    post: (report: Report) => void,
+    posted: Int32Array,
+    consumed: Int32Array,
+    counters: Float64Array,
+  ) {
     this.#post = post;
+    this.#posted = posted;
     this.#consumed = consumed;
     this.#counters = counters;
   }
@@ -41,7 +49,7 @@ export class Uplink {
   /** Whether the queue takes another event. Asked before a copy is made. */
   hasRoom(queue: QueueName): boolean {
     const index = QUEUES.indexOf(queue);
-    const underWay = (this.#posted[index]! - Atomics.load(this.#consumed, index)) | 0;
+    const underWay = (Atomics.load(this.#posted, index) - Atomics.load(this.#consumed, index)) | 0;
     return underWay < QUEUE_LIMIT;
   }
 
@@ -52,7 +60,7 @@ export class Uplink {
       this.countDrop(queue);
       return false;
     }
-    this.#posted[QUEUES.indexOf(queue)]!++;
+    Atomics.add(this.#posted, QUEUES.indexOf(queue), 1);
     this.#pending.push(event);
     return true;
   }

@@ -17,6 +17,8 @@ const silent: EngineEvents = {
   onRoam() {},
   onConfirmed() {},
   onRekeyLimit() {},
+  onGroupsChanged() {},
+  onMessage() {},
   onDeviceLost() {},
 };
 

@@ -47,7 +47,7 @@ export abstract class Rig {
   readonly tables: Tables = newTables(new Float64Array(COUNTER_NAMES.length));
   abstract readonly work: Pick<
     Addon,
-    'setKey' | 'setPath' | 'setOffloads' | 'classify' | 'openRuns'
+    'setKey' | 'setPath' | 'setOffloads' | 'classify' | 'openRuns' | 'complete'
   >;
   abstract sealRuns(items: number): SealedRun[];
   /** Seals without describing the runs, for measurements. */
@@ -76,11 +76,38 @@ export abstract class Rig {
 
   /** Places and seals packets; returns the runs and the rows that sealing filled in. */
   seal(items: readonly PlainItem[]): { runs: SealedRun[]; rows: number[][] } {
-    const { items: table } = this.tables;
     this.place(items);
-    const runs = this.sealRuns(items.length);
-    const rows = items.map((_, i) => [
-      ...table.subarray(i * layout.ITEM_WORDS + layout.ITEM_SEALED, (i + 1) * layout.ITEM_WORDS),
+    return this.#sealPlaced(items.length);
+  }
+
+  /** Places a packet once and seals it under each of the keys, as for several peers. */
+  sealShared(item: PlainItem, slots: readonly number[]): { runs: SealedRun[]; rows: number[][] } {
+    const { items: table } = this.tables;
+    this.place([item]);
+    this.work.complete(1);
+    for (const [i, slot] of slots.entries()) {
+      const row = i * layout.ITEM_WORDS;
+      table.copyWithin(row, 0, layout.ITEM_WORDS);
+      table[row + layout.ITEM_KEY] = table[row + layout.ITEM_PATH] = slot;
+    }
+    return this.#sealPlaced(slots.length);
+  }
+
+  /** What lies in the outbound buffer where an item's packet was placed. */
+  placed(index: number): string {
+    const { items: table, out } = this.tables;
+    const row = index * layout.ITEM_WORDS;
+    const offset = table[row + layout.ITEM_OFFSET]!;
+    return hex(out.subarray(offset, offset + table[row + layout.ITEM_LENGTH]!));
+  }
+
+  #sealPlaced(items: number): { runs: SealedRun[]; rows: number[][] } {
+    const runs = this.sealRuns(items);
+    const rows = Array.from({ length: items }, (_, i) => [
+      ...this.tables.items.subarray(
+        i * layout.ITEM_WORDS + layout.ITEM_SEALED,
+        (i + 1) * layout.ITEM_WORDS,
+      ),
     ]);
     return { runs, rows };
   }

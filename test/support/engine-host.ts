@@ -7,7 +7,7 @@ import { createSocket, type Socket } from 'node:dgram';
 import { connect, createServer } from 'node:net';
 import { type Addon, loadAddon } from '#engine/addon.ts';
 import type { EngineEvents } from '#engine/engine.ts';
-import { OFFLOAD_UDP_SEGMENT } from '#engine/layout.ts';
+import { OFFLOAD_UDP_SEGMENT, SHARE_NOT } from '#engine/layout.ts';
 import { PacketEngine, type PacketEngineOptions } from '#engine/packet-engine.ts';
 import { newSharedCounters, newTables, OUT_BATCH_BYTES, type Tables } from '#engine/tables.ts';
 import { addressBytes } from '#wire/endpoint.ts';
@@ -41,6 +41,8 @@ const events: EngineEvents = {
   onRoam: event('roam'),
   onConfirmed: event('confirmed'),
   onRekeyLimit: event('rekey-limit'),
+  onGroupsChanged: event('groups-changed'),
+  onMessage: event('message'),
   onDeviceLost: event('device-lost'),
 };
 
@@ -59,7 +61,7 @@ const extras = {
     const tables = newTables(newSharedCounters(1).engine);
     const { out, incoming, run, items, messages, runs, units, pieces, counters } = tables;
     addon.bind(out, OUT_BATCH_BYTES, incoming, run, items, messages, runs, units, pieces, counters);
-    const [socket, port] = addon.socketOpen(new Uint8Array(4), 0, OFFLOAD_UDP_SEGMENT);
+    const [socket, port] = addon.socketOpen(new Uint8Array(4), 0, OFFLOAD_UDP_SEGMENT, SHARE_NOT, -1);
     raw = { addon, tables, socket };
     return port;
   },

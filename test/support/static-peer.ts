@@ -93,6 +93,8 @@ class StaticClient {
         this.handle({ kind: 'confirmed', peer, localIndex }),
       onRekeyLimit: (peer: number, localIndex: number) =>
         this.handle({ kind: 'rekey-limit', peer, localIndex }),
+      onGroupsChanged: () => {},
+      onMessage: () => {},
       onDeviceLost: (reason: string) => fail(`the device is lost: ${reason}`),
     };
     this.#engine = new PacketEngine(events, { portable: config.portable ?? false });

@@ -1,16 +1,16 @@
 import { MAX_SEGMENTS, OFFLOAD_TSO4, OFFLOAD_TSO6, OFFLOAD_USO4, OFFLOAD_USO6 } from '../layout.ts';
 import { get16, get32, onesSum, pseudoHeaderSum, put16, setIpv4Checksum } from './checksum.ts';
-import { type Inner, PROTOCOL_TCP, PROTOCOL_UDP } from './inner.ts';
+import { type Inner, PROTOCOL_TCP, PROTOCOL_UDP, type Wrapped } from './inner.ts';
 import { GSO_NONE, GSO_TCPV4, GSO_TCPV6, GSO_UDP_L4, NEEDS_CSUM } from './segment.ts';
 
 const TCP_PSH = 8;
 const TCP_ACK = 16;
 const MAX_UNIT_BYTES = 65_535;
 
-/** An opened packet: exactly its bytes, without padding, somewhere in a larger buffer. */
+/** An opened packet: exactly its bytes, without padding and without the header of what is not IP, somewhere in a larger buffer. */
 export interface OpenedPacket {
   readonly bytes: Uint8Array;
-  readonly inner: Inner;
+  readonly inner: Inner | Wrapped;
   /** Slot of the key it was opened with: packets of different peers never share a unit. */
   readonly key: number;
 }
@@ -18,7 +18,7 @@ export interface OpenedPacket {
 /** Packets of one flow that the device takes in one write. */
 export interface Unit {
   readonly key: number;
-  readonly family: 4 | 6;
+  readonly family: (Inner | Wrapped)['family'];
   /** The first packet, and the payloads of the others. */
   readonly pieces: Uint8Array[];
   innerBytes: number;

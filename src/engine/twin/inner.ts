@@ -1,3 +1,5 @@
+import { readInnerHeader } from '#wire/inner.ts';
+import { FAMILY_FRAME, FAMILY_MESSAGE } from '../layout.ts';
 import { get16 } from './checksum.ts';
 
 export const PROTOCOL_TCP = 6;
@@ -35,6 +37,34 @@ function readHeader(bytes: Uint8Array): Inner | undefined {
     return { family: 6, length: 40 + get16(bytes, 4), headerLength: 40, protocol, fragment };
   }
   return undefined;
+}
+
+/** What the header of a payload that is not IP says (`src/wire/inner.ts`), checked against the bytes that are there. */
+export interface Wrapped {
+  readonly family: typeof FAMILY_FRAME | typeof FAMILY_MESSAGE;
+  /** Of the payload, which starts behind the header. */
+  readonly length: number;
+  readonly protocol: 0;
+  readonly fragment: false;
+  readonly headerLength: 0;
+}
+
+export function parseWrapped(bytes: Uint8Array): Wrapped | undefined {
+  const header = readInnerHeader(bytes);
+  if (header === undefined) return undefined;
+  const family = header.kind === 'frame' ? FAMILY_FRAME : FAMILY_MESSAGE;
+  return { family, length: header.length, protocol: 0, fragment: false, headerLength: 0 };
+}
+
+/** The MACs of a frame as words: 4 bytes, then 2. */
+export function macWords(frame: Uint8Array): { from: number[]; to: number[] } {
+  const words = (at: number): number[] => [
+    (get16(frame, at) << 16) | get16(frame, at + 2),
+    get16(frame, at + 4),
+    0,
+    0,
+  ];
+  return { from: words(6), to: words(0) };
 }
 
 /** Source and destination as words, most significant first; IPv4 has one word each. */

@@ -1,7 +1,10 @@
 import type { Crypto } from '#core/crypto.ts';
+import { INNER_HEADER_BYTES } from '#wire/inner.ts';
 import type { ByteWork } from '../addon.ts';
 import { COUNTER } from '../counters.ts';
 import {
+  FAMILY_FRAME,
+  FAMILY_MESSAGE,
   ITEM_BYTES,
   ITEM_CSUM_OFFSET,
   ITEM_CSUM_START,
@@ -60,8 +63,8 @@ import {
 import type { Tables } from '../tables.ts';
 import { splitRuns } from './classify.ts';
 import { coalesce, type OpenedPacket, type Unit } from './coalesce.ts';
-import { addressWords, parseInner } from './inner.ts';
-import { segment } from './segment.ts';
+import { addressWords, macWords, parseInner, parseWrapped } from './inner.ts';
+import { GSO_NONE, NEEDS_CSUM, segment } from './segment.ts';
 import {
   paddedLength,
   TRANSPORT_HEADER_BYTES,
@@ -199,6 +202,17 @@ export class PortableByteWork implements ByteWork {
     this.#flush();
   }
 
+  complete(items: number): void {
+    const { items: table } = this.#tables;
+    for (let i = 0; i < items; i++) {
+      const row = i * ITEM_WORDS;
+      table[row + ITEM_STATUS] = 0;
+      if (table[row + ITEM_GSO_TYPE] !== GSO_NONE) continue;
+      if (this.#segment(row) === undefined) table[row + ITEM_STATUS] = STATUS_MALFORMED;
+      else table[row + ITEM_FLAGS]! &= ~NEEDS_CSUM;
+    }
+  }
+
   keepalive(slot: number, path: number): boolean {
     const key = this.#keys.get(slot);
     const prefix = this.#prefixes.get(path);
@@ -229,7 +243,8 @@ export class PortableByteWork implements ByteWork {
       counters[COUNTER['in-keepalives']]!++;
       return;
     }
-    const inner = parseInner(result.plaintext);
+    const ip = parseInner(result.plaintext);
+    const inner = ip ?? parseWrapped(result.plaintext);
     if (inner === undefined) {
       counters[COUNTER['in-malformed']]!++;
       return;
@@ -239,8 +254,8 @@ export class PortableByteWork implements ByteWork {
       return;
     }
     // In place, as C opens: the pieces of units are offsets into the receive buffer.
-    const at = from + TRANSPORT_HEADER_BYTES;
-    incoming.set(result.plaintext, at);
+    incoming.set(result.plaintext, from + TRANSPORT_HEADER_BYTES);
+    const at = from + TRANSPORT_HEADER_BYTES + (ip === undefined ? INNER_HEADER_BYTES : 0);
     runs[row + RUN_BYTES]! += inner.length;
     packets.push({ bytes: incoming.subarray(at, at + inner.length), inner, key: slot });
   }
@@ -250,7 +265,7 @@ export class PortableByteWork implements ByteWork {
     let piece = 0;
     for (const [i, unit] of units.entries()) {
       const row = i * UNIT_WORDS;
-      const { from, to } = addressWords(unit.pieces[0]!, unit.family);
+      const { from, to } = unitAddresses(unit);
       table.fill(0, row, row + UNIT_WORDS);
       table[row + UNIT_FIRST] = piece;
       table[row + UNIT_PIECES] = unit.pieces.length;
@@ -275,15 +290,8 @@ export class PortableByteWork implements ByteWork {
   }
 
   #sealItem(row: number, key: TransportKey, prefix: Uint8Array): void {
-    const { items, out } = this.#tables;
-    const offset = items[row + ITEM_OFFSET]!;
-    const packets = segment(out.subarray(offset, offset + items[row + ITEM_LENGTH]!), {
-      flags: items[row + ITEM_FLAGS]!,
-      gsoType: items[row + ITEM_GSO_TYPE]!,
-      gsoSize: items[row + ITEM_GSO_SIZE]!,
-      csumStart: items[row + ITEM_CSUM_START]!,
-      csumOffset: items[row + ITEM_CSUM_OFFSET]!,
-    });
+    const { items } = this.#tables;
+    const packets = this.#segment(row);
     if (packets === undefined) {
       items[row + ITEM_STATUS]! |= STATUS_MALFORMED;
       return;
@@ -305,6 +313,18 @@ export class PortableByteWork implements ByteWork {
       items[row + ITEM_SEALED]!++;
       items[row + ITEM_BYTES]! += packet.length;
     }
+  }
+
+  #segment(row: number): Uint8Array[] | undefined {
+    const { items, out } = this.#tables;
+    const offset = items[row + ITEM_OFFSET]!;
+    return segment(out.subarray(offset, offset + items[row + ITEM_LENGTH]!), {
+      flags: items[row + ITEM_FLAGS]!,
+      gsoType: items[row + ITEM_GSO_TYPE]!,
+      gsoSize: items[row + ITEM_GSO_SIZE]!,
+      csumStart: items[row + ITEM_CSUM_START]!,
+      csumOffset: items[row + ITEM_CSUM_OFFSET]!,
+    });
   }
 
   /** Adds a datagram to the run, or sends the run first when it does not fit in: another path, larger, or too many. */
@@ -336,5 +356,21 @@ export class PortableByteWork implements ByteWork {
     run.used = 0;
     run.count = 0;
     run.closed = false;
+  }
+}
+
+const noAddresses = { from: [0, 0, 0, 0], to: [0, 0, 0, 0] };
+
+function unitAddresses({ pieces, family }: Unit): { from: number[]; to: number[] } {
+  switch (family) {
+    case 4:
+    case 6:
+      return addressWords(pieces[0]!, family);
+    case FAMILY_FRAME:
+      return macWords(pieces[0]!);
+    case FAMILY_MESSAGE:
+      return noAddresses;
+    default:
+      return family satisfies never;
   }
 }

@@ -23,7 +23,8 @@ export interface VnetHeader {
 }
 
 /**
- * Takes a packet of the device apart into the packets that it stands for, with all checksums set. Undefined when the headers
+ * Takes a packet of the device apart into the packets that it stands for, with all checksums set: one that stands for itself is
+ * completed in place. Undefined when the headers
  * do not hold together.
  */
 export function segment(packet: Uint8Array, header: VnetHeader): Uint8Array[] | undefined {
@@ -51,11 +52,10 @@ function completeChecksum(packet: Uint8Array, header: VnetHeader): Uint8Array[] 
   const { csumStart, csumOffset } = header;
   const field = csumStart + csumOffset;
   if (csumStart >= packet.length || field + 2 > packet.length) return undefined;
-  const copy = packet.slice();
-  const sum = ~onesSum(copy.subarray(csumStart)) & 0xffff;
+  const sum = ~onesSum(packet.subarray(csumStart)) & 0xffff;
   // A UDP checksum of zero would mean 'none' (RFC 768).
-  put16(copy, field, sum === 0 && csumOffset === 6 ? 0xffff : sum);
-  return [copy];
+  put16(packet, field, sum === 0 && csumOffset === 6 ? 0xffff : sum);
+  return [packet];
 }
 
 interface Shape {
