@@ -219,7 +219,13 @@ export class PathClient {
       return false;
     }
     this.host.send(this.port, path.remote, Uint8Array.of(dataMagic, this.index));
-    this.paths.input({ type: 'activity', peer: other.index, sent: true, received: false });
+    this.paths.input({
+      type: 'activity',
+      peer: other.index,
+      sent: true,
+      received: false,
+      sentData: true,
+    });
     return true;
   }
 
@@ -302,6 +308,7 @@ export class PathClient {
         break;
       }
       case 'path':
+      case 'path-mtu':
       case 'peer-alive':
       case 'peer-dead':
         break;

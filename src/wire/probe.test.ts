@@ -4,6 +4,7 @@ import { nodeCrypto } from '#crypto/node-crypto.ts';
 import {
   decodeProbeBody,
   encodeProbeBody,
+  maxProbeBytes,
   openProbe,
   type ProbeBody,
   probeBytes,
@@ -63,6 +64,22 @@ for (const [i, { type, body, wire }] of vectors.entries()) {
   });
 }
 
+test('a padded request has the size asked for, opens like any other, and its padding is authenticated', () => {
+  const { body } = vectors[0]!;
+  for (const size of [97, 548, 1432, maxProbeBytes]) {
+    const bytes = sealProbe(nodeCrypto, { key, keyId }, 'request', body, nonce, size);
+    assert.equal(bytes.length, size);
+    assert.deepEqual(readProbeHeader(bytes), { type: 'request', keyId });
+    assert.deepEqual(openProbe(nodeCrypto, key, bytes), body);
+    assert.equal(openProbe(nodeCrypto, key, bytes.subarray(0, -1)), undefined, 'cut');
+    assert.equal(openProbe(nodeCrypto, key, bytes.subarray(0, probeBytes)), undefined, 'bare');
+    assert.equal(openProbe(nodeCrypto, key, Uint8Array.of(...bytes, 0)), undefined, 'grown');
+    const changed = bytes.slice();
+    changed[size - 1]! ^= 1;
+    assert.equal(openProbe(nodeCrypto, key, changed), undefined, 'changed');
+  }
+});
+
 test('the body has the layout of protocol §7', () => {
   assert.equal(
     hex(encodeProbeBody(vectors[1]!.body)),
@@ -97,7 +114,9 @@ test('what is not exactly a probe has no header', () => {
   const not: Uint8Array[] = [
     new Uint8Array(0),
     wire.subarray(0, 95),
-    Uint8Array.of(...wire, 0),
+    new Uint8Array([...wire, ...new Uint8Array(maxProbeBytes + 1 - probeBytes)]),
+    // Only requests are padded: a response is never larger than what asked for it.
+    Uint8Array.of(...unhex(vectors[1]!.wire), 0),
     changed(0, 0x43),
     changed(3, 0x02),
     changed(4, 0),

@@ -2,18 +2,21 @@
  * Path probes (protocol §7): one datagram of 96 bytes, request and response alike, so that nobody gains by answering.
  *
  *     0        4      5..7   8           16        40                       80      96
- *     42555201 type   zero   key id (8)  nonce 24  sealed body (40 bytes)   tag 16
+ *     42555201 type   zero   key id (8)  nonce 24  sealed body (40 bytes)   tag 16  padding (requests only)
  *
  *     body:  0                12     13            14             30           32         40
  *            transaction (12) flags  family 4|6|0  address (16)   port (2, BE) time (u64)
  *
- * type 1 request, 2 response. Sealed with XChaCha20-Poly1305, associated data = the first 16 bytes. The address is the
- * observed source, in responses only; IPv4 sits in its last 4 bytes. Flags bit 0: the sender has had a response on this path;
+ * type 1 request, 2 response. Sealed with XChaCha20-Poly1305, associated data = the first 16 bytes and the padding. Padding (zeros,
+ * whatever is in it is ignored) makes a request as large as what it asks about: whether so much fits through the path
+ * in one piece. Its response is not padded. The address is the observed source, in responses only; IPv4 sits in its last 4 bytes. Flags bit 0: the sender has had a response on this path;
  * bit 1: the sender uses this path now; the others are sent as zero and ignored.
  */
 import { addressBytes, type Endpoint, formatAddress } from './endpoint.ts';
 
 export const probeBytes = 96;
+/** The largest request, padding included: beyond any path that the inside could use. */
+export const maxProbeBytes = 9216;
 export const probeTransactionBytes = 12;
 export const probeNonceBytes = 24;
 export const probeKeyBytes = 32;
@@ -66,34 +69,37 @@ export interface ProbeBody {
 
 /** What the first 16 bytes say, read without any key; undefined when the datagram is no probe. */
 export function readProbeHeader(bytes: Uint8Array): ProbeHeader | undefined {
-  if (bytes.length !== probeBytes) return undefined;
+  if (bytes.length < probeBytes || bytes.length > maxProbeBytes) return undefined;
   const view = viewOf(bytes);
   if (view.getUint32(0) !== magic) return undefined;
   if (bytes[5] !== 0 || bytes[6] !== 0 || bytes[7] !== 0) return undefined;
   const keyId = view.getBigUint64(8);
   if (bytes[4] === types.request) return { type: 'request', keyId };
-  if (bytes[4] === types.response) return { type: 'response', keyId };
+  if (bytes[4] === types.response && bytes.length === probeBytes) {
+    return { type: 'response', keyId };
+  }
   return undefined;
 }
 
-/** @param nonce 24 random bytes, never used twice. */
+/**
+ * @param nonce 24 random bytes, never used twice.
+ * @param sizeBytes of the datagram: more than 96 pads a request.
+ */
 export function sealProbe(
   aead: ProbeAead,
   { key, keyId }: ProbeKey,
   type: ProbeType,
   body: ProbeBody,
   nonce: Uint8Array,
+  sizeBytes = probeBytes,
 ): Uint8Array {
-  const bytes = new Uint8Array(probeBytes);
+  const bytes = new Uint8Array(sizeBytes);
   const view = viewOf(bytes);
   view.setUint32(0, magic);
   bytes[4] = types[type];
   view.setBigUint64(8, keyId);
   bytes.set(nonce, headerBytes);
-  bytes.set(
-    aead.xSeal(key, nonce, encodeProbeBody(body), bytes.subarray(0, headerBytes)),
-    nonceEnd,
-  );
+  bytes.set(aead.xSeal(key, nonce, encodeProbeBody(body), associatedData(bytes)), nonceEnd);
   return bytes;
 }
 
@@ -103,14 +109,23 @@ export function openProbe(
   key: Uint8Array,
   bytes: Uint8Array,
 ): ProbeBody | undefined {
-  if (bytes.length !== probeBytes) return undefined;
+  if (bytes.length < probeBytes || bytes.length > maxProbeBytes) return undefined;
   const body = aead.xOpen(
     key,
     bytes.subarray(headerBytes, nonceEnd),
-    bytes.subarray(nonceEnd),
-    bytes.subarray(0, headerBytes),
+    bytes.subarray(nonceEnd, probeBytes),
+    associatedData(bytes),
   );
   return body === undefined ? undefined : decodeProbeBody(body);
+}
+
+function associatedData(bytes: Uint8Array): Uint8Array {
+  const header = bytes.subarray(0, headerBytes);
+  if (bytes.length === probeBytes) return header;
+  const whole = new Uint8Array(headerBytes + bytes.length - probeBytes);
+  whole.set(header);
+  whole.set(bytes.subarray(probeBytes), headerBytes);
+  return whole;
 }
 
 /** The first 8 bytes as the number that a probe's header carries. */

@@ -64,6 +64,7 @@ export type MemberOutput =
       readonly remote: Endpoint;
       readonly bytes: Uint8Array;
       readonly ttl?: number;
+      readonly dontFragment?: true;
     }
   /** A peer with its inner addresses; again when they change. */
   | {

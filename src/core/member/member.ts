@@ -59,6 +59,7 @@ export class Member {
     this.#options = options;
     this.clientId = options.clientId;
     const { crypto, clusterKey, identity, tunnelKey, suites, extensionVersion, pools } = options;
+    const { innerMtuBytes } = options;
     this.#time = new BestTime(options.serverTimeMs);
     this.#serverTimeSavedMs = options.serverTimeMs;
     const own = { identity, tunnelKey: tunnelKey.publicKey, suites, extensionVersion };
@@ -71,6 +72,7 @@ export class Member {
       crypto,
       tunnelKey,
       virtualPrefixes: pools,
+      ...(innerMtuBytes === undefined ? {} : { innerMtuBytes }),
       ...(options.lastTimestamp === undefined ? {} : { lastTimestamp: options.lastTimestamp }),
       emit,
       offer: (peer, now) => this.#offer(peer, now),
@@ -324,9 +326,10 @@ export class Member {
   }
 
   #activity({ activity }: MemberInput & { readonly type: 'activity' }, now: Now): void {
-    const sent = activity.sentData || activity.sentKeepalive;
+    const { peer, sentData } = activity;
+    const sent = sentData || activity.sentKeepalive;
     const received = activity.receivedData || activity.receivedKeepalive;
-    this.#manager.paths({ type: 'activity', peer: activity.peer, sent, received }, now);
+    this.#manager.paths({ type: 'activity', peer, sent, received, sentData }, now);
     this.#manager.tunnels({ kind: 'activity', activity }, now);
   }
 

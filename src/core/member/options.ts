@@ -15,6 +15,8 @@ export interface MemberOptions {
   readonly clientId: string;
   /** Virtual pools, `address/length`. */
   readonly pools: readonly string[];
+  /** The largest packet of the inside; the default of the path machine when absent. */
+  readonly innerMtuBytes?: number;
   /** From an earlier run. */
   readonly networks: readonly CachedNetwork[];
   readonly secrets: ReadonlyMap<string, Uint8Array>;

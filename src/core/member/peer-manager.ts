@@ -20,6 +20,8 @@ export interface PeerManagerOptions {
   readonly crypto: Crypto;
   readonly tunnelKey: KeyPair;
   readonly virtualPrefixes: readonly string[];
+  /** The largest packet of the inside; the default of the path machine when absent. */
+  readonly innerMtuBytes?: number;
   readonly lastTimestamp?: Uint8Array;
   readonly emit: (output: MemberOutput) => void;
   /** This peer is to be sent an offer. */
@@ -38,11 +40,12 @@ export class PeerManager {
 
   constructor(options: PeerManagerOptions) {
     this.#options = options;
-    const { crypto, tunnelKey, virtualPrefixes, lastTimestamp } = options;
+    const { crypto, tunnelKey, virtualPrefixes, innerMtuBytes, lastTimestamp } = options;
     this.#paths = new Paths({
       crypto,
       tunnelPrivateKey: tunnelKey.privateKey,
       virtualPrefixes,
+      ...(innerMtuBytes === undefined ? {} : { innerMtuBytes }),
     });
     this.#tunnels = new Tunnels({
       crypto,
@@ -231,6 +234,9 @@ export class PeerManager {
       case 'path':
         emit({ type: 'set-path', peer: peer.index, path: output.path });
         this.#pathChanged(peer, output.path !== undefined, now);
+        return;
+      case 'path-mtu':
+        emit({ type: 'set-path', peer: peer.index, path: output.path });
         return;
       case 'signal-wanted':
         offer(peer, now);

@@ -70,6 +70,12 @@ export class ProbeGate {
     this.#lastTurn[line] = turn;
     return monotonicMs(turn);
   }
+
+  /** Takes a probe that may as well be left out: only when nobody waits and enough is left. */
+  enterSpare(now: MonotonicMs): boolean {
+    const { use, find } = this.#lastTurn;
+    return Math.max(use, find) <= now && this.#bucket.take(now, probesReserved);
+  }
 }
 
 interface AddressRecord {

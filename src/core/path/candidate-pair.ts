@@ -11,6 +11,7 @@ import {
   silenceMs,
 } from './limits.ts';
 import type { Path } from './path.ts';
+import type { PathMtu } from './path-mtu.ts';
 import { directTier, type Rankable, type Tier } from './ranking.ts';
 
 /** How a remote address became known: signalled, or learnt from an authenticated packet (RFC 8445 §4). */
@@ -57,6 +58,8 @@ export class CandidatePair implements Rankable {
   unanswered = 0;
   rttMs: number | undefined;
   rttSamples = 0;
+  /** Of a pair that was in use. */
+  mtu: PathMtu | undefined;
   /** Next step of the burst. */
   #step = 0;
   /** One bit for each of the last 32 probes, newest lowest: set when it was answered. */

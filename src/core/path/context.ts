@@ -25,6 +25,10 @@ export interface PathContext {
   emit(output: PathOutput): void;
   /** Seals and sends a request, and remembers its transaction. */
   sendRequest(peer: number, pair: CandidatePair, using: boolean): void;
+  /** The same, padded to `sizeBytes` and not to be fragmented; it says nothing of the pair when it gets lost. */
+  sendPadded(peer: number, pair: CandidatePair, sizeBytes: number): void;
+  /** The largest packet of the inside that there can be. */
+  readonly innerMtuBytes: number;
   count(counter: PathCounter, by: number): void;
   /** The peer carries traffic: it is among the most recent ones now. */
   touch(peer: number): void;
@@ -50,6 +54,10 @@ export const noCounts = () => ({
   pathsFound: 0,
   pathsChanged: 0,
   pathsLost: 0,
+  mtuProbesSent: 0,
+  mtuProbesAnswered: 0,
+  mtuLowered: 0,
+  mtuRaised: 0,
 });
 
 /** Names are stable: metrics show them. */

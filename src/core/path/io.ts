@@ -51,6 +51,8 @@ export type PathInput =
       readonly peer: number;
       readonly sent: boolean;
       readonly received: boolean;
+      /** What was sent was data, not only keepalives. */
+      readonly sentData?: boolean;
     }
   /** An authenticated packet arrived from elsewhere than the path in use. */
   | {
@@ -74,9 +76,13 @@ export type PathOutput =
       readonly remote: Endpoint;
       readonly bytes: Uint8Array;
       readonly ttl?: number;
+      /** Nobody on the way may fragment it. */
+      readonly dontFragment?: true;
     }
   /** Where the peer's packets go from now on. */
   | { readonly type: 'path'; readonly peer: number; readonly path: Path | undefined }
+  /** The path in use is the same, but what fits through it in one piece (`mtuBytes`) changed. */
+  | { readonly type: 'path-mtu'; readonly peer: number; readonly path: Path }
   /**
    * Please send this peer an offer with our candidates, and ask for a punch. Tell discovery to `recheck` too, as on every
    * offer that arrives: a NAT that forgot us is one of the reasons.
@@ -89,6 +95,8 @@ export interface PeerPathView {
   readonly kind: 'direct' | 'establishing' | 'unreachable' | 'none';
   readonly endpoint?: string;
   readonly rttMs?: number;
+  /** The largest packet of the inside that fits through the path in one piece. */
+  readonly mtuBytes?: number;
   /** In words a person understands; present unless the path is direct and well. */
   readonly reason?: string;
   readonly candidates: readonly CandidateView[];

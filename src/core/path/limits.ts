@@ -73,5 +73,11 @@ export const signalAfterPunchMs = 2500;
 export const maxPunchDelayMs = 5000;
 /** Candidates known but no punch announced: begin alone. */
 export const punchFallbackMs = 1500;
+/** What every path takes in one piece, less IP and UDP headers: 576 bytes (RFC 1122) and 1,280 (RFC 8200). */
+export const leastPayloadBytes = { 4: 548, 6: 1232 } as const;
+/** The largest packet of the inside, unless told otherwise. */
+export const innerMtuBytes = 1400;
+/** What WireGuard's transport adds to a packet of the inside. */
+export const transportOverheadBytes = 32;
 /** RTT promotions are at least this far apart. */
 export const dwellMs = 5000;

@@ -39,6 +39,11 @@ export class Liveness {
     if (pair.unanswered === 0 || pair.overdue(now)) this.#wanted = true;
   }
 
+  /** Data is sent, and nothing came back for longer than an answer takes. */
+  isSilent(pair: CandidatePair, now: MonotonicMs): boolean {
+    return this.#sendingSince !== undefined && now >= this.#sendingSince + pair.patienceMs;
+  }
+
   probed(): void {
     this.#wanted = false;
   }

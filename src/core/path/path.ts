@@ -8,4 +8,6 @@ export interface Path {
   readonly socket: number;
   readonly remote: Endpoint;
   readonly prefix?: Uint8Array;
+  /** The largest packet of the inside that fits in one piece; absent while that is not known. */
+  readonly mtuBytes?: number;
 }

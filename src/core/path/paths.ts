@@ -29,6 +29,8 @@ export interface PathsOptions {
   readonly tunnelPrivateKey: Uint8Array;
   /** Inside addresses, `address/length`: never candidates. The default pools when absent. */
   readonly virtualPrefixes?: readonly string[];
+  /** The largest packet of the inside; 1,400 bytes when absent. */
+  readonly innerMtuBytes?: number;
 }
 
 type InputOf<T extends PathInput['type']> = Extract<PathInput, { type: T }>;
@@ -62,7 +64,9 @@ export class Paths {
     this.#privateKey = options.tunnelPrivateKey;
     this.#publicKey = options.crypto.x25519PublicKey(options.tunnelPrivateKey);
     this.#exchange = new ProbeExchange(options.crypto, (output) => this.#outputs.push(output));
-    this.#context = this.#makeContext((options.virtualPrefixes ?? virtualPrefixes).map(prefixOf));
+    const { innerMtuBytes = limits.innerMtuBytes } = options;
+    const virtual = (options.virtualPrefixes ?? virtualPrefixes).map(prefixOf);
+    this.#context = this.#makeContext(virtual, innerMtuBytes);
   }
 
   /** Takes an input, and does whatever is due by then. */
@@ -274,7 +278,7 @@ export class Paths {
     return (high * 256 + low) / 65_536;
   }
 
-  #makeContext(virtual: readonly Prefix[]): PathContext {
+  #makeContext(virtual: readonly Prefix[], innerMtuBytes: number): PathContext {
     return {
       local: () => ({
         sockets: this.#sockets,
@@ -283,6 +287,7 @@ export class Paths {
         connected: this.#connected,
       }),
       virtual,
+      innerMtuBytes,
       gate: new ProbeGate(),
       addresses: new AddressBudget(),
       chance: () => this.#chance(),
@@ -291,6 +296,11 @@ export class Paths {
         assert(this.#now !== undefined, 'probes leave while an input is handled');
         this.#counters.requestsSent += 1;
         this.#exchange.sendRequest(peer, pair, using, this.#now);
+      },
+      sendPadded: (peer, pair, sizeBytes) => {
+        assert(this.#now !== undefined, 'probes leave while an input is handled');
+        this.#counters.mtuProbesSent += 1;
+        this.#exchange.sendPadded(peer, pair, sizeBytes, this.#now);
       },
       count: (counter, by) => {
         this.#counters[counter] += by;
@@ -314,7 +324,7 @@ function tell(
       peer.punch(input.inMs, at);
       break;
     case 'activity':
-      peer.activity(input.sent, input.received, at);
+      peer.activity(input, at);
       break;
     case 'roam':
       peer.roam(input.socket, input.remote, at);

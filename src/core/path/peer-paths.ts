@@ -12,24 +12,28 @@
  */
 import { after, type MonotonicMs } from '#core/time.ts';
 import { type Endpoint, familyOf } from '#wire/endpoint.ts';
-import type { ProbeBody } from '#wire/probe.ts';
+import { type ProbeBody, probeBytes } from '#wire/probe.ts';
 import type { Candidate, NatBehaviour } from '#wire/signal.ts';
 import { Aliveness } from './aliveness.ts';
 import { TokenBucket } from './budget.ts';
 import type { CandidatePair } from './candidate-pair.ts';
 import type { PathContext } from './context.ts';
-import type { PeerPathView } from './io.ts';
+import type { PathInput, PeerPathView } from './io.ts';
 import * as limits from './limits.ts';
 import { Liveness } from './liveness.ts';
+import { MtuWatch } from './mtu-watch.ts';
 import { PairTable } from './pair-table.ts';
 import type { Path } from './path.ts';
 import { type RemoteFacts, viewOf } from './peer-view.ts';
+import type { Transaction } from './probe-exchange.ts';
 import type { ProbeKeys } from './probe-keys.ts';
 import { Prober } from './prober.ts';
 import { believedCandidates, isUsable } from './remote-candidates.ts';
 import { Seen } from './seen.ts';
 import { choosePair } from './selection.ts';
 import { SignalSchedule } from './signal-schedule.ts';
+
+type InputOf<T extends PathInput['type']> = Extract<PathInput, { type: T }>;
 
 /** Unanswered probes after which a proven pair that is not in use no longer counts as proven. */
 const spareLostAfter = 3;
@@ -54,6 +58,7 @@ export class PeerPaths {
   readonly #context: PathContext;
   readonly #pairs = new PairTable();
   readonly #prober: Prober;
+  readonly #mtu: MtuWatch;
   readonly #signal = new SignalSchedule();
   readonly #seen = new Seen();
   readonly #aliveness: Aliveness;
@@ -74,6 +79,7 @@ export class PeerPaths {
     this.identity = identity;
     this.#aliveness = new Aliveness(identity.peer, (output) => context.emit(output));
     this.#prober = new Prober(context, identity.peer, this.#pairs);
+    this.#mtu = new MtuWatch(context, identity.peer, this.#pairs);
     this.#searchSince = now;
     this.#usedSince = now;
   }
@@ -153,22 +159,30 @@ export class PeerPaths {
   /** The answer to our probe `number` on this pair. */
   response(
     pair: CandidatePair,
-    probe: { readonly number: number; readonly sentAt: MonotonicMs },
+    probe: Pick<Transaction, 'number' | 'sentAt' | 'sizeBytes'>,
     body: ProbeBody,
     now: MonotonicMs,
   ): void {
     if (!this.#pairs.has(pair)) return;
     this.#aliveness.heard(now);
+    const isPadded = probe.sizeBytes > probeBytes;
+    if (isPadded) {
+      pair.heard(now);
+      this.#mtu.answered(pair, probe.sizeBytes, now);
+    }
     this.#context.addresses.answered(pair.endpoint);
-    const first = pair.responseReceived(probe.number, probe.sentAt, now);
-    if (pair === this.#pairs.current) this.#pathHeard();
+    const first = !isPadded && pair.responseReceived(probe.number, probe.sentAt, now);
+    if (pair === this.#pairs.current) this.#pathHeard(now, isPadded);
     this.#believeFlags(pair, body);
     this.#choose(now);
     // The peer may use the pair only when it knows that we had a response too.
     if (first && !pair.announced) this.#probe(pair, now);
   }
 
-  activity(sent: boolean, received: boolean, now: MonotonicMs): void {
+  activity(
+    { sent, received, sentData = false }: Omit<InputOf<'activity'>, 'type' | 'peer'>,
+    now: MonotonicMs,
+  ): void {
     if (received) this.#aliveness.heard(now);
     const { current } = this.#pairs;
     if (current === undefined) {
@@ -179,9 +193,10 @@ export class PeerPaths {
     const elsewhere = this.#roamedAt !== undefined && now - this.#roamedAt < roamedMs;
     if (received && !elsewhere) {
       current.heard(now);
-      this.#pathHeard();
+      this.#pathHeard(now, false);
     }
     if (sent) this.#liveness.sent(current, now);
+    if (sentData) this.#mtu.dataSent(now);
   }
 
   /** Authenticated data came from elsewhere: that address is asked at once, and so is the one in use. */
@@ -215,6 +230,7 @@ export class PeerPaths {
   }
 
   networkChanged(now: MonotonicMs, delayMs: number): void {
+    this.#mtu.networkChanged(now);
     if (this.#pairs.current !== undefined) this.#liveness.check(this.#pairs.current, now);
     this.signalNews(now, delayMs);
   }
@@ -230,7 +246,10 @@ export class PeerPaths {
   wake(now: MonotonicMs): void {
     if (this.#punchAt !== undefined && this.#punchAt <= now) this.#beginBursts(now);
     this.#judge(now);
+    const { current } = this.#pairs;
+    if (current !== undefined && this.#liveness.isSilent(current, now)) this.#mtu.suspect();
     this.#prober.wake(this.#liveness, now);
+    this.#mtu.wake(now);
     this.#signalWhenDue(now);
     this.#aliveness.wake(now);
   }
@@ -241,6 +260,7 @@ export class PeerPaths {
       this.#aliveness.deadline(),
       this.#context.local().discovered ? this.#signal.dueAt : undefined,
       this.#prober.deadline(this.#liveness, now),
+      this.#mtu.deadline(),
     ];
     const known = all.filter((at) => at !== undefined);
     return known.length === 0 ? undefined : (Math.min(...known) as MonotonicMs);
@@ -257,6 +277,7 @@ export class PeerPaths {
       remote: this.#remote,
       heardOnly: heardAt !== undefined && heardAt > this.#searchSince,
       lost: this.#hadPath,
+      mtuBytes: this.#mtu.mtuBytes,
     });
   }
 
@@ -323,7 +344,7 @@ export class PeerPaths {
     this.#roamedAt = undefined;
     this.#signal.stop();
     this.#context.touch(peer);
-    this.#context.emit({ type: 'path', peer, path: pair.path });
+    this.#context.emit({ type: 'path', peer, path: this.#mtu.path(pair) });
     this.#aliveness.pathFound();
   }
 
@@ -369,8 +390,9 @@ export class PeerPaths {
     else pair.peerUsing = false;
   }
 
-  #pathHeard(): void {
+  #pathHeard(now: MonotonicMs, isPadded: boolean): void {
     this.#liveness.heard();
+    if (!isPadded) this.#mtu.heard(now);
     if (!this.#doubted) return;
     this.#doubted = false;
     this.#signal.stop();

@@ -18,6 +18,7 @@ export interface PeerFacts {
   readonly heardOnly: boolean;
   /** There was a path before. */
   readonly lost: boolean;
+  readonly mtuBytes: number | undefined;
 }
 
 /** What the peer told of itself. */
@@ -37,6 +38,7 @@ export function viewOf(facts: PeerFacts): PeerPathView {
       kind: 'direct',
       endpoint: current.endpoint,
       ...(current.rttMs === undefined ? {} : { rttMs: rounded(current.rttMs) }),
+      ...(facts.mtuBytes === undefined ? {} : { mtuBytes: facts.mtuBytes }),
       ...(facts.doubted ? { reason: 'the other side does not answer; trying other ways' } : {}),
       candidates,
     };

@@ -8,6 +8,7 @@ import type { Endpoint } from '#wire/endpoint.ts';
 import {
   openProbe,
   type ProbeBody,
+  probeBytes,
   probeNonceBytes,
   probeTransactionBytes,
   readProbeHeader,
@@ -23,8 +24,9 @@ import type { ProbeKeys } from './probe-keys.ts';
 export interface Transaction {
   readonly peer: number;
   readonly pair: CandidatePair;
-  /** Of the pair's probes. */
+  /** Of the pair's probes; 0 for a padded one, which is none of them. */
   readonly number: number;
+  readonly sizeBytes: number;
   readonly sentAt: MonotonicMs;
 }
 
@@ -76,14 +78,25 @@ export class ProbeExchange {
   }
 
   sendRequest(peer: number, pair: CandidatePair, using: boolean, now: Now): void {
+    const number = pair.probeSent(now.monotonic);
+    const body = this.#begin({ peer, pair, number, sizeBytes: probeBytes }, using, now);
+    this.#seal(peer, 'request', body, pair.path.socket, pair.path.remote);
+  }
+
+  /** A request padded to `sizeBytes` on the pair in use, which nobody may fragment. */
+  sendPadded(peer: number, pair: CandidatePair, sizeBytes: number, now: Now): void {
+    const body = this.#begin({ peer, pair, number: 0, sizeBytes }, true, now);
+    this.#seal(peer, 'request', body, pair.path.socket, pair.path.remote, sizeBytes);
+  }
+
+  /** Remembers a request that is about to leave. */
+  #begin(request: Omit<Transaction, 'sentAt'>, using: boolean, now: Now): ProbeBody {
     const at = now.monotonic;
     const transaction = this.#crypto.random(probeTransactionBytes);
-    const number = pair.probeSent(at);
     this.#makeRoom(at);
-    this.#transactions.set(transactionText(transaction), { peer, pair, number, sentAt: at });
-    const proven = pair.state.name === 'answered';
-    const body = { transaction, proven, using, time: this.#bestTime(now) };
-    this.#seal(peer, 'request', body, pair.path.socket, pair.path.remote);
+    this.#transactions.set(transactionText(transaction), { ...request, sentAt: at });
+    const proven = request.pair.state.name === 'answered';
+    return { transaction, proven, using, time: this.#bestTime(now) };
   }
 
   sendResponse(
@@ -142,12 +155,14 @@ export class ProbeExchange {
     body: ProbeBody,
     socket: number,
     remote: Endpoint,
+    sizeBytes = probeBytes,
   ): void {
     const keys = this.#keys.get(peer);
     if (keys === undefined) return;
     const nonce = this.#crypto.random(probeNonceBytes);
-    const bytes = sealProbe(this.#crypto, keys.send, type, body, nonce);
-    this.#emit({ type: 'send', socket, remote, bytes });
+    const bytes = sealProbe(this.#crypto, keys.send, type, body, nonce, sizeBytes);
+    const isPadded = sizeBytes > probeBytes;
+    this.#emit({ type: 'send', socket, remote, bytes, ...(isPadded && { dontFragment: true }) });
   }
 
   /** What has expired goes, and when that is not enough the oldest. */
