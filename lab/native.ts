@@ -1,0 +1,53 @@
+/** The laboratory's own C programs, compiled by the system's compiler when they are first needed. */
+import { existsSync, mkdirSync, readdirSync, renameSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { environment, execChecked, repositoryRoot } from './exec.ts';
+
+const sourceDirectory = join(repositoryRoot, 'lab', 'native');
+const outputDirectory = join(repositoryRoot, 'build', 'lab');
+
+/** What each is made of, besides the file of its name. */
+const parts = {
+  'impairment-router': ['policy', 'frame', 'hold'],
+  'impairment-trial': ['policy', 'hold'],
+  'udp-flow': ['siphash'],
+} as const;
+
+export type NativeProgram = keyof typeof parts;
+
+const building = new Map<NativeProgram, Promise<string>>();
+
+/** For `{ skip: … }`: why they cannot be compiled here, or false when they can. */
+export function nativeSkipReason(): string | false {
+  const path = (environment().PATH ?? '').split(':');
+  const missing = [compiler(), 'ethtool'].filter(
+    (name) => !path.some((dir) => existsSync(join(dir, name))),
+  );
+  return missing.length > 0 && `the lab needs ${missing.join(', ')}`;
+}
+
+/** Compiles a program unless that was done since its sources changed. Returns its path. */
+export function nativeProgram(name: NativeProgram): Promise<string> {
+  const under = building.get(name) ?? build(name);
+  building.set(name, under);
+  return under;
+}
+
+async function build(name: NativeProgram): Promise<string> {
+  const output = join(outputDirectory, name);
+  const files = readdirSync(sourceDirectory).map((file) => join(sourceDirectory, file));
+  const newest = Math.max(...files.map((file) => statSync(file).mtimeMs));
+  if (existsSync(output) && statSync(output).mtimeMs > newest) return output;
+  mkdirSync(outputDirectory, { recursive: true });
+  // Another process may be doing the same.
+  const partial = `${output}.${process.pid}`;
+  const sources = [name, ...parts[name]].map((file) => join(sourceDirectory, `${file}.c`));
+  const options = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror=implicit'];
+  await execChecked(compiler(), [...options, '-o', partial, ...sources], { timeoutMs: 120_000 });
+  renameSync(partial, output);
+  return output;
+}
+
+function compiler(): string {
+  return process.env.CC ?? 'cc';
+}
