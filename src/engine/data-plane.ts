@@ -15,7 +15,14 @@ import { FanOut } from './fan-out.ts';
 import { GroupTraffic } from './group-traffic.ts';
 import { pumpSocket, type Received } from './inbound.ts';
 import { LanTable } from './lan-table.ts';
-import { ITEM_WORDS, MAX_SLOTS, MAX_SOCKETS, SHARE_FIRST, SHARE_JOIN, SHARE_NOT } from './layout.ts';
+import {
+  ITEM_WORDS,
+  MAX_SLOTS,
+  MAX_SOCKETS,
+  SHARE_FIRST,
+  SHARE_JOIN,
+  SHARE_NOT,
+} from './layout.ts';
 import { Mac1Check } from './mac1.ts';
 import type {
   AskedCommand,
@@ -69,6 +76,7 @@ export class DataPlane {
     addon: Addon,
     newByteWork: (tables: Tables) => ByteWork,
     post: (report: Report) => void,
+    catchUp: () => void,
   ) {
     const tables = newTables(settings.shared.engine);
     const { out, incoming, run, items, messages, runs, units, pieces, counters } = tables;
@@ -95,6 +103,7 @@ export class DataPlane {
       groups: new GroupTraffic(),
       fanOut: new FanOut(),
       messageRates: new PeerBuckets(MESSAGE_RATE),
+      catchUp: settings.isFurther ? catchUp : undefined,
       mac1: undefined,
     };
   }
@@ -199,11 +208,19 @@ export class DataPlane {
     }
   }
 
-  #openDevice(options: DeviceOptions): DeviceInfo {
+  #openDevice(options: DeviceOptions, share: Share): OpenedDevice {
     if (this.#deviceOpen) throw deviceError(-constants.errno.EALREADY, options.name);
     const offloads = ~this.#withoutOffloads & 0xff;
     const { addon } = this.#state;
-    const [result, name, found] = addon.deviceOpen(options.name, options.mtuBytes, offloads, false);
+    const open = (queues: boolean): [number, string, number] =>
+      addon.deviceOpen(options.name, options.mtuBytes, offloads, queues);
+    let isShared = share !== 'alone';
+    let [result, name, found] = open(isShared);
+    if (result === -constants.errno.EINVAL && share === 'first') {
+      // A persistent device that was made with one queue.
+      isShared = false;
+      [result, name, found] = open(false);
+    }
     if (result < 0) throw deviceError(result, options.name);
     this.#deviceOpen = true;
     this.#state.bytes.setOffloads(found, options.mtuBytes);
@@ -214,7 +231,7 @@ export class DataPlane {
     }
     this.#state.groups.setBroadcasts(options.broadcasts ?? []);
     addon.watch(0, READABLE);
-    return { name, offloads: offloadNames(found) };
+    return { name, offloads: offloadNames(found), isShared };
   }
 
   #closeDevice(): void {

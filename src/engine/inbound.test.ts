@@ -30,12 +30,12 @@ import { QUEUES, Uplink } from './uplink.ts';
 function received(port: number) {
   const tables = newTables(new Float64Array(COUNTER_NAMES.length));
   const events: EngineEvent[] = [];
-  const consumed = new Int32Array(new SharedArrayBuffer(QUEUES.length * 4));
   const uplink = new Uplink(
     (report) => {
       if (report.type === 'events') events.push(...report.events);
     },
-    consumed,
+    new Int32Array(QUEUES.length),
+    new Int32Array(QUEUES.length),
     tables.counters,
   );
   const addon = {
@@ -64,6 +64,7 @@ function received(port: number) {
     groups: new GroupTraffic(),
     fanOut: new FanOut(),
     messageRates: new PeerBuckets(MESSAGE_RATE),
+    catchUp: undefined,
     mac1: undefined,
   };
   pumpSocket(state, 0, 0, { messages: 0, units: 0 });

@@ -81,11 +81,26 @@ export function pumpSocket(
   if (messages < 0) state.tables.counters[IN_RECEIVE_ERROR]!++;
   if (messages <= 0) return;
   const runs = bytes.classify(messages);
+  if (state.catchUp !== undefined && hasUnknownIndex(state, runs)) state.catchUp();
   if (assignKeys(state, runs, socket)) {
     received.units = bytes.openRuns(runs);
     for (let i = 0; i < runs; i++) noteRun(state, i * RUN_WORDS, socket, nowMs);
     judgeUnits(state, received.units, nowMs);
   }
+}
+
+/**
+ * Whether a packet came for keys that are not here. They may be on their way: the answer to a handshake leaves by another thread,
+ * and the peer may be quicker than the commands that wait for this one.
+ */
+function hasUnknownIndex(state: PlaneState, runs: number): boolean {
+  const table = state.tables.runs;
+  for (let i = 0; i < runs; i++) {
+    const row = i * RUN_WORDS;
+    if (table[row + RUN_KIND] !== KIND_TRANSPORT) continue;
+    if (state.peers.slotOf(table[row + RUN_INDEX]!) < 0) return true;
+  }
+  return false;
 }
 
 /** Finds the keys of transport runs and hands the others up. True when there is something to open. */

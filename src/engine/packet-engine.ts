@@ -1,4 +1,3 @@
-import { Worker } from 'node:worker_threads';
 import { assert, BuriError } from '#core/errors.ts';
 import { addressBytes, type Endpoint } from '#wire/endpoint.ts';
 import { MAX_MESSAGE_BYTES } from '#wire/inner.ts';
@@ -21,8 +20,9 @@ import type {
   SocketOptions,
   TransportKeys,
 } from './engine.ts';
-import { MAX_PREFIX_BYTES, MAX_SEND_BYTES } from './layout.ts';
-import type { Command, EngineEvent, Report, WorkerSettings } from './messages.ts';
+import { EngineThread, type Question } from './engine-thread.ts';
+import { KEY_STATE_BYTES, MAX_PREFIX_BYTES, MAX_SEND_BYTES } from './layout.ts';
+import type { AskedCommand, Command, EngineEvent, OpenedDevice } from './messages.ts';
 import { type OffloadName, offloadBits } from './offloads.ts';
 import { parsePrefix } from './prefix-table.ts';
 import {
@@ -33,68 +33,109 @@ import {
   PEER_RECEIVED_PACKETS,
   PEER_SENT_BYTES,
   PEER_SENT_PACKETS,
+  type SharedCounters,
 } from './tables.ts';
-import { QUEUES, queueOf } from './uplink.ts';
+import { QUEUES } from './uplink.ts';
+
+export const MAX_THREADS = 16;
 
 export interface PacketEngineOptions {
   /** Byte work in TypeScript instead of C: slow, and the same on the wire. */
   readonly portable?: boolean;
   /** Goes without these offloads, as on a kernel that lacks them. For tests and broken drivers. */
   readonly withoutOffloads?: readonly OffloadName[];
+  /** Threads that move packets, 1 to 16; 1 when absent. More serve machines with cores to spare and several busy peers. */
+  readonly threads?: number;
+  /** The engine goes on with so many threads, because one could not open what it needs. */
+  readonly onFewerThreads?: (threads: number, reason: BuriError) => void;
 }
 
-interface Waiting {
-  resolve(result: DeviceInfo | SocketInfo | undefined): void;
-  reject(error: Error): void;
-}
-
-type Answered = Extract<Command, { id: number }>;
-type WithoutId<T> = T extends unknown ? Omit<T, 'id'> : never;
-
-/** The engine over a worker thread and the C addon. BuriError on construction: addon-missing. */
+/**
+ * The engine over worker threads and the C addon. All threads know all peers and keys; each has a queue of the device and its own
+ * sockets on the same ports, so that the kernel chooses the thread of a packet, for a flow always the same. The first thread
+ * leads: it opens what the others join, and sends what the main thread has to send. BuriError on construction: addon-missing.
+ */
 export class PacketEngine implements Engine {
   readonly #events: EngineEvents;
-  readonly #worker: Worker;
-  readonly #shared = newSharedCounters(QUEUES.length);
-  readonly #waiting = new Map<number, Waiting>();
-  #nextId = 1;
-  #failure: BuriError | undefined;
-  #disposed = false;
+  readonly #onFewerThreads: PacketEngineOptions['onFewerThreads'];
+  readonly #first: EngineThread;
+  #others: readonly EngineThread[];
+  /** Of threads that ended, too: counters never go down. */
+  readonly #shared: SharedCounters[] = [];
+  /** The last change of the device or the sockets, while it goes on. */
+  #changing: Promise<void> | undefined;
+  #hasDevice = false;
+  /** Why the engine takes no more commands. */
+  #ended: BuriError | undefined;
 
   constructor(events: EngineEvents, options: PacketEngineOptions = {}) {
+    const { portable = false, withoutOffloads = [], threads = 1, onFewerThreads } = options;
     assertAddonBuilt();
+    assert(
+      Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS,
+      'an engine has 1 to 16 threads',
+    );
+    assert(threads === 1 || !portable, 'the portable engine has one thread');
     this.#events = events;
-    const settings: WorkerSettings = {
-      shared: this.#shared,
-      portable: options.portable ?? false,
-      withoutOffloads: offloadBits(options.withoutOffloads ?? []),
-    };
-    this.#worker = new Worker(new URL('./worker.ts', import.meta.url), { workerData: settings });
-    this.#worker.on('message', (report: Report) => this.#onReport(report));
-    this.#worker.on('error', (error) => {
-      const text = error instanceof Error ? error.message : String(error);
-      this.#fail(
-        new BuriError('engine-failed', `the packet engine failed: ${text}`, { cause: error }),
+    this.#onFewerThreads = onFewerThreads;
+    const newThread = (isFurther: boolean): EngineThread => {
+      const shared = newSharedCounters(QUEUES.length, this.#shared[0]);
+      this.#shared.push(shared);
+      return new EngineThread(
+        { shared, isFurther, portable, withoutOffloads: offloadBits(withoutOffloads) },
+        {
+          onEvent: (event) => this.#onEvent(event),
+          onFailure: (error) => this.#fail(error),
+        },
       );
-    });
+    };
+    this.#first = newThread(false);
+    this.#others = Array.from({ length: threads - 1 }, () => newThread(true));
+  }
+
+  /** How many threads move packets. */
+  get threads(): number {
+    return 1 + this.#others.length;
   }
 
   openDevice(options: DeviceOptions): Promise<DeviceInfo> {
     for (const address of options.addresses) assertAddress(address);
     for (const address of options.broadcasts ?? []) assertAddress(address);
-    return this.#ask({ type: 'open-device', options }) as Promise<DeviceInfo>;
+    return this.#inTurn(async () => {
+      const share = this.#others.length > 0 ? 'first' : 'alone';
+      const opened = await this.#first.ask({ type: 'open-device', options, share });
+      const { name, offloads, isShared } = opened as OpenedDevice;
+      this.#hasDevice = true;
+      await this.#join(async (thread) => {
+        if (!isShared) throw oneQueue(name);
+        await thread.ask({ type: 'open-device', options: { ...options, name }, share: 'join' });
+      });
+      return { name, offloads };
+    });
   }
 
-  async closeDevice(): Promise<void> {
-    await this.#ask({ type: 'close-device' });
+  closeDevice(): Promise<void> {
+    return this.#inTurn(() => {
+      this.#hasDevice = false;
+      return this.#askAll({ type: 'close-device' });
+    });
   }
 
   openSocket(options: SocketOptions): Promise<SocketInfo> {
-    return this.#ask({ type: 'open-socket', options }) as Promise<SocketInfo>;
+    return this.#inTurn(async () => {
+      const share = this.#others.length > 0 ? 'first' : 'alone';
+      const question = { type: 'open-socket', options, share, socket: undefined } as const;
+      const opened = (await this.#first.ask(question)) as SocketInfo;
+      const { port, socket } = opened;
+      await this.#join((thread) =>
+        thread.ask({ ...question, options: { ...options, port }, share: 'join', socket }),
+      );
+      return opened;
+    });
   }
 
-  async closeSocket(socket: SocketId): Promise<void> {
-    await this.#ask({ type: 'close-socket', socket });
+  closeSocket(socket: SocketId): Promise<void> {
+    return this.#inTurn(() => this.#askAll({ type: 'close-socket', socket }));
   }
 
   setPeer(peer: PeerIndex, options: PeerOptions): void {
@@ -128,7 +169,9 @@ export class PacketEngine implements Engine {
   installKeysFrom(keys: TransportKeys, firstCounter: bigint): void {
     assertPeer(keys.peer);
     assert(keys.sendKey.length === 32 && keys.receiveKey.length === 32, 'keys have 32 bytes');
-    this.#send({ type: 'install-keys', keys, firstCounter });
+    const shared =
+      this.#others.length > 0 ? new Uint8Array(new SharedArrayBuffer(KEY_STATE_BYTES)) : undefined;
+    this.#send({ type: 'install-keys', keys, firstCounter, shared });
   }
 
   activateKeys(localIndex: number): void {
@@ -141,7 +184,7 @@ export class PacketEngine implements Engine {
 
   sendKeepalive(peer: PeerIndex): void {
     assertPeer(peer);
-    this.#send({ type: 'send-keepalive', peer });
+    this.#first.send({ type: 'send-keepalive', peer });
   }
 
   setLan(peer: PeerIndex, options: LanOptions): void {
@@ -153,7 +196,7 @@ export class PacketEngine implements Engine {
   sendMessage(peer: PeerIndex, bytes: Uint8Array): void {
     assertPeer(peer);
     assert(bytes.length > 0 && bytes.length <= MAX_MESSAGE_BYTES, 'a message has 1 to 1,200 bytes');
-    this.#send({ type: 'send-message', peer, bytes });
+    this.#first.send({ type: 'send-message', peer, bytes });
   }
 
   sendDatagram(
@@ -164,7 +207,7 @@ export class PacketEngine implements Engine {
   ): void {
     assertEndpoint(remote);
     assert(bytes.length <= MAX_SEND_BYTES, 'a datagram has at most 65,507 bytes');
-    this.#send({ type: 'send-datagram', socket, remote, bytes, ttl: options.ttl ?? 0 });
+    this.#first.send({ type: 'send-datagram', socket, remote, bytes, ttl: options.ttl ?? 0 });
   }
 
   setLocalPublicKey(publicKey: Uint8Array): void {
@@ -173,72 +216,75 @@ export class PacketEngine implements Engine {
   }
 
   counters(): EngineCounters {
-    return Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, this.#shared.engine[i]!]));
+    return Object.fromEntries(
+      COUNTER_NAMES.map((name, i) => [name, this.#sum(({ engine }) => engine[i]!)]),
+    );
   }
 
   peerCounters(peer: PeerIndex): PeerCounters {
     assertPeer(peer);
-    const numbers = this.#shared.peers;
     const at = peer * PEER_NUMBERS;
+    const sum = (number: number): number => this.#sum(({ peers }) => peers[at + number]!);
     return {
-      sentBytes: numbers[at + PEER_SENT_BYTES]!,
-      sentPackets: numbers[at + PEER_SENT_PACKETS]!,
-      receivedBytes: numbers[at + PEER_RECEIVED_BYTES]!,
-      receivedPackets: numbers[at + PEER_RECEIVED_PACKETS]!,
+      sentBytes: sum(PEER_SENT_BYTES),
+      sentPackets: sum(PEER_SENT_PACKETS),
+      receivedBytes: sum(PEER_RECEIVED_BYTES),
+      receivedPackets: sum(PEER_RECEIVED_PACKETS),
     };
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    this.#disposed = true;
-    const ended = new BuriError('engine-closed', 'the packet engine was closed');
-    for (const { reject } of this.#waiting.values()) reject(ended);
-    this.#waiting.clear();
-    await this.#worker.terminate();
+    await this.#end(new BuriError('engine-closed', 'the packet engine was closed'));
   }
 
-  #send(command: Exclude<Command, Answered>): void {
-    if (!this.#disposed) this.#worker.postMessage(command);
+  #sum(of: (shared: SharedCounters) => number): number {
+    return this.#shared.reduce((sum, shared) => sum + of(shared), 0);
   }
 
-  #ask(command: WithoutId<Answered>): Promise<DeviceInfo | SocketInfo | undefined> {
-    if (this.#failure !== undefined) return Promise.reject(this.#failure);
-    if (this.#disposed) {
-      return Promise.reject(new BuriError('engine-closed', 'the packet engine was closed'));
-    }
-    const id = this.#nextId++;
-    return new Promise((resolve, reject) => {
-      this.#waiting.set(id, { resolve, reject });
-      this.#worker.postMessage({ ...command, id });
+  #send(command: Exclude<Command, AskedCommand>): void {
+    this.#first.send(command);
+    for (const thread of this.#others) thread.send(command);
+  }
+
+  async #askAll(question: Question): Promise<void> {
+    await Promise.all([this.#first, ...this.#others].map((thread) => thread.ask(question)));
+  }
+
+  /** One change of device and sockets after the other, because each goes through all threads. */
+  #inTurn<T>(change: () => Promise<T>): Promise<T> {
+    const result = this.#changing === undefined ? change() : this.#changing.then(change);
+    const settled = result.then(
+      () => {},
+      () => {},
+    );
+    this.#changing = settled;
+    void settled.then(() => {
+      if (this.#changing === settled) this.#changing = undefined;
     });
+    return result;
   }
 
-  #onReport(report: Report): void {
-    switch (report.type) {
-      case 'events':
-        for (const event of report.events) this.#onEvent(event);
-        return;
-      case 'done':
-        this.#waiting.get(report.id)?.resolve(report.result);
-        this.#waiting.delete(report.id);
-        return;
-      case 'failed': {
-        const error = new BuriError(report.code, report.message);
-        if (report.id === undefined) {
-          this.#fail(error);
-          return;
-        }
-        this.#waiting.get(report.id)?.reject(error);
-        this.#waiting.delete(report.id);
-        return;
-      }
-      default:
-        report satisfies never;
+  /** Lets the other threads join what the first has opened. Those that cannot end: the engine goes on with fewer. */
+  async #join(open: (thread: EngineThread) => Promise<unknown>): Promise<void> {
+    const threads = this.#others;
+    const results = await Promise.allSettled(threads.map(open));
+    if (this.#ended !== undefined) throw this.#ended;
+    for (const [i, result] of results.entries()) {
+      if (result.status === 'fulfilled') continue;
+      if (!(result.reason instanceof BuriError)) throw result.reason;
+      await this.#retire(threads[i]!, result.reason);
     }
+  }
+
+  /** What a thread received before its sockets closed is still delivered. */
+  async #retire(thread: EngineThread, reason: BuriError): Promise<void> {
+    this.#others = this.#others.filter((other) => other !== thread);
+    await thread.ask({ type: 'close-all' });
+    await thread.end(reason);
+    this.#onFewerThreads?.(this.threads, reason);
   }
 
   #onEvent(event: EngineEvent): void {
-    Atomics.add(this.#shared.consumed, QUEUES.indexOf(queueOf(event)), 1);
-    if (this.#disposed) return;
     switch (event.type) {
       case 'datagram':
         this.#events.onDatagram(event.kind, event.bytes, event.socket, event.remote);
@@ -265,23 +311,39 @@ export class PacketEngine implements Engine {
         this.#events.onMessage(event.peer, event.bytes);
         return;
       case 'device-lost':
-        this.#events.onDeviceLost(event.reason);
+        this.#loseDevice(event.reason);
         return;
       default:
         event satisfies never;
     }
   }
 
-  /** The worker is gone: whoever waits hears it, and so does the owner, for whom it is as if the device had vanished. */
+  /** Every thread notices that the device is gone; the owner hears it once, when another can be opened. */
+  #loseDevice(reason: string): void {
+    if (!this.#hasDevice) return;
+    this.#hasDevice = false;
+    this.#inTurn(() => this.#askAll({ type: 'close-device' })).then(
+      () => this.#events.onDeviceLost(reason),
+      () => {}, // the engine ended meanwhile
+    );
+  }
+
+  /** A thread is gone, and so is the engine: for the owner it is as if the device had vanished. */
   #fail(error: BuriError): void {
-    if (this.#disposed || this.#failure !== undefined) return;
-    this.#failure = error;
-    const waiting = [...this.#waiting.values()];
-    this.#waiting.clear();
-    for (const { reject } of waiting) reject(error);
+    if (this.#ended !== undefined) return;
+    void this.#end(error);
     this.#events.onDeviceLost(error.message);
   }
+
+  /** Ends all threads; whoever waits for an answer hears why. */
+  async #end(reason: BuriError): Promise<void> {
+    this.#ended ??= reason;
+    await Promise.all([this.#first, ...this.#others].map((thread) => thread.end(reason)));
+  }
 }
+
+const oneQueue = (name: string): BuriError =>
+  new BuriError('device-one-queue', `the interface '${name}' takes one thread only`);
 
 const assertPeer = (peer: PeerIndex): void =>
   assert(Number.isInteger(peer) && peer >= 0 && peer < MAX_PEERS, 'a peer index is 0 to 65,535');

@@ -28,6 +28,8 @@ export interface PlaneState {
   readonly groups: GroupTraffic;
   readonly fanOut: FanOut;
   readonly messageRates: PeerBuckets;
+  /** Executes the commands that wait; undefined where none can be missed. */
+  readonly catchUp: (() => void) | undefined;
   mac1: Mac1Check | undefined;
 }
 

@@ -1,11 +1,11 @@
-import { parentPort, workerData } from 'node:worker_threads';
+import { parentPort, receiveMessageOnPort, workerData } from 'node:worker_threads';
 import { BuriError } from '#core/errors.ts';
 import { type Addon, type ByteWork, loadAddon } from './addon.ts';
 import { DataPlane } from './data-plane.ts';
 import type { Command, Report, WorkerSettings } from './messages.ts';
 import type { Tables } from './tables.ts';
 
-/** Entry of the engine's worker thread. */
+/** Entry of a worker thread of the engine. */
 const port = parentPort;
 if (port === null) throw new Error('the engine worker runs in a worker thread only');
 
@@ -14,7 +14,14 @@ const post = (report: Report): void => port.postMessage(report);
 
 try {
   const addon = loadAddon();
-  const plane = new DataPlane(settings, addon, await byteWorkOf(addon), post);
+  const catchUp = (): void => {
+    for (;;) {
+      const next = receiveMessageOnPort(port) as { message: Command } | undefined;
+      if (next === undefined) return;
+      plane.execute(next.message);
+    }
+  };
+  const plane = new DataPlane(settings, addon, await byteWorkOf(addon), post, catchUp);
   port.on('message', (command: Command) => plane.execute(command));
 } catch (error) {
   if (!(error instanceof BuriError)) throw error;
