@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "addon.h"
+#include "aesgcm.h"
 
 #define MAX_ARGUMENTS 10
 
@@ -139,7 +140,7 @@ static napi_value pair(napi_env env, napi_value first, napi_value second, napi_v
   return array;
 }
 
-// deviceOpen(name, mtu, offloads, queues) → [0 or -errno, name, offloads]
+// deviceOpen(name, mtu, offloads, queues, mac?) → [0 or -errno, name, offloads]
 static napi_value open_device(napi_env env, napi_callback_info info) {
   struct call call;
   char name[IF_NAMESIZE] = {0};
@@ -148,14 +149,18 @@ static napi_value open_device(napi_env env, napi_callback_info info) {
   napi_get_value_string_utf8(env, call.values[0], name, sizeof name, &length);
   bool queues = false;
   napi_get_value_bool(env, call.values[3], &queues);
+  size_t mac_size = 0;
+  const uint8_t *mac = call.count > 4 ? bytes_of(&call, 4, 6, &mac_size) : NULL;
   struct engine *engine = call.instance->engine;
   int result = engine->device.fd >= 0
                    ? -EALREADY
                    : device_open(engine, name, int_of(&call, 1), (unsigned)int_of(&call, 2),
-                                 queues);
+                                 queues, mac);
+  unsigned offloads = engine->device.offloads;
+  if (aesgcm_usable()) offloads |= (unsigned)int_of(&call, 2) & OFFLOAD_VAES;
   napi_value text;
   napi_create_string_utf8(env, name, NAPI_AUTO_LENGTH, &text);
-  return pair(env, number(env, result), text, number(env, (int32_t)engine->device.offloads));
+  return pair(env, number(env, result), text, number(env, (int32_t)offloads));
 }
 
 static napi_value close_device(napi_env env, napi_callback_info info) {
@@ -333,18 +338,20 @@ static napi_value send_run(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-// sendDatagram(socket, address, port, bytes, ttl or 0) → whether it was sent
+// sendDatagram(socket, address, port, bytes, ttl or 0, whole) → whether it was sent
 static napi_value send_datagram(napi_env env, napi_callback_info info) {
   struct call call;
   struct sockaddr_storage remote;
   napi_value result = NULL;
-  if (!begin(env, info, 5, &call)) return NULL;
+  bool whole = false;
+  if (!begin(env, info, 6, &call)) return NULL;
+  napi_get_value_bool(env, call.values[5], &whole);
   socklen_t length = socket_address(&call, 1, &remote);
   size_t size = 0;
   const uint8_t *bytes = bytes_of(&call, 3, 0, &size);
   bool sent = length != 0 && bytes != NULL &&
               udp_send_one(call.instance->engine, int_of(&call, 0), (struct sockaddr *)&remote, length,
-                           bytes, size, int_of(&call, 4));
+                           bytes, size, int_of(&call, 4), whole);
   napi_get_boolean(env, sent, &result);
   return result;
 }
@@ -424,12 +431,13 @@ static napi_value clear_key(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
-// setPath(slot, socket, address, port, prefix) → whether it could be set
+// setPath(slot, socket, address, port, prefix, mtu or 0) → whether it could be set
 static napi_value set_path(napi_env env, napi_callback_info info) {
   struct call call;
   napi_value result = NULL;
-  if (!begin(env, info, 5, &call)) return NULL;
+  if (!begin(env, info, 6, &call)) return NULL;
   struct engine *engine = call.instance->engine;
+  int mtu = int_of(&call, 5);
   struct path path = {.set = true, .socket = int_of(&call, 1), .segment_limit = MAX_SEND_BYTES};
   int slot = int_of(&call, 0);
   const uint8_t *prefix = bytes_of(&call, 4, 0, &path.prefix_length);
@@ -438,6 +446,7 @@ static napi_value set_path(napi_env env, napi_callback_info info) {
               grow((void **)&engine->paths, &engine->path_slots, slot, sizeof *engine->paths);
   if (made) {
     if (prefix != NULL) memcpy(path.prefix, prefix, path.prefix_length);
+    if (mtu >= LEAST_PATH_MTU) path.mtu = (size_t)mtu;
     engine->paths[slot] = path;
   }
   napi_get_boolean(env, made, &result);
@@ -461,13 +470,40 @@ static napi_value set_offloads(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+// aesgcm(seal, key, nonce, bytes, out, in, length): of aesgcm.c alone, for tests: text and tag in `bytes`, from and to these
+// offsets → whether it was authentic; undefined where it is not usable
+static napi_value aesgcm_once(napi_env env, napi_callback_info info) {
+  struct call call;
+  napi_value result = NULL;
+  bool seal = false, authentic = true;
+  if (!begin(env, info, 7, &call)) return NULL;
+  napi_get_value_bool(env, call.values[0], &seal);
+  size_t size = 0, most = 0;
+  const uint8_t *secret = bytes_of(&call, 1, AESGCM_KEY, &size);
+  const uint8_t *nonce = bytes_of(&call, 2, AESGCM_NONCE, &size);
+  uint8_t *bytes = bytes_of(&call, 3, 0, &most);
+  int64_t out = int_of(&call, 4), in = int_of(&call, 5), length = int_of(&call, 6);
+  int64_t end = (out > in ? out : in) + length + AESGCM_TAG;
+  if (secret == NULL || nonce == NULL || bytes == NULL || out < 0 || in < 0 || length < 0 ||
+      end > (int64_t)most) {
+    return fail(env, "buri addon: aesgcm: a buffer is missing or too short");
+  }
+  struct aesgcm *key = aesgcm_new(secret);
+  if (key == NULL) return NULL;
+  if (seal) aesgcm_seal(key, nonce, bytes + out, bytes + in, (size_t)length);
+  else authentic = aesgcm_open(key, nonce, bytes + out, bytes + in, (size_t)length);
+  aesgcm_free(key);
+  napi_get_boolean(env, authentic, &result);
+  return result;
+}
+
 static void name_constants(napi_env env, napi_value exports) {
   static const struct { const char *name; int value; } CONSTANTS[] = {
 #define C(name) {#name, name}
       C(ITEM_OFFSET), C(ITEM_LENGTH), C(ITEM_FAMILY), C(ITEM_DESTINATION), C(ITEM_FLAGS),
       C(ITEM_GSO_TYPE), C(ITEM_GSO_SIZE), C(ITEM_CSUM_START), C(ITEM_CSUM_OFFSET), C(ITEM_KEY),
-      C(ITEM_PATH), C(ITEM_SEALED), C(ITEM_BYTES), C(ITEM_STATUS), C(ITEM_WORDS), C(STATUS_REKEY),
-      C(STATUS_REFUSED), C(STATUS_MALFORMED), C(MESSAGE_OFFSET), C(MESSAGE_LENGTH),
+      C(ITEM_PATH), C(ITEM_SEALED), C(ITEM_BYTES), C(ITEM_STATUS), C(ITEM_LINK), C(ITEM_WORDS), C(STATUS_REKEY),
+      C(STATUS_REFUSED), C(STATUS_MALFORMED), C(STATUS_TOO_BIG), C(FLAG_ANY_SIZE), C(LEAST_PATH_MTU), C(MESSAGE_OFFSET), C(MESSAGE_LENGTH),
       C(MESSAGE_SEGMENT), C(MESSAGE_FAMILY), C(MESSAGE_PORT), C(MESSAGE_ADDRESS), C(MESSAGE_WORDS),
       C(RUN_MESSAGE), C(RUN_OFFSET), C(RUN_LENGTH), C(RUN_SEGMENT), C(RUN_KIND), C(RUN_INDEX),
       C(RUN_KEY), C(RUN_AUTHENTIC), C(RUN_KEEPALIVES), C(RUN_BYTES), C(RUN_WORDS),
@@ -475,13 +511,14 @@ static void name_constants(napi_env env, napi_value exports) {
       C(KIND_BURI), C(UNIT_FIRST), C(UNIT_PIECES), C(UNIT_KEY), C(UNIT_FAMILY), C(UNIT_SOURCE),
       C(UNIT_DESTINATION), C(UNIT_ACCEPT), C(UNIT_BYTES), C(UNIT_FLAGS), C(UNIT_GSO_TYPE),
       C(UNIT_HEADER_LENGTH), C(UNIT_GSO_SIZE), C(UNIT_CSUM_START), C(UNIT_CSUM_OFFSET),
-      C(UNIT_WORDS), C(PIECE_OFFSET), C(PIECE_LENGTH), C(PIECE_NEXT), C(PIECE_WORDS), C(MAX_ITEMS),
+      C(UNIT_STATION), C(UNIT_GROUP), C(UNIT_WORDS), C(PIECE_OFFSET), C(PIECE_LENGTH), C(PIECE_NEXT), C(PIECE_WORDS), C(MAX_ITEMS),
       C(MAX_SLOTS), C(MAX_RUNS), C(MAX_UNITS), C(MAX_PIECES), C(SLOT_BYTES), C(SUPER_PACKET_BYTES),
-      C(PACKET_GAP_BYTES), C(MAX_PREFIX_BYTES), C(MAX_SEGMENTS), C(MAX_SEND_BYTES), C(MAX_SOCKETS),
+      C(PACKET_GAP_BYTES), C(FRAME_ROOM), C(MAX_LINK), C(MAX_PREFIX_BYTES), C(MAX_SEGMENTS), C(MAX_SEND_BYTES), C(MAX_SOCKETS),
       C(KEY_STATE_BYTES), C(SHARE_NOT), C(SHARE_FIRST), C(SHARE_JOIN),
       C(FAMILY_FRAME), C(FAMILY_MESSAGE),
       C(OFFLOAD_VNET), C(OFFLOAD_CSUM), C(OFFLOAD_TSO4), C(OFFLOAD_TSO6), C(OFFLOAD_USO4),
-      C(OFFLOAD_USO6), C(OFFLOAD_UDP_SEGMENT), C(OFFLOAD_UDP_GRO)
+      C(OFFLOAD_USO6), C(OFFLOAD_UDP_SEGMENT), C(OFFLOAD_UDP_GRO),
+      C(OFFLOAD_VAES)
 #undef C
   };
 #define COUNTER_NAME(name, text) text,
@@ -511,7 +548,7 @@ NAPI_MODULE_INIT() {
       {"seal", seal_batch}, {"complete", complete_batch}, {"sealInto", seal_into}, {"keepalive", keepalive},
       {"sendRun", send_run}, {"sendDatagram", send_datagram}, {"setKey", set_key},
       {"clearKey", clear_key}, {"setPath", set_path}, {"clearPath", clear_path},
-      {"setOffloads", set_offloads},
+      {"setOffloads", set_offloads}, {"aesgcm", aesgcm_once},
   };
   if (!poll_abi_is_sane()) {
     napi_throw_error(env, NULL, "buri addon: this Node's libuv is not the one it was made for");

@@ -12,7 +12,8 @@
 
 // ---- keys (transport.c)
 
-enum { SUITE_CHACHA20_POLY1305 = 0, SUITE_AES_256_GCM = 1 };
+// SUITE_AES_256_GCM_EVP is the same on the wire, by OpenSSL in any case; without it aesgcm.c does what it can.
+enum { SUITE_CHACHA20_POLY1305 = 0, SUITE_AES_256_GCM = 1, SUITE_AES_256_GCM_EVP = 2 };
 enum { TRANSPORT_HEADER = 16, TAG = 16, TRANSPORT_OVERHEAD = 32, KEY_BYTES = 32 };
 enum { REPLAY_WORDS = 128, REPLAY_BITS = REPLAY_WORDS * 64, REPLAY_WINDOW = REPLAY_BITS - 64 };
 
@@ -37,8 +38,9 @@ struct key_state {
 enum { KEY_STATE_BYTES = sizeof(struct key_state) };
 
 struct key {
-  EVP_CIPHER_CTX *seal;
-  EVP_CIPHER_CTX *open;
+  // One of these pairs is there.
+  struct aesgcm *vaes_seal, *vaes_open;
+  EVP_CIPHER_CTX *evp_seal, *evp_open;
   uint32_t remote_index;
   uint64_t rekey_at;
   uint64_t refuse_at;
@@ -85,6 +87,15 @@ bool wrapped_parse(const uint8_t *bytes, size_t available, struct inner *inner);
 // Puts a MAC as two words, most significant first, into a row's four.
 void mac_words(int32_t *words, const uint8_t *mac);
 
+// ---- frames of a TAP device (frame.c)
+
+// Completes the row of a frame of the device. IP packets become what a TUN device would have delivered; other frames have
+// family FAMILY_FRAME, and 0 is what is malformed.
+void frame_describe(int32_t *item, const uint8_t *frame, size_t length);
+
+// Writes the Ethernet header (ETHERNET_HEADER bytes) of an IP unit for the device.
+void frame_header(uint8_t *header, const uint8_t *ours, const int32_t *unit);
+
 // Puts an address as words, most significant first, into a row.
 void address_words(int32_t *words, const uint8_t *address, int family);
 
@@ -97,10 +108,26 @@ struct path {
   socklen_t remote_length;
   uint8_t prefix[MAX_PREFIX_BYTES];
   size_t prefix_length;
+  size_t mtu;  // the largest packet of the inside that fits in one piece; 0: not known
   // Larger datagrams are sent one by one, because UDP_SEGMENT failed for them. 0: all.
   size_t segment_limit;
   int64_t segment_retry_ms;
 };
+
+// ---- what does not fit through a path (fit.c)
+
+// `FIT_TOO_BIG`: whoever sent it has to be told.
+enum fit { FIT_WHOLE, FIT_FRAGMENTS, FIT_TOO_BIG };
+enum fit fit_of(const uint8_t *packet, size_t length, size_t mtu);
+
+// How much payload a fragment of an IPv4 packet has, but for the last one.
+size_t fragment_payload(size_t header_length, size_t mtu);
+
+// Turns the header of an IPv4 packet into that of its fragment with the payload from `at` on.
+void fragment_header(uint8_t *header, size_t header_length, size_t at, size_t payload, bool last);
+
+// Lowers the MSS option of a TCP SYN to what fits, and its checksum, which is complete, with it.
+void clamp_mss(uint8_t *packet, size_t length, size_t mtu);
 
 // Datagrams of one path and one size, but for the last, ready to be sent in one call.
 struct run {
@@ -136,12 +163,15 @@ int open_runs(struct engine *engine, int runs);
 
 struct device {
   int fd;
+  bool tap;  // carries Ethernet frames
+  uint8_t mac[6];
   unsigned offloads;
 };
 
 // Returns 0, or a negative errno. `name` is IFNAMSIZ bytes and receives the name given. With `queues` other engines may open the
 // same device: each has a queue of its own, and the kernel keeps a flow in one.
-int device_open(struct engine *engine, char *name, int mtu, unsigned wanted, bool queues);
+int device_open(struct engine *engine, char *name, int mtu, unsigned wanted, bool queues,
+                const uint8_t *mac);
 void device_close(struct engine *engine);
 // Reads packets into ITEM rows. Returns their number or a negative errno (never EAGAIN).
 int device_read(struct engine *engine, int most);
@@ -169,8 +199,9 @@ void udp_close(struct engine *engine, int index);
 // Returns the number of messages or a negative errno (never EAGAIN).
 int udp_receive(struct engine *engine, int index);
 void udp_send_run(struct engine *engine, struct run *run);
+// `whole`: nobody on the way may fragment it; false as well when it is too large for the first link.
 bool udp_send_one(struct engine *engine, int index, const struct sockaddr *remote, socklen_t length,
-                  const uint8_t *bytes, size_t size, int ttl);
+                  const uint8_t *bytes, size_t size, int ttl, bool whole);
 
 // ---- all of it
 

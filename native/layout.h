@@ -10,8 +10,8 @@
 enum {
   ITEM_OFFSET,       // of the packet in the outbound buffer
   ITEM_LENGTH,       // of the packet
-  ITEM_FAMILY,       // 4, 6, or 0 when it is no IP packet
-  ITEM_DESTINATION,  // 4 words, most significant first; IPv4 has one
+  ITEM_FAMILY,       // 4, 6, FAMILY_FRAME, or 0 when it is none of these
+  ITEM_DESTINATION,  // 4 words, most significant first; IPv4 has one, MACs have two
   ITEM_FLAGS = 7,    // of the virtio-net header, as are the next four
   ITEM_GSO_TYPE,
   ITEM_GSO_SIZE,
@@ -22,10 +22,14 @@ enum {
   ITEM_SEALED,  // datagrams that were sealed
   ITEM_BYTES,   // inner bytes in them
   ITEM_STATUS,  // bits STATUS_*
+  ITEM_LINK,    // bytes before the IP header that travel as well: inner header and Ethernet header of a frame, else 0
   ITEM_WORDS
 };
 
-enum { STATUS_REKEY = 1, STATUS_REFUSED = 2, STATUS_MALFORMED = 4 };
+// In ITEM_FLAGS beside those of virtio: too large for the path is no reason not to send it.
+enum { FLAG_ANY_SIZE = 0x100 };
+
+enum { STATUS_REKEY = 1, STATUS_REFUSED = 2, STATUS_MALFORMED = 4, STATUS_TOO_BIG = 8 };
 
 enum {
   MESSAGE_OFFSET,
@@ -75,6 +79,8 @@ enum {
   UNIT_GSO_SIZE,
   UNIT_CSUM_START,
   UNIT_CSUM_OFFSET,
+  UNIT_STATION,  // set by JavaScript for a TAP device: last four bytes of the sender's MAC
+  UNIT_GROUP,    // likewise: 1 when the IP destination is a group or broadcast
   UNIT_WORDS
 };
 
@@ -94,13 +100,17 @@ enum {
   SLOT_BYTES = 65536 + 64,  // the odd line keeps slots from sharing cache sets
   SUPER_PACKET_BYTES = 65536,
   PACKET_GAP_BYTES = 64,  // between packets of the outbound buffer: room for padding
+  FRAME_ROOM = 18,        // before each frame of a TAP device; the inner header goes there
+  MAX_LINK = 26,          // the longest ITEM_LINK: inner header, Ethernet header, two VLAN tags
   MAX_PREFIX_BYTES = 64,
+  LEAST_PATH_MTU = 320,   // less than that is taken for not known: the longest headers must fit
   MAX_SEGMENTS = 64,      // datagrams in one send, packets in one unit
   MAX_SEND_BYTES = 65507  // the largest UDP payload
 };
 
 enum { OFFLOAD_VNET = 1, OFFLOAD_CSUM = 2, OFFLOAD_TSO4 = 4, OFFLOAD_TSO6 = 8, OFFLOAD_USO4 = 16,
-       OFFLOAD_USO6 = 32, OFFLOAD_UDP_SEGMENT = 64, OFFLOAD_UDP_GRO = 128 };
+       OFFLOAD_USO6 = 32, OFFLOAD_UDP_SEGMENT = 64, OFFLOAD_UDP_GRO = 128,
+       OFFLOAD_VAES = 256 };  // of the processor: AES-256-GCM by aesgcm.c
 
 #define COUNTERS(X)                                                                     \
   X(OUT_SUPER_PACKETS, "out-super-packets")   /* packets read from the device */        \
@@ -115,6 +125,8 @@ enum { OFFLOAD_VNET = 1, OFFLOAD_CSUM = 2, OFFLOAD_TSO4 = 4, OFFLOAD_TSO6 = 8, O
   X(OUT_GSO_REFUSED, "out-gso-refused")       /* sends repeated one by one */           \
   X(OUT_STAGED, "out-staged")                 /* super-packets that waited */           \
   X(OUT_STAGED_DROPPED, "out-staged-dropped") /* and were dropped waiting */            \
+  X(OUT_FRAGMENTED, "out-fragmented")         /* IPv4 packets cut to fit their path */  \
+  X(OUT_TOO_BIG, "out-too-big")               /* refused, the sender is told by ICMP */ \
   X(IN_MESSAGES, "in-messages")               /* buffers received */                    \
   X(IN_PACKETS, "in-packets")                 /* packets opened, without keepalives */  \
   X(IN_BYTES, "in-bytes")                     /* inner bytes in them */                 \

@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <stdlib.h>
 
+#include "aesgcm.h"
 #include "engine.h"
 
 // AES-256-GCM: far below the bound of 2^32 messages with deterministic nonces, with room for the rekey to happen.
@@ -58,22 +59,36 @@ bool replay_mark(struct replay *window, uint64_t counter) {
   return fresh;
 }
 
+static bool vaes_init(struct key *key, const uint8_t *send, const uint8_t *receive) {
+  key->vaes_seal = aesgcm_new(send);
+  key->vaes_open = aesgcm_new(receive);
+  return key->vaes_seal != NULL && key->vaes_open != NULL;
+}
+
+static bool evp_init(struct key *key, bool aes, const uint8_t *send, const uint8_t *receive) {
+  const EVP_CIPHER *cipher = aes ? EVP_aes_256_gcm() : EVP_chacha20_poly1305();
+  key->evp_seal = EVP_CIPHER_CTX_new();
+  key->evp_open = EVP_CIPHER_CTX_new();
+  if (key->evp_seal != NULL && key->evp_open != NULL &&
+      EVP_EncryptInit_ex(key->evp_seal, cipher, NULL, send, NULL) == 1 &&
+      EVP_DecryptInit_ex(key->evp_open, cipher, NULL, receive, NULL) == 1) {
+    return true;
+  }
+  ERR_clear_error();
+  return false;
+}
+
 struct key *key_new(int suite, uint32_t remote_index, const uint8_t *send, const uint8_t *receive,
                     struct key_state *shared) {
   struct key *key = calloc(1, sizeof *key + (shared == NULL ? sizeof *shared : 0));
   if (key == NULL) return NULL;
   key->state = shared != NULL ? shared : (struct key_state *)(key + 1);
-  bool aes = suite == SUITE_AES_256_GCM;
-  const EVP_CIPHER *cipher = aes ? EVP_aes_256_gcm() : EVP_chacha20_poly1305();
-  key->seal = EVP_CIPHER_CTX_new();
-  key->open = EVP_CIPHER_CTX_new();
+  bool aes = suite != SUITE_CHACHA20_POLY1305;
   key->remote_index = remote_index;
   key->rekey_at = aes ? REKEY_AFTER_AES : REKEY_AFTER_CHACHA;
   key->refuse_at = aes ? REJECT_AFTER_AES : REJECT_AFTER_CHACHA;
-  if (key->seal == NULL || key->open == NULL ||
-      EVP_EncryptInit_ex(key->seal, cipher, NULL, send, NULL) != 1 ||
-      EVP_DecryptInit_ex(key->open, cipher, NULL, receive, NULL) != 1) {
-    ERR_clear_error();
+  bool vaes = suite == SUITE_AES_256_GCM && aesgcm_usable();
+  if (!(vaes ? vaes_init(key, send, receive) : evp_init(key, aes, send, receive))) {
     key_free(key);
     return NULL;
   }
@@ -88,11 +103,13 @@ void key_start_at(struct key *key, uint64_t first) {
   }
 }
 
-// EVP_CIPHER_CTX_free erases the key schedules.
+// Freeing the schedules erases them.
 void key_free(struct key *key) {
   if (key == NULL) return;
-  EVP_CIPHER_CTX_free(key->seal);
-  EVP_CIPHER_CTX_free(key->open);
+  aesgcm_free(key->vaes_seal);
+  aesgcm_free(key->vaes_open);
+  EVP_CIPHER_CTX_free(key->evp_seal);
+  EVP_CIPHER_CTX_free(key->evp_open);
   OPENSSL_cleanse(key, sizeof *key);
   free(key);
 }
@@ -110,6 +127,29 @@ static bool take_counter(struct key *key) {
   return true;
 }
 
+static bool evp_seal(EVP_CIPHER_CTX *ctx, const uint8_t *nonce, uint8_t *out, const uint8_t *in,
+                     size_t length) {
+  int done = 0, rest = 0;
+  return EVP_EncryptInit_ex(ctx, NULL, NULL, NULL, nonce) == 1 &&
+         (length == 0 || EVP_EncryptUpdate(ctx, out, &done, in, (int)length) == 1) &&
+         EVP_EncryptFinal_ex(ctx, out + done, &rest) == 1 &&
+         EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG, out + length) == 1;
+}
+
+// In place. What was not authentic becomes zeros.
+static bool evp_open(EVP_CIPHER_CTX *ctx, const uint8_t *nonce, uint8_t *text, size_t length) {
+  int done = 0, rest = 0;
+  if (EVP_DecryptInit_ex(ctx, NULL, NULL, NULL, nonce) == 1 &&
+      EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG, text + length) == 1 &&
+      (length == 0 || EVP_DecryptUpdate(ctx, text, &done, text, (int)length) == 1) &&
+      EVP_DecryptFinal_ex(ctx, text + done, &rest) == 1) {
+    return true;
+  }
+  memset(text, 0, length);
+  ERR_clear_error();
+  return false;
+}
+
 bool transport_seal(struct key *key, uint8_t *out, const uint8_t *in, size_t length) {
   if (!take_counter(key)) return false;
   uint8_t nonce[12] = {0};
@@ -118,11 +158,9 @@ bool transport_seal(struct key *key, uint8_t *out, const uint8_t *in, size_t len
   store_le32(out + 4, key->remote_index);
   store_le64(out + 8, key->last);
   uint8_t *sealed = out + TRANSPORT_HEADER;
-  int done = 0, rest = 0;
-  if (EVP_EncryptInit_ex(key->seal, NULL, NULL, NULL, nonce) != 1) return false;
-  if (length > 0 && EVP_EncryptUpdate(key->seal, sealed, &done, in, (int)length) != 1) return false;
-  if (EVP_EncryptFinal_ex(key->seal, sealed + done, &rest) != 1) return false;
-  return EVP_CIPHER_CTX_ctrl(key->seal, EVP_CTRL_AEAD_GET_TAG, TAG, sealed + length) == 1;
+  if (key->vaes_seal == NULL) return evp_seal(key->evp_seal, nonce, sealed, in, length);
+  aesgcm_seal(key->vaes_seal, nonce, sealed, in, length);
+  return true;
 }
 
 enum open_result transport_open(struct key *key, uint8_t *packet, size_t length) {
@@ -132,14 +170,10 @@ enum open_result transport_open(struct key *key, uint8_t *packet, size_t length)
   uint8_t nonce[12] = {0};
   store_le64(nonce + 4, counter);
   uint8_t *sealed = packet + TRANSPORT_HEADER;
-  int size = (int)(length - TRANSPORT_OVERHEAD), done = 0, rest = 0;
-  if (EVP_DecryptInit_ex(key->open, NULL, NULL, NULL, nonce) != 1 ||
-      EVP_CIPHER_CTX_ctrl(key->open, EVP_CTRL_AEAD_SET_TAG, TAG, sealed + size) != 1 ||
-      (size > 0 && EVP_DecryptUpdate(key->open, sealed, &done, sealed, size) != 1) ||
-      EVP_DecryptFinal_ex(key->open, sealed + done, &rest) != 1) {
-    ERR_clear_error();
-    return OPEN_FORGED;
-  }
+  size_t size = length - TRANSPORT_OVERHEAD;
+  bool opened = key->vaes_open != NULL ? aesgcm_open(key->vaes_open, nonce, sealed, sealed, size)
+                                       : evp_open(key->evp_open, nonce, sealed, size);
+  if (!opened) return OPEN_FORGED;
   // Another thread may have opened a copy of it meanwhile.
   return replay_mark(&key->state->replay, counter) ? OPEN_OK : OPEN_REPLAYED;
 }

@@ -5,7 +5,7 @@ here=$(cd "$(dirname "$0")" && pwd -P)
 corpus=${2:-$here/../../build/fuzz-corpus}
 mkdir -p "$corpus"
 core=""
-for part in engine transport inner segment classify coalesce checksum device socket; do
+for part in engine transport aesgcm inner fit segment classify coalesce checksum device socket; do
   core="$core $here/../$part.c"
 done
 # shellcheck disable=SC2086 # a list of files

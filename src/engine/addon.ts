@@ -1,7 +1,9 @@
 import { existsSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import { fileURLToPath } from 'node:url';
+import type { AeadSuite } from '#core/crypto.ts';
 import { BuriError } from '#core/errors.ts';
+import { OFFLOAD_VAES } from './layout.ts';
 
 /**
  * The byte work of the engine: what C does, and the TypeScript twin does in its place in the portable engine. Works on
@@ -14,7 +16,7 @@ export interface ByteWork {
    */
   setKey(
     slot: number,
-    suite: 0 | 1,
+    suite: Suite,
     remoteIndex: number,
     sendKey: Uint8Array,
     receiveKey: Uint8Array,
@@ -29,6 +31,7 @@ export interface ByteWork {
     address: Uint8Array,
     port: number,
     prefix: Uint8Array,
+    mtuBytes: number,
   ): boolean;
   clearPath(slot: number): void;
   /** What the device can take apart (bits), and its MTU, which bounds padding. */
@@ -68,12 +71,16 @@ export interface Addon extends ByteWork {
   onReady(callback: (id: number, events: number) => void): void;
   /** Watches the device (0) or a socket (1 + index) for readable (1) and writable (2); 0 stops. */
   watch(id: number, events: number): number;
-  /** With `queues` the instances of other threads may open the same device, each with a queue of its own. */
+  /**
+   * With `queues` the instances of other threads may open the same device, each with a queue of its own. With a MAC it is a TAP
+   * device, which has Ethernet frames for packets.
+   */
   deviceOpen(
     name: string,
     mtu: number,
     offloads: number,
     queues: boolean,
+    mac?: Uint8Array,
   ): [number, string, number];
   deviceClose(): void;
   deviceRead(most: number): number;
@@ -99,15 +106,38 @@ export interface Addon extends ByteWork {
     port: number,
     bytes: Uint8Array,
     ttl: number,
+    dontFragment: boolean,
   ): boolean;
   /** For tests: seals into `bytes` instead of sending; `rows` receives path, length, segment, count of each run. */
   sealInto(items: number, bytes: Uint8Array, rows: Int32Array): number;
+  /**
+   * For tests: seals or opens `length` bytes with the AES-256-GCM of native/aesgcm.c, from and to these offsets of `bytes`, the tag behind
+   * the ciphertext. Returns whether it was authentic; undefined where the processor has no VAES.
+   */
+  aesgcm(
+    seal: boolean,
+    key: Uint8Array,
+    nonce: Uint8Array,
+    bytes: Uint8Array,
+    out: number,
+    from: number,
+    length: number,
+  ): boolean | undefined;
 }
 
 export const READABLE = 1;
 export const WRITABLE = 2;
 export const SUITE_CHACHA20_POLY1305 = 0;
 export const SUITE_AES_256_GCM = 1;
+/** The same on the wire, by OpenSSL on every processor. */
+export const SUITE_AES_256_GCM_EVP = 2;
+export type Suite = 0 | 1 | 2;
+
+/** How the addon is to do a suite for an engine that goes `without` some offloads (bits). */
+export function suiteOf(suite: AeadSuite, without: number): Suite {
+  if (suite !== 'aes256gcm') return SUITE_CHACHA20_POLY1305;
+  return (without & OFFLOAD_VAES) === 0 ? SUITE_AES_256_GCM : SUITE_AES_256_GCM_EVP;
+}
 
 const addonPath = fileURLToPath(new URL('../../build/buri.node', import.meta.url));
 

@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 import { BuriError } from '#core/errors.ts';
 import { addressBytes } from '#wire/endpoint.ts';
 import { ACTIVITY_INTERVAL_MS, Activity, peerActivity, SENT_KEEPALIVE } from './activity.ts';
-import { type Addon, type ByteWork, READABLE, WRITABLE } from './addon.ts';
+import { type Addon, type ByteWork, READABLE, suiteOf, WRITABLE } from './addon.ts';
 import { COUNTER } from './counters.ts';
 import type {
   DeviceOptions,
@@ -32,7 +32,7 @@ import type {
   Share,
   WorkerSettings,
 } from './messages.ts';
-import { offloadNames } from './offloads.ts';
+import { ALL_OFFLOADS, offloadNames } from './offloads.ts';
 import { deviceError, socketError } from './open-errors.ts';
 import { pumpDevice, sendStaged } from './outbound.ts';
 import { MESSAGE_RATE, sendMessage } from './peer-messages.ts';
@@ -192,11 +192,11 @@ export class DataPlane {
         sendMessage(this.#state, command.peer, command.bytes, performance.now());
         return;
       case 'send-datagram': {
-        const { socket, remote, ttl } = command;
+        const { socket, remote, ttl, dontFragment } = command;
         const address = addressBytes(remote.address);
         const sent =
           address !== undefined &&
-          addon.sendDatagram(socket, address, remote.port, command.bytes, ttl);
+          addon.sendDatagram(socket, address, remote.port, command.bytes, ttl, dontFragment);
         this.#state.tables.counters[COUNTER[sent ? 'datagrams-sent' : 'datagrams-dropped']]!++;
         return;
       }
@@ -210,7 +210,7 @@ export class DataPlane {
 
   #openDevice(options: DeviceOptions, share: Share): OpenedDevice {
     if (this.#deviceOpen) throw deviceError(-constants.errno.EALREADY, options.name);
-    const offloads = ~this.#withoutOffloads & 0xff;
+    const offloads = ALL_OFFLOADS & ~this.#withoutOffloads;
     const { addon } = this.#state;
     const open = (queues: boolean): [number, string, number] =>
       addon.deviceOpen(options.name, options.mtuBytes, offloads, queues);
@@ -244,7 +244,7 @@ export class DataPlane {
     const { addon } = this.#state;
     const address = options.address ?? (options.family === 4 ? '0.0.0.0' : '::');
     const bytes = addressBytes(address);
-    const offloads = ~this.#withoutOffloads & 0xff;
+    const offloads = ALL_OFFLOADS & ~this.#withoutOffloads;
     if (bytes === undefined || bytes.length !== (options.family === 4 ? 4 : 16)) {
       throw socketError(-constants.errno.EADDRNOTAVAIL, address, options.port);
     }
@@ -278,9 +278,9 @@ export class DataPlane {
       bytes.clearPath(peer);
       return;
     }
-    const { socket, remote, prefix } = path;
-    if (!bytes.setPath(peer, socket, address, remote.port, prefix ?? NO_PREFIX)) return;
-    peers.setPath(peer, socket, remote);
+    const { socket, remote, prefix = NO_PREFIX, mtuBytes = 0 } = path;
+    if (!bytes.setPath(peer, socket, address, remote.port, prefix, mtuBytes)) return;
+    peers.setPath(peer, socket, remote, mtuBytes);
     sendStaged(this.#state, peer, performance.now());
   }
 
@@ -289,7 +289,7 @@ export class DataPlane {
     const { peer, localIndex, remoteIndex, sendKey, receiveKey } = keys;
     const slot = peers.addKey(peer, localIndex);
     this.#state.activity.forget(slot);
-    const suite = keys.suite === 'aes256gcm' ? 1 : 0;
+    const suite = suiteOf(keys.suite, this.#withoutOffloads);
     const low = Number(BigInt.asIntN(32, firstCounter));
     const high = Number(BigInt.asIntN(32, firstCounter >> 32n));
     const made = bytes.setKey(slot, suite, remoteIndex | 0, sendKey, receiveKey, low, high, shared);

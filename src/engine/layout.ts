@@ -18,12 +18,17 @@ export const ITEM_PATH = 13;
 export const ITEM_SEALED = 14;
 export const ITEM_BYTES = 15;
 export const ITEM_STATUS = 16;
-export const ITEM_WORDS = 17;
+export const ITEM_LINK = 17;
+export const ITEM_WORDS = 18;
 
 /** What happened while an item was sealed (bits). */
 export const STATUS_REKEY = 1;
 export const STATUS_REFUSED = 2;
 export const STATUS_MALFORMED = 4;
+export const STATUS_TOO_BIG = 8;
+
+/** In ITEM_FLAGS beside those of virtio: too large for the path is no reason not to send it. */
+export const FLAG_ANY_SIZE = 0x100;
 
 /** A buffer received from a socket; UDP_GRO may have merged several datagrams in it. */
 export const MESSAGE_OFFSET = 0;
@@ -70,7 +75,9 @@ export const UNIT_HEADER_LENGTH = 16;
 export const UNIT_GSO_SIZE = 17;
 export const UNIT_CSUM_START = 18;
 export const UNIT_CSUM_OFFSET = 19;
-export const UNIT_WORDS = 20;
+export const UNIT_STATION = 20;
+export const UNIT_GROUP = 21;
+export const UNIT_WORDS = 22;
 
 /** Families of units that are not IP (`src/wire/inner.ts`). */
 export const FAMILY_FRAME = 1;
@@ -91,7 +98,11 @@ export const MAX_PIECES = 1024;
 export const SLOT_BYTES = 65_600;
 export const SUPER_PACKET_BYTES = 65_536;
 export const PACKET_GAP_BYTES = 64;
+export const FRAME_ROOM = 18;
+export const MAX_LINK = 26;
 export const MAX_PREFIX_BYTES = 64;
+/** Less than that is taken for not known. */
+export const LEAST_PATH_MTU = 320;
 export const MAX_SEGMENTS = 64;
 export const MAX_SEND_BYTES = 65_507;
 export const MAX_SOCKETS = 18;
@@ -113,3 +124,4 @@ export const OFFLOAD_USO4 = 16;
 export const OFFLOAD_USO6 = 32;
 export const OFFLOAD_UDP_SEGMENT = 64;
 export const OFFLOAD_UDP_GRO = 128;
+export const OFFLOAD_VAES = 256;

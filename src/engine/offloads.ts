@@ -6,6 +6,7 @@ import {
   OFFLOAD_UDP_SEGMENT,
   OFFLOAD_USO4,
   OFFLOAD_USO6,
+  OFFLOAD_VAES,
   OFFLOAD_VNET,
 } from './layout.ts';
 
@@ -18,6 +19,7 @@ const BITS = {
   uso6: OFFLOAD_USO6,
   'udp-segment': OFFLOAD_UDP_SEGMENT,
   'udp-gro': OFFLOAD_UDP_GRO,
+  vaes: OFFLOAD_VAES,
 } as const;
 
 export type OffloadName = keyof typeof BITS;
@@ -29,3 +31,5 @@ export const offloadNames = (bits: number): OffloadName[] =>
 
 export const offloadBits = (names: readonly OffloadName[]): number =>
   names.reduce((bits, name) => bits | BITS[name], 0);
+
+export const ALL_OFFLOADS = offloadBits(OFFLOAD_NAMES);

@@ -1,10 +1,11 @@
 import type { Crypto } from '#core/crypto.ts';
 import { INNER_HEADER_BYTES } from '#wire/inner.ts';
-import type { ByteWork } from '../addon.ts';
+import { type ByteWork, SUITE_CHACHA20_POLY1305, type Suite } from '../addon.ts';
 import { COUNTER } from '../counters.ts';
 import {
   FAMILY_FRAME,
   FAMILY_MESSAGE,
+  FLAG_ANY_SIZE,
   ITEM_BYTES,
   ITEM_CSUM_OFFSET,
   ITEM_CSUM_START,
@@ -13,12 +14,14 @@ import {
   ITEM_GSO_TYPE,
   ITEM_KEY,
   ITEM_LENGTH,
+  ITEM_LINK,
   ITEM_OFFSET,
   ITEM_PATH,
   ITEM_SEALED,
   ITEM_STATUS,
   ITEM_WORDS,
   KIND_TRANSPORT,
+  LEAST_PATH_MTU,
   MAX_PIECES,
   MAX_RUNS,
   MAX_SEGMENTS,
@@ -45,6 +48,7 @@ import {
   STATUS_MALFORMED,
   STATUS_REFUSED,
   STATUS_REKEY,
+  STATUS_TOO_BIG,
   UNIT_BYTES,
   UNIT_CSUM_OFFSET,
   UNIT_CSUM_START,
@@ -63,6 +67,7 @@ import {
 import type { Tables } from '../tables.ts';
 import { splitRuns } from './classify.ts';
 import { coalesce, type OpenedPacket, type Unit } from './coalesce.ts';
+import { clampMss, fitOf, fragments } from './fit.ts';
 import { addressWords, macWords, parseInner, parseWrapped } from './inner.ts';
 import { GSO_NONE, NEEDS_CSUM, segment } from './segment.ts';
 import {
@@ -78,6 +83,12 @@ export type RunSender = Pick<
   'setPath' | 'clearPath' | 'sendRun'
 >;
 
+interface TwinPath {
+  readonly prefix: Uint8Array;
+  /** 0: not known. */
+  readonly mtuBytes: number;
+}
+
 /**
  * The byte work of `native/` in TypeScript, over the same tables and with the same results: the oracle of differential
  * tests and the slow portable engine.
@@ -87,7 +98,7 @@ export class PortableByteWork implements ByteWork {
   readonly #crypto: Crypto;
   readonly #sender: RunSender;
   readonly #keys = new Map<number, TransportKey>();
-  readonly #prefixes = new Map<number, Uint8Array>();
+  readonly #paths = new Map<number, TwinPath>();
   readonly #run = { path: -1, used: 0, segment: 0, count: 0, closed: false };
   #offloads = 0;
   #mtuBytes = 0;
@@ -105,7 +116,7 @@ export class PortableByteWork implements ByteWork {
 
   setKey(
     slot: number,
-    suite: 0 | 1,
+    suite: Suite,
     remoteIndex: number,
     sendKey: Uint8Array,
     receiveKey: Uint8Array,
@@ -113,7 +124,7 @@ export class PortableByteWork implements ByteWork {
     counterHigh: number,
   ): boolean {
     const counter = (BigInt(counterHigh >>> 0) << 32n) | BigInt(counterLow >>> 0);
-    const name = suite === 1 ? 'aes256gcm' : 'chacha20poly1305';
+    const name = suite === SUITE_CHACHA20_POLY1305 ? 'chacha20poly1305' : 'aes256gcm';
     this.clearKey(slot);
     const key = new TransportKey(this.#crypto, name, remoteIndex, sendKey, receiveKey, counter);
     this.#keys.set(slot, key);
@@ -131,14 +142,16 @@ export class PortableByteWork implements ByteWork {
     address: Uint8Array,
     port: number,
     prefix: Uint8Array,
+    mtuBytes: number,
   ): boolean {
-    const made = this.#sender.setPath(slot, socket, address, port, prefix);
-    if (made) this.#prefixes.set(slot, prefix.slice());
+    const made = this.#sender.setPath(slot, socket, address, port, prefix, mtuBytes);
+    const known = mtuBytes >= LEAST_PATH_MTU ? mtuBytes : 0;
+    if (made) this.#paths.set(slot, { prefix: prefix.slice(), mtuBytes: known });
     return made;
   }
 
   clearPath(slot: number): void {
-    this.#prefixes.delete(slot);
+    this.#paths.delete(slot);
     this.#sender.clearPath(slot);
   }
 
@@ -196,8 +209,8 @@ export class PortableByteWork implements ByteWork {
       const row = i * ITEM_WORDS;
       table[row + ITEM_SEALED] = table[row + ITEM_BYTES] = table[row + ITEM_STATUS] = 0;
       const key = this.#keys.get(table[row + ITEM_KEY]!);
-      const prefix = this.#prefixes.get(table[row + ITEM_PATH]!);
-      if (key !== undefined && prefix !== undefined) this.#sealItem(row, key, prefix);
+      const path = this.#paths.get(table[row + ITEM_PATH]!);
+      if (key !== undefined && path !== undefined) this.#sealItem(row, key, path);
     }
     this.#flush();
   }
@@ -215,10 +228,10 @@ export class PortableByteWork implements ByteWork {
 
   keepalive(slot: number, path: number): boolean {
     const key = this.#keys.get(slot);
-    const prefix = this.#prefixes.get(path);
-    if (key === undefined || prefix === undefined) return false;
+    const to = this.#paths.get(path);
+    if (key === undefined || to === undefined) return false;
     const sealed = key.seal(new Uint8Array(0));
-    if (sealed !== undefined) this.#append(path, prefix, sealed);
+    if (sealed !== undefined) this.#append(path, to.prefix, sealed);
     this.#flush();
     return sealed !== undefined;
   }
@@ -289,15 +302,17 @@ export class PortableByteWork implements ByteWork {
     }
   }
 
-  #sealItem(row: number, key: TransportKey, prefix: Uint8Array): void {
+  #sealItem(row: number, key: TransportKey, { prefix, mtuBytes }: TwinPath): void {
     const { items } = this.#tables;
-    const packets = this.#segment(row);
+    const packets = this.#segment(row, mtuBytes);
     if (packets === undefined) {
       items[row + ITEM_STATUS]! |= STATUS_MALFORMED;
       return;
     }
-    for (const packet of packets) {
-      const padded = new Uint8Array(paddedLength(packet.length, this.#mtuBytes));
+    if (items[row + ITEM_GSO_TYPE] === GSO_NONE) clampMss(packets[0]!, mtuBytes);
+    const paddedTo = mtuBytes === 0 ? this.#mtuBytes : Math.min(mtuBytes, this.#mtuBytes);
+    for (const packet of packets.flatMap((whole) => this.#fitting(row, whole, mtuBytes))) {
+      const padded = new Uint8Array(paddedLength(packet.length, paddedTo));
       padded.set(packet);
       if (prefix.length + padded.length + TRANSPORT_OVERHEAD_BYTES > MAX_SEND_BYTES) {
         items[row + ITEM_STATUS]! |= STATUS_MALFORMED;
@@ -315,16 +330,37 @@ export class PortableByteWork implements ByteWork {
     }
   }
 
-  #segment(row: number): Uint8Array[] | undefined {
+  /** The packet as it fits through the path: whole, in pieces, or not at all. */
+  #fitting(row: number, packet: Uint8Array, mtuBytes: number): Uint8Array[] {
+    const { items, counters } = this.#tables;
+    const isAnySize = (items[row + ITEM_FLAGS]! & FLAG_ANY_SIZE) !== 0;
+    const fit = isAnySize ? 'whole' : fitOf(packet, mtuBytes);
+    switch (fit) {
+      case 'whole':
+        return [packet];
+      case 'fragments':
+        counters[COUNTER['out-fragmented']]!++;
+        return fragments(packet, mtuBytes);
+      case 'too-big':
+        items[row + ITEM_STATUS]! |= STATUS_TOO_BIG;
+        return [];
+      default:
+        return fit satisfies never;
+    }
+  }
+
+  #segment(row: number, mtuBytes = 0): Uint8Array[] | undefined {
     const { items, out } = this.#tables;
     const offset = items[row + ITEM_OFFSET]!;
-    return segment(out.subarray(offset, offset + items[row + ITEM_LENGTH]!), {
+    const header = {
       flags: items[row + ITEM_FLAGS]!,
       gsoType: items[row + ITEM_GSO_TYPE]!,
       gsoSize: items[row + ITEM_GSO_SIZE]!,
       csumStart: items[row + ITEM_CSUM_START]!,
       csumOffset: items[row + ITEM_CSUM_OFFSET]!,
-    });
+    };
+    const packet = out.subarray(offset, offset + items[row + ITEM_LENGTH]!);
+    return segment(packet, header, items[row + ITEM_LINK]!);
   }
 
   /** Adds a datagram to the run, or sends the run first when it does not fit in: another path, larger, or too many. */
