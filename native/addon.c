@@ -538,6 +538,14 @@ static void name_constants(napi_env env, napi_value exports) {
   napi_set_named_property(env, exports, "counterNames", names);
 }
 
+// releaseMemory()
+static napi_value release_memory(napi_env env, napi_callback_info info) {
+  (void)env;
+  (void)info;
+  memory_release();
+  return NULL;
+}
+
 NAPI_MODULE_INIT() {
   static const struct { const char *name; napi_callback function; } FUNCTIONS[] = {
       {"bind", bind_buffers}, {"onReady", on_ready}, {"watch", watch},
@@ -549,6 +557,7 @@ NAPI_MODULE_INIT() {
       {"sendRun", send_run}, {"sendDatagram", send_datagram}, {"setKey", set_key},
       {"clearKey", clear_key}, {"setPath", set_path}, {"clearPath", clear_path},
       {"setOffloads", set_offloads}, {"aesgcm", aesgcm_once},
+      {"releaseMemory", release_memory},
   };
   if (!poll_abi_is_sane()) {
     napi_throw_error(env, NULL, "buri addon: this Node's libuv is not the one it was made for");

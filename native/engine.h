@@ -203,6 +203,11 @@ void udp_send_run(struct engine *engine, struct run *run);
 bool udp_send_one(struct engine *engine, int index, const struct sockaddr *remote, socklen_t length,
                   const uint8_t *bytes, size_t size, int ttl, bool whole);
 
+// ---- the process (memory.c)
+
+// Gives back what was freed, and unmaps the program's pages, which come back as they are used.
+void memory_release(void);
+
 // ---- all of it
 
 struct engine {

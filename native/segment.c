@@ -2,8 +2,8 @@
 // of one size and path become one run for UDP_SEGMENT.
 //
 // A segment is sealed straight from the packet that the device delivered: its header is written in front of its payload,
-// over the end of the segment before, which has been sealed by then. So no payload is ever copied. What is not TCP may be for
-// several peers and be sealed again: afterwards it lies there as before, but for a checksum that was completed.
+// over the end of the segment before, which has been sealed by then. So no payload is ever copied. What is not TCP, and every frame, may
+// be for several peers and be sealed again: afterwards it lies there as before, but for a checksum that was completed.
 #include "checksum.h"
 #include "engine.h"
 
@@ -51,7 +51,9 @@ static void commit(struct run *run, size_t size) {
 // Seals `length` bytes at `packet`; `after` bytes behind them belong to somebody else and are put back.
 static bool seal_packet(struct sealer *to, uint8_t *packet, size_t length, size_t after) {
   size_t padded = (length + 15) & ~(size_t)15;
-  size_t limit = to->engine->mtu > length ? to->engine->mtu : length;
+  size_t limit = to->engine->mtu;
+  if (to->path->mtu != 0 && to->path->mtu < limit) limit = to->path->mtu;
+  if (limit < length) limit = length;
   if (padded > limit) padded = limit;
   size_t pad = padded - length;
   size_t size = to->path->prefix_length + padded + TRANSPORT_OVERHEAD;
@@ -78,6 +80,39 @@ static bool seal_packet(struct sealer *to, uint8_t *packet, size_t length, size_
   return true;
 }
 
+// Seals an IPv4 packet in pieces. Each one's header is written in front of its payload, over what has been sealed by then, and
+// the bytes are put back.
+static bool seal_fragments(struct sealer *to, uint8_t *packet, size_t length, size_t after) {
+  uint8_t header[60], kept[60];
+  size_t header_length = (size_t)(packet[0] & 15) * 4, payload = length - header_length;
+  size_t most = fragment_payload(header_length, to->path->mtu);
+  memcpy(header, packet, header_length);
+  count(to->engine, COUNT_OUT_FRAGMENTED, 1);
+  for (size_t at = 0; at < payload; at += most) {
+    size_t part = payload - at < most ? payload - at : most, behind = payload - at - part;
+    uint8_t *start = packet + at;
+    memcpy(kept, start, header_length);
+    memcpy(start, header, header_length);
+    fragment_header(start, header_length, at, part, behind == 0);
+    bool sealed = seal_packet(to, start, header_length + part, behind + after);
+    memcpy(start, kept, header_length);
+    if (!sealed) return false;
+  }
+  return true;
+}
+
+// Seals a packet as it fits through the path; what may not be cut is left out, and its sender is told.
+static bool seal_fitting(struct sealer *to, uint8_t *packet, size_t length, size_t after) {
+  bool any = (to->item[ITEM_FLAGS] & FLAG_ANY_SIZE) != 0;
+  switch (any ? FIT_WHOLE : fit_of(packet, length, to->path->mtu)) {
+    case FIT_WHOLE: return seal_packet(to, packet, length, after);
+    case FIT_FRAGMENTS: return seal_fragments(to, packet, length, after);
+    default: break;
+  }
+  to->item[ITEM_STATUS] |= STATUS_TOO_BIG;
+  return true;
+}
+
 // Finishes the checksum that the sender left to the device. The field holds the sum of the pseudo-header.
 static bool complete_checksum(uint8_t *packet, size_t length, const int32_t *item) {
   size_t start = (size_t)item[ITEM_CSUM_START], field = start + (size_t)item[ITEM_CSUM_OFFSET];
@@ -89,8 +124,10 @@ static bool complete_checksum(uint8_t *packet, size_t length, const int32_t *ite
   return true;
 }
 
-// What a super-packet is made of, checked against its length and against what the virtio-net header claims.
+// What a super-packet is made of, checked against its length and against what the virtio-net header claims. All but `link`
+// counts from the IP header on.
 struct super {
+  size_t link;     // what travels before the IP header (ITEM_LINK)
   int family;
   size_t l4;       // offset of the TCP or UDP header
   size_t headers;  // length of all headers
@@ -102,13 +139,18 @@ struct super {
 
 static bool parse_super(const uint8_t *packet, size_t length, const int32_t *item, struct super *s) {
   int type = item[ITEM_GSO_TYPE] & ~GSO_ECN;
+  int32_t link = item[ITEM_LINK];
   struct inner inner;
+  if (link < 0 || link > MAX_LINK || (size_t)link >= length || item[ITEM_CSUM_START] < link) return false;
+  s->link = (size_t)link;
+  packet += link;
+  length -= (size_t)link;
   if (!inner_parse(packet, length, &inner) || inner.length != length || inner.fragment) return false;
   s->family = inner.family;
   s->tcp = type != GSO_UDP_L4;
   if (!s->tcp ? false : (type == GSO_TCPV4 ? 4 : 6) != s->family) return false;
   if (type != GSO_TCPV4 && type != GSO_TCPV6 && type != GSO_UDP_L4) return false;
-  s->l4 = (size_t)item[ITEM_CSUM_START];
+  s->l4 = (size_t)(item[ITEM_CSUM_START] - link);
   s->length = length;
   s->gso = (size_t)item[ITEM_GSO_SIZE];
   if ((item[ITEM_FLAGS] & FLAG_NEEDS_CSUM) == 0 || s->gso == 0) return false;
@@ -160,17 +202,25 @@ static bool seal_super(struct sealer *to, uint8_t *packet, size_t length) {
     to->item[ITEM_STATUS] |= STATUS_MALFORMED;
     return false;
   }
-  uint8_t headers[MAX_HEADERS], kept[MAX_HEADERS];
-  memcpy(headers, packet, s.headers);
+  uint8_t front[MAX_LINK + MAX_HEADERS], kept[MAX_LINK + MAX_HEADERS];
+  size_t front_length = s.link + s.headers;
+  bool again = !s.tcp || s.link > 0;
+  // TCP may be cut as small as it fits.
+  if (s.tcp && to->path->mtu != 0 && s.gso > to->path->mtu - front_length) {
+    s.gso = to->path->mtu - front_length;
+  }
+  memcpy(front, packet, front_length);
   unsigned index = 0;
-  for (size_t at = s.headers; at < length; at += s.gso, index++) {
+  for (size_t at = front_length; at < length; at += s.gso, index++) {
     size_t payload = length - at < s.gso ? length - at : s.gso;
-    uint8_t *start = packet + at - s.headers;
-    if (!s.tcp) memcpy(kept, start, s.headers);
-    memcpy(start, headers, s.headers);
-    write_headers(&s, start, s.headers + payload, index);
-    bool sealed = seal_packet(to, start, s.headers + payload, length - at - payload);
-    if (!s.tcp) memcpy(start, kept, s.headers);
+    uint8_t *start = packet + at - front_length;
+    if (again) memcpy(kept, start, front_length);
+    memcpy(start, front, front_length);
+    write_headers(&s, start + s.link, s.headers + payload, index);
+    // The inner header of a frame holds the length of what follows it (src/wire/inner.ts).
+    if (s.link > 0) store_be16(start + 2, (uint16_t)(front_length + payload - WRAPPED_HEADER));
+    bool sealed = seal_fitting(to, start, front_length + payload, length - at - payload);
+    if (again) memcpy(start, kept, front_length);
     if (!sealed) return false;
   }
   return true;
@@ -196,7 +246,8 @@ static void seal_item(struct sealer *to) {
   } else if (item[ITEM_GSO_TYPE] != GSO_NONE) {
     seal_super(to, packet, length);
   } else {
-    seal_packet(to, packet, length, 0);
+    clamp_mss(packet, length, to->path->mtu);
+    seal_fitting(to, packet, length, 0);
   }
 }
 

@@ -172,8 +172,19 @@ void udp_send_run(struct engine *engine, struct run *run) {
   send_singly(engine, socket->fd, path, run);
 }
 
+// Data is sent without DF; a probe of the path MTU is not, and ignores what the kernel remembers of the path.
+static void set_fragmenting(const struct udp_socket *socket, bool allowed) {
+  int v4 = allowed ? IP_PMTUDISC_DONT : IP_PMTUDISC_PROBE;
+  int v6 = allowed ? IPV6_PMTUDISC_WANT : IPV6_PMTUDISC_PROBE;
+  if (socket->family == AF_INET6) {
+    setsockopt(socket->fd, IPPROTO_IPV6, IPV6_MTU_DISCOVER, &v6, sizeof v6);
+  } else {
+    setsockopt(socket->fd, IPPROTO_IP, IP_MTU_DISCOVER, &v4, sizeof v4);
+  }
+}
+
 bool udp_send_one(struct engine *engine, int index, const struct sockaddr *remote, socklen_t length,
-                  const uint8_t *bytes, size_t size, int ttl) {
+                  const uint8_t *bytes, size_t size, int ttl, bool whole) {
   if (index < 0 || index >= MAX_SOCKETS || engine->sockets[index].fd < 0) return false;
   struct udp_socket *socket = &engine->sockets[index];
   if (remote->sa_family != socket->family) return false;
@@ -191,7 +202,10 @@ bool udp_send_one(struct engine *engine, int index, const struct sockaddr *remot
     header->cmsg_len = CMSG_LEN(sizeof ttl);
     memcpy(CMSG_DATA(header), &ttl, sizeof ttl);
   }
-  return sendmsg(socket->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+  if (whole) set_fragmenting(socket, false);
+  bool sent = sendmsg(socket->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) >= 0;
+  if (whole) set_fragmenting(socket, true);
+  return sent;
 }
 
 // Size of the merged datagrams (absent: there is one) and the drop count, a running total of the socket.

@@ -50,7 +50,9 @@ static void fuzz_out(const uint8_t *data, size_t size) {
   size_t length = size - 12;
   int32_t *item = engine->items;
   memset(item, 0, ITEM_WORDS * 4);
+  // Mostly a path that some of it does not fit through.
   engine->mtu = load_be16(data + 10);
+  engine->paths[0].mtu = data[10] % 4 == 0 ? 0 : LEAST_PATH_MTU + (size_t)data[11] * 4;
   engine->out_length = length + PACKET_GAP_BYTES;
   item[ITEM_LENGTH] = (int32_t)length;
   item[ITEM_FLAGS] = data[0];

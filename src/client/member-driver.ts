@@ -71,8 +71,8 @@ export class MemberDriver {
         this.#options.checkServer();
         break;
       case 'datagram': {
-        const { socket, remote, bytes, ttl } = output;
-        engine.sendDatagram(socket, remote, bytes, ttl === undefined ? {} : { ttl });
+        const { socket, remote, bytes, type: _, ...options } = output;
+        engine.sendDatagram(socket, remote, bytes, options);
         break;
       }
       case 'set-peer':
@@ -98,6 +98,14 @@ export class MemberDriver {
         break;
       case 'keepalive':
         engine.sendKeepalive(output.peer);
+        break;
+      case 'set-lan': {
+        const { peer, ethernet, groups } = output;
+        engine.setLan(peer, { ethernet, groups });
+        break;
+      }
+      case 'message':
+        engine.sendMessage(output.peer, output.bytes);
         break;
       case 'save-network': {
         const network = this.member.saved(output.network);

@@ -68,6 +68,8 @@ export interface Addon extends ByteWork {
     pieces: Int32Array,
     counters: Float64Array,
   ): void;
+  /** Gives memory of the process back to the system; a few milliseconds. */
+  releaseMemory(): void;
   onReady(callback: (id: number, events: number) => void): void;
   /** Watches the device (0) or a socket (1 + index) for readable (1) and writable (2); 0 stops. */
   watch(id: number, events: number): number;

@@ -15,6 +15,8 @@ export const COUNTER_NAMES = [
   'out-gso-refused',
   'out-staged',
   'out-staged-dropped',
+  'out-fragmented',
+  'out-too-big',
   'in-messages',
   'in-packets',
   'in-bytes',

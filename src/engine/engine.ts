@@ -60,6 +60,8 @@ export interface EnginePath {
   readonly socket: SocketId;
   readonly remote: Endpoint;
   readonly prefix?: Uint8Array;
+  /** The largest packet of the inside that fits in one piece; absent: not known, and everything is sent as it is. */
+  readonly mtuBytes?: number;
 }
 
 export interface DeviceOptions {
@@ -118,6 +120,8 @@ export interface TransportKeys {
 export interface DatagramOptions {
   /** IP TTL or hop limit of this datagram alone; the system's default when absent. */
   readonly ttl?: number;
+  /** Nobody may fragment it; dropped when it is too large for the first link. */
+  readonly dontFragment?: boolean;
 }
 
 /** What the worker tells; every kind passes a bounded queue and is dropped with a counter when it is full. */

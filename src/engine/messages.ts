@@ -89,6 +89,7 @@ export type Command =
       readonly remote: Endpoint;
       readonly bytes: Uint8Array;
       readonly ttl: number;
+      readonly dontFragment: boolean;
     }
   | { readonly type: 'set-public-key'; readonly publicKey: Uint8Array };
 

@@ -207,7 +207,8 @@ export class PacketEngine implements Engine {
   ): void {
     assertEndpoint(remote);
     assert(bytes.length <= MAX_SEND_BYTES, 'a datagram has at most 65,507 bytes');
-    this.#first.send({ type: 'send-datagram', socket, remote, bytes, ttl: options.ttl ?? 0 });
+    const { ttl = 0, dontFragment = false } = options;
+    this.#first.send({ type: 'send-datagram', socket, remote, bytes, ttl, dontFragment });
   }
 
   setLocalPublicKey(publicKey: Uint8Array): void {
@@ -218,6 +219,13 @@ export class PacketEngine implements Engine {
   counters(): EngineCounters {
     return Object.fromEntries(
       COUNTER_NAMES.map((name, i) => [name, this.#sum(({ engine }) => engine[i]!)]),
+    );
+  }
+
+  /** The counters of each thread, ended ones included: how the work is spread. */
+  threadCounters(): EngineCounters[] {
+    return this.#shared.map(({ engine }) =>
+      Object.fromEntries(COUNTER_NAMES.map((name, i) => [name, engine[i]!])),
     );
   }
 

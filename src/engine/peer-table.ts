@@ -15,6 +15,7 @@ export class PeerTable {
   /** Slot of the keys that packets are sealed under, plus one; 0: none. */
   readonly #activeKey = new Int32Array(MAX_PEERS);
   readonly #withPath = new Set<number>();
+  readonly #mtuBytes = new Map<number, number>();
   readonly #remote = new Int32Array(MAX_PEERS * REMOTE_WORDS);
   readonly #wantedAt = new Float64Array(MAX_PEERS);
   readonly #roamedAt = new Float64Array(MAX_PEERS);
@@ -39,7 +40,7 @@ export class PeerTable {
   remove(peer: number): number[] {
     this.#clearPrefixes(peer);
     this.#prefixes.delete(peer);
-    this.#withPath.delete(peer);
+    this.clearPath(peer);
     this.#wantedAt[peer] = this.#roamedAt[peer] = 0;
     const slots = [...(this.#keysOfPeer.get(peer) ?? [])];
     for (const slot of slots) this.removeKey(this.#keys[slot]!.localIndex);
@@ -50,7 +51,7 @@ export class PeerTable {
     for (const prefix of this.#prefixes.get(peer) ?? []) this.routes.delete(prefix, peer);
   }
 
-  setPath(peer: number, socket: number, remote: Endpoint): void {
+  setPath(peer: number, socket: number, remote: Endpoint, mtuBytes: number): void {
     const bytes = addressBytes(remote.address);
     const words = this.#remote.subarray(peer * REMOTE_WORDS, (peer + 1) * REMOTE_WORDS);
     words.fill(0);
@@ -60,15 +61,22 @@ export class PeerTable {
     for (const [i, byte] of (bytes ?? []).entries())
       words[3 + (i >> 2)]! |= byte << (24 - 8 * (i & 3));
     this.#withPath.add(peer);
+    this.#mtuBytes.set(peer, mtuBytes);
   }
 
   clearPath(peer: number): void {
     this.#withPath.delete(peer);
+    this.#mtuBytes.delete(peer);
   }
 
   /** Peers whose path leads through a socket. */
   peersOnSocket(socket: number): number[] {
     return [...this.#withPath].filter((peer) => this.#remote[peer * REMOTE_WORDS] === socket);
+  }
+
+  /** The largest packet of the inside that fits through the peer's path in one piece; 0: not known. */
+  mtuOf(peer: number): number {
+    return this.#mtuBytes.get(peer) ?? 0;
   }
 
   hasPath(peer: number): boolean {

@@ -61,14 +61,20 @@ const extras = {
     const tables = newTables(newSharedCounters(1).engine);
     const { out, incoming, run, items, messages, runs, units, pieces, counters } = tables;
     addon.bind(out, OUT_BATCH_BYTES, incoming, run, items, messages, runs, units, pieces, counters);
-    const [socket, port] = addon.socketOpen(new Uint8Array(4), 0, OFFLOAD_UDP_SEGMENT, SHARE_NOT, -1);
+    const [socket, port] = addon.socketOpen(
+      new Uint8Array(4),
+      0,
+      OFFLOAD_UDP_SEGMENT,
+      SHARE_NOT,
+      -1,
+    );
     raw = { addon, tables, socket };
     return port;
   },
   /** Sends datagrams of `segment` bytes (the last may be shorter) in one call, as UDP_SEGMENT does. */
   rawSend: (address: string, port: number, bytes: Uint8Array, segment: number): void => {
     const { addon, tables, socket } = raw!;
-    addon.setPath(0, socket, addressBytes(address)!, port, new Uint8Array(0));
+    addon.setPath(0, socket, addressBytes(address)!, port, new Uint8Array(0), 0);
     tables.run.set(bytes);
     addon.sendRun(0, bytes.length, segment, Math.ceil(bytes.length / segment));
   },

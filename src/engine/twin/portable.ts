@@ -360,7 +360,7 @@ export class PortableByteWork implements ByteWork {
       csumOffset: items[row + ITEM_CSUM_OFFSET]!,
     };
     const packet = out.subarray(offset, offset + items[row + ITEM_LENGTH]!);
-    return segment(packet, header, items[row + ITEM_LINK]!);
+    return segment(packet, header, items[row + ITEM_LINK]!, mtuBytes);
   }
 
   /** Adds a datagram to the run, or sends the run first when it does not fit in: another path, larger, or too many. */

@@ -1,3 +1,5 @@
+import { INNER_HEADER_BYTES } from '#wire/inner.ts';
+import { MAX_LINK } from '../layout.ts';
 import { fold, get16, get32, onesSum, put16, put32, setIpv4Checksum } from './checksum.ts';
 import { PROTOCOL_TCP, PROTOCOL_UDP, parseInner } from './inner.ts';
 
@@ -24,25 +26,51 @@ export interface VnetHeader {
 
 /**
  * Takes a packet of the device apart into the packets that it stands for, with all checksums set: one that stands for itself is
- * completed in place. Undefined when the headers
- * do not hold together.
+ * completed in place. `link` bytes stand before the IP header of a super-packet: the inner header and the Ethernet header of
+ * a frame. TCP is cut as small as it takes to fit into `mtuBytes` (0: not known). Undefined when the headers do not hold together.
  */
-export function segment(packet: Uint8Array, header: VnetHeader): Uint8Array[] | undefined {
+export function segment(
+  packet: Uint8Array,
+  header: VnetHeader,
+  link = 0,
+  mtuBytes = 0,
+): Uint8Array[] | undefined {
   if (header.gsoType === GSO_NONE) {
     if ((header.flags & NEEDS_CSUM) === 0) return [packet];
     return completeChecksum(packet, header);
   }
+  const room = mtuBytes === 0 ? 0 : mtuBytes - link;
+  if (link === 0) return segmentIp(packet, header, room);
+  const csumStart = header.csumStart - link;
+  if (link < 0 || link > MAX_LINK || link >= packet.length || csumStart < 0) return undefined;
+  return segmentIp(packet.subarray(link), { ...header, csumStart }, room)?.map((bytes) => {
+    const frame = new Uint8Array(link + bytes.length);
+    frame.set(packet.subarray(0, link));
+    frame.set(bytes, link);
+    // The inner header holds the length of what follows it.
+    put16(frame, 2, frame.length - INNER_HEADER_BYTES);
+    return frame;
+  });
+}
+
+function segmentIp(
+  packet: Uint8Array,
+  header: VnetHeader,
+  mtuBytes: number,
+): Uint8Array[] | undefined {
   const shape = parseSuper(packet, header);
   if (shape === undefined) return undefined;
   const segments: Uint8Array[] = [];
   const { headersLength } = shape;
-  for (let at = headersLength; at < packet.length; at += header.gsoSize) {
-    const payload = packet.subarray(at, at + header.gsoSize);
+  const isCut = shape.tcp && mtuBytes !== 0;
+  const gsoSize = isCut ? Math.min(header.gsoSize, mtuBytes - headersLength) : header.gsoSize;
+  for (let at = headersLength; at < packet.length; at += gsoSize) {
+    const payload = packet.subarray(at, at + gsoSize);
     const bytes = new Uint8Array(headersLength + payload.length);
     bytes.set(packet.subarray(0, headersLength));
     bytes.set(payload, headersLength);
-    const last = at + header.gsoSize >= packet.length;
-    writeHeaders(bytes, shape, packet.length, segments.length, header.gsoSize, last);
+    const last = at + gsoSize >= packet.length;
+    writeHeaders(bytes, shape, packet.length, segments.length, gsoSize, last);
     segments.push(bytes);
   }
   return segments;
