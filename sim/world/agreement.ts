@@ -170,7 +170,10 @@ function pairFaults(world: World, daemon: Daemon, truth: Truth, since: number): 
     const heardAt = world.lastDelivery.get(`${clientId} ${self}`) ?? -Infinity;
     const view = member.manager.pathView(peer);
     const talks = heardAt >= since && view.kind === 'direct';
-    if (talks) continue;
+    if (talks) {
+      faults.push(...lanFaults(daemon, peer.index, other));
+      continue;
+    }
     const seen = `${view.kind}, ${view.reason ?? 'no reason'}`;
     if (canTalkDirectly(daemon.site, other.site)) {
       const places = `${daemon.site.name} from ${other.site.name}`;
@@ -180,6 +183,17 @@ function pairFaults(world: World, daemon: Daemon, truth: Truth, since: number): 
     }
   }
   return faults;
+}
+
+/** Whoever talks has told which multicast groups it takes. Those that everybody gets are not told. */
+function lanFaults(daemon: Daemon, peer: number, other: Daemon): string[] {
+  const told = daemon.plane!.lan.get(peer)?.groups;
+  const is = told === undefined || told === 'all' ? String(told) : told.join();
+  const should = other.groups
+    .filter((group) => group !== '224.0.0.251' && group !== 'ff02::fb')
+    .toSorted()
+    .join();
+  return is === should ? [] : [`${daemon.name} knows ${other.name}'s groups as ${is}: ${should}`];
 }
 
 /** Everybody sends a packet to whomever it shares a network with and was not heard by since then. */

@@ -71,6 +71,8 @@ export class Daemon {
   readonly keys: DeviceKeys;
   readonly crypto: Crypto;
   site: Site;
+  /** Multicast groups that its applications have joined. */
+  groups: readonly string[] = [];
   /** How wrong the machine's wall clock is. */
   clockErrorMs = 0;
   /** When the server sent the last thing that was taken in while synchronised. */
@@ -300,6 +302,15 @@ export class Daemon {
     });
     this.feed(life, { type: 'sockets', sockets });
     this.#feedAddresses(life, false);
+    this.feed(life, { type: 'lan', local: { ethernet: false, groups: this.groups } });
+  }
+
+  /** Its applications join these multicast groups, and leave all others. */
+  listenTo(groups: readonly string[]): void {
+    this.groups = groups;
+    const life = this.#life;
+    if (life?.member === undefined) return;
+    this.feed(life, { type: 'lan', local: { ethernet: false, groups } });
   }
 
   #feedAddresses(life: Life, changed: boolean): void {
@@ -360,6 +371,12 @@ export class Daemon {
         break;
       case 'keepalive':
         plane.sendKeepalive(output.peer);
+        break;
+      case 'set-lan':
+        plane.setLan(output.peer, output);
+        break;
+      case 'message':
+        plane.sendMessage(output.peer, output.bytes);
         break;
       case 'save-network': {
         const network = member.saved(output.network);

@@ -1,4 +1,5 @@
 import type { Crypto } from '#core/crypto.ts';
+import type { LocalLan } from '#core/lan/lan.ts';
 import type { MemberInput } from '#core/member/io.ts';
 import type { Path } from '#core/path/path.ts';
 import { Keypair, type TransportKeys } from '#core/session/keypair.ts';
@@ -13,6 +14,7 @@ import {
 } from '#engine/activity.ts';
 import { Mac1Check } from '#engine/mac1.ts';
 import { type Endpoint, sameEndpoint } from '#wire/endpoint.ts';
+import { INNER_HEADER_BYTES, readInnerHeader, writeInnerHeader } from '#wire/inner.ts';
 import { looksLikeStun } from '#wire/stun.ts';
 import { decodeTransport, messageKind } from '#wire/wireguard.ts';
 import type { VirtualClock } from '../clock.ts';
@@ -23,7 +25,7 @@ import { Violation } from './trace.ts';
 /** What the engine's worker tells the main thread: the daemon hands it to the member machine as it is. */
 export type Report = Extract<
   MemberInput,
-  { readonly type: 'datagram' | 'want' | 'activity' | 'roam' | 'confirmed' }
+  { readonly type: 'datagram' | 'want' | 'activity' | 'roam' | 'confirmed' | 'message' }
 >;
 
 /** What the world hears of: for its invariants. */
@@ -82,6 +84,8 @@ export class SimDataPlane {
   readonly #byIndex = new Map<number, PlaneKey>();
   readonly #slots: (PlaneKey | undefined)[] = [];
   readonly #activity: Activity;
+  /** What the peers take of what is for many, as they told. */
+  readonly lan = new Map<number, LocalLan>();
   readonly counters = { sourceRefused: 0, destinationRefused: 0, noPeer: 0, unknownIndex: 0 };
   #reportsWaiting = 0;
   #flushArmed = false;
@@ -127,6 +131,22 @@ export class SimDataPlane {
     this.#unroute(peer, known);
     for (const key of [...known.keys]) this.removeKeys(key.keypair.localIndex);
     this.#peers.delete(peer);
+    this.lan.delete(peer);
+  }
+
+  setLan(peer: number, lan: LocalLan): void {
+    if (this.#peers.has(peer)) this.lan.set(peer, lan);
+  }
+
+  /** Dropped when there is no session. */
+  sendMessage(peer: number, bytes: Uint8Array): void {
+    const known = this.#peers.get(peer);
+    if (known === undefined) return;
+    const packet = new Uint8Array(INNER_HEADER_BYTES + bytes.length);
+    writeInnerHeader(packet, 0, { kind: 'message', length: bytes.length });
+    packet.set(bytes, INNER_HEADER_BYTES);
+    this.#seal(known, packet);
+    this.#settle();
   }
 
   setPath(peer: number, path: Path | undefined): void {
@@ -263,6 +283,12 @@ export class SimDataPlane {
 
   /** The source check: a peer may send only from its own inner addresses, and only to ours. */
   #judge(padded: Uint8Array, peer: number): void {
+    const header = readInnerHeader(padded);
+    if (header?.kind === 'message') {
+      const bytes = padded.slice(INNER_HEADER_BYTES, INNER_HEADER_BYTES + header.length);
+      this.#report({ type: 'message', peer, bytes });
+      return;
+    }
     const addresses = readAddresses(padded);
     if (addresses === undefined || this.#routes.get(addresses.source) !== peer) {
       this.counters.sourceRefused += 1;

@@ -69,6 +69,7 @@ export async function runWorld(options: RunOptions): Promise<RunResult> {
   let step = 0;
   try {
     const random = world.random.fork('faults');
+    const listening = world.random.fork('listening');
     chat(world, world.random.fork('chat'));
     await settleIn(world, people);
     healedMs.push(await agree(world, people));
@@ -77,6 +78,7 @@ export async function runWorld(options: RunOptions): Promise<RunResult> {
       step += 1;
       const what = random.chance(0.4) ? people.act() : goWrong(world, random);
       if (what !== undefined) world.trace.note(`── ${what}`);
+      if (listening.chance(0.2)) listen(world, listening);
       await world.advance(random.float() ** 2 * longestPauseMs);
       checkHoldings(world);
       if (step % stepsPerRound !== 0 && step !== options.steps) continue;
@@ -108,6 +110,12 @@ async function settleIn(world: World, people: People): Promise<void> {
     people.joinFirst(daemon);
     await world.advance(50);
   }
+}
+
+/** Somebody's applications join other multicast groups than before. */
+function listen(world: World, random: Random): void {
+  const groups = ['239.1.2.3', '239.255.1.1', 'ff15::cafe', '224.0.0.251', 'ff02::fb'];
+  random.pick(world.daemons).listenTo(groups.filter(() => random.chance(0.4)));
 }
 
 /** Users send each other packets all the time, also to those with whom they share nothing. */

@@ -3,6 +3,7 @@ import type { ClientMessage, ServerMessage, ServerMessageOf } from '#wire/contro
 import type { Endpoint } from '#wire/endpoint.ts';
 import type { LocalAddress } from '../discovery/candidates.ts';
 import type { DiscoverySocket } from '../discovery/discovery.ts';
+import type { LanOutput, LocalLan } from '../lan/lan.ts';
 import type { Path } from '../path/path.ts';
 import type { SessionActivity } from '../session/events.ts';
 import type { TransportKeys } from '../session/keypair.ts';
@@ -52,6 +53,10 @@ export type MemberInput =
     }
   | { readonly type: 'confirmed'; readonly peer: number; readonly localIndex: number }
   | { readonly type: 'rekey-limit'; readonly peer: number; readonly localIndex: number }
+  /** A message of the peer's program came through the tunnel. */
+  | { readonly type: 'message'; readonly peer: number; readonly bytes: Uint8Array }
+  /** What this client takes of broadcast and multicast. */
+  | { readonly type: 'lan'; readonly local: LocalLan }
   | { readonly type: 'tick' };
 
 export type MemberOutput =
@@ -79,6 +84,7 @@ export type MemberOutput =
   | { readonly type: 'activate-keys'; readonly localIndex: number }
   | { readonly type: 'remove-keys'; readonly localIndex: number }
   | { readonly type: 'keepalive'; readonly peer: number }
+  | LanOutput
   /** A network's durable state changed: keep `saved(network)`. */
   | { readonly type: 'save-network'; readonly network: string }
   /** Not a member any more: forget the network and its secret. */

@@ -1,5 +1,6 @@
 import type { ServerMessage, ServerMessageOf } from '#wire/control.ts';
 import { type Discovered, Discovery, type DiscoverySocket } from '../discovery/discovery.ts';
+import { Lan } from '../lan/lan.ts';
 import { type CachedNetwork, Mesh, type MeshOutcome } from '../mesh/mesh.ts';
 import type { NetworkView } from '../mesh/network-view.ts';
 import type { Pair } from '../mesh/pairs.ts';
@@ -35,6 +36,7 @@ export class Member {
   readonly #time: BestTime;
   readonly #mesh: Mesh;
   readonly #discovery: Discovery;
+  readonly #lan: Lan;
   readonly #manager: PeerManager;
   readonly #signalling: Signalling;
   readonly #signals: Signals;
@@ -68,6 +70,7 @@ export class Member {
     this.#mesh.load(options.networks);
     this.#discovery = new Discovery({ crypto, virtualPrefixes: pools });
     const emit = (output: MemberOutput) => void this.#outputs.push(output);
+    this.#lan = new Lan(crypto, emit);
     this.#manager = new PeerManager({
       crypto,
       tunnelKey,
@@ -75,6 +78,7 @@ export class Member {
       ...(innerMtuBytes === undefined ? {} : { innerMtuBytes }),
       ...(options.lastTimestamp === undefined ? {} : { lastTimestamp: options.lastTimestamp }),
       emit,
+      lan: this.#lan,
       offer: (peer, now) => this.#offer(peer, now),
       disagree: (peer, now) => this.#disagree(peer, now),
     });
@@ -109,7 +113,8 @@ export class Member {
 
   /** When a tick is wanted. */
   deadline(): MonotonicMs | undefined {
-    const all = [this.#reviewAt, this.#discovery.deadline(), this.#manager.deadline()];
+    const machines = [this.#discovery, this.#manager, this.#lan];
+    const all = [this.#reviewAt, ...machines.map((machine) => machine.deadline())];
     const known = all.filter((at) => at !== undefined);
     return known.length === 0 ? undefined : (Math.min(...known) as MonotonicMs);
   }
@@ -157,6 +162,7 @@ export class Member {
     const counters = this.#manager.counters();
     for (const [fault, count] of this.#mesh.faults) counters[`mesh-${fault}`] = count;
     for (const [fault, count] of this.#signalling.faults) counters[fault] = count;
+    Object.assign(counters, this.#lan.counters);
     counters.peers = this.#manager.peers.size;
     return counters;
   }
@@ -204,7 +210,16 @@ export class Member {
       case 'rekey-limit':
         this.#manager.tunnels({ ...input, kind: 'rekey-limit' }, now);
         return;
+      case 'message':
+        if (this.#manager.peers.get(input.peer) !== undefined) {
+          this.#lan.receive(input.peer, input.bytes);
+        }
+        return;
+      case 'lan':
+        this.#lan.local(input.local, now);
+        return;
       case 'tick':
+        this.#lan.tick(now);
         this.#discovery.handle({ type: 'tick' }, now);
         this.#manager.tick(now);
         return;

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { hex } from '#core/bytes.ts';
+import { Lan } from '#core/lan/lan.ts';
 import type { Pair } from '#core/mesh/pairs.ts';
 import { monotonicMs, wallMs } from '#core/time.ts';
 import { nodeCrypto } from '#crypto/node-crypto.ts';
@@ -35,6 +36,7 @@ test('a peer of whom the server knows nothing is asked again and again, and noth
       tunnelKey: { privateKey: alice.tunnelPrivateKey, publicKey: alice.tunnelKey },
       virtualPrefixes: [],
       emit: () => {},
+      lan: new Lan(crypto, () => {}),
       offer: () => {},
       disagree: () => {},
     });

@@ -1,5 +1,6 @@
 import { compareBytes, sameBytes } from '../bytes.ts';
 import type { Crypto } from '../crypto.ts';
+import type { Lan } from '../lan/lan.ts';
 import type { Pair } from '../mesh/pairs.ts';
 import type { KeyPair } from '../noise/handshake-state.ts';
 import { Deadlines } from '../path/deadlines.ts';
@@ -24,6 +25,8 @@ export interface PeerManagerOptions {
   readonly innerMtuBytes?: number;
   readonly lastTimestamp?: Uint8Array;
   readonly emit: (output: MemberOutput) => void;
+  /** Told of sessions that begin and end, and of peers that go. */
+  readonly lan: Lan;
   /** This peer is to be sent an offer. */
   readonly offer: (peer: Peer, now: Now) => void;
   /** This client and the peer see their common networks differently. */
@@ -197,6 +200,7 @@ export class PeerManager {
     this.#tunnels.handle({ kind: 'remove-peer', peer: peer.index }, now);
     this.#paths.handle({ type: 'remove-peer', peer: peer.index }, now);
     this.#pump(now);
+    this.#options.lan.removePeer(peer.index);
     this.#options.emit({ type: 'remove-peer', peer: peer.index });
   }
 
@@ -318,6 +322,7 @@ export class PeerManager {
       case 'session-down': {
         const peer = this.#peers.get(output.peer);
         if (peer !== undefined) peer.sessionSince = undefined;
+        this.#options.lan.sessionDown(output.peer);
         return;
       }
       case 'handshake-failed': {
@@ -344,6 +349,7 @@ export class PeerManager {
     peer.failure = undefined;
     peer.initiateAt = undefined;
     this.#reschedule(peer);
+    this.#options.lan.sessionUp(peer.index, now);
     // An earlier view fitted: one of the two sides has missed something.
     if (output.pskIndex > 0) this.#options.disagree(peer, now);
   }
