@@ -7,6 +7,7 @@ import { Client } from './client.ts';
 import { SystemClock } from './clock.ts';
 import { Device, mtuBytes } from './device.ts';
 import { LocalApi } from './local-api.ts';
+import { MemoryKeeper } from './memory.ts';
 import { NetWatch } from './netwatch.ts';
 import { Notices } from './notices.ts';
 import { Sockets } from './sockets.ts';
@@ -21,6 +22,8 @@ export interface DaemonOptions {
   readonly device: string;
   /** UDP port of the tunnels; the one of last time, or any, when absent. */
   readonly port?: number;
+  /** Whether programs that name no interface use it for broadcast and multicast; default true. */
+  readonly lanRoutes?: boolean;
 }
 
 const certificateCheckMs = 86_400_000;
@@ -49,7 +52,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Pr
   if (store.settings.port !== sockets.port) store.update({ port: sockets.port });
   // A full disk is told now, when somebody is watching.
   await store.flush();
-  const device = new Device(options.device, engine, notices);
+  const device = new Device(options.device, engine, notices, options.lanRoutes);
   const parts = { store, engine, device, sockets, clock, notices };
   client = new Client({ ...parts, configuredPort: options.port, onFatal: fatal.reject });
   const running = client;
@@ -63,6 +66,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Pr
   stack.use(api);
   const watch = stack.use(new NetWatch(options.device, clock, () => running.networkChanged()));
   await watch.start();
+  stack.use(new MemoryKeeper());
   await client.resume();
   const timer = setInterval(() => running.renewCertificate(), certificateCheckMs);
   stack.defer(() => clearInterval(timer));
@@ -89,8 +93,8 @@ function eventsFor(client: () => Client | undefined): EngineEvents {
     onRoam: (peer, socket, remote) => feed({ type: 'roam', peer, socket, remote }),
     onConfirmed: (peer, localIndex) => feed({ type: 'confirmed', peer, localIndex }),
     onRekeyLimit: (peer, localIndex) => feed({ type: 'rekey-limit', peer, localIndex }),
-    onGroupsChanged: () => {},
-    onMessage: () => {},
+    onGroupsChanged: () => client()?.groups.changed(),
+    onMessage: (peer, bytes) => feed({ type: 'message', peer, bytes }),
     onDeviceLost: (reason) => client()?.device.lost(reason),
   };
 }
