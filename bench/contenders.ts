@@ -37,10 +37,13 @@ const PORT = '41641';
 /** The contenders of `tunnel.ts` by what they are called on its command line; undefined when it is not to be had here. */
 export const CONTENDERS: Readonly<Record<string, () => Contender | undefined>> = {
   'buri-aes': () => buri('Buri, AES-256-GCM', ['--suite', 'aes256gcm']),
+  'buri-aes-openssl': () => buri('Buri, AES-256-GCM by OpenSSL', ['--without', 'vaes']),
   'buri-chacha': () => buri('Buri, ChaCha20-Poly1305', ['--suite', 'chacha20poly1305']),
   'buri-null': () => {
     compiledWithoutEncryption();
-    return buri('Buri, its engine without encryption (the limit)', [], ['--import', NO_ENCRYPTION]);
+    const name = 'Buri, its engine without encryption (the limit)';
+    // What takes OpenSSL's place encrypts nothing, so OpenSSL has to be used.
+    return buri(name, ['--without', 'vaes'], ['--import', NO_ENCRYPTION]);
   },
   'buri-no-gro': () => buri('Buri, AES-256-GCM, without UDP_GRO', ['--without', 'udp-gro']),
   'buri-portable': () => buri('Buri, portable engine', ['--portable']),

@@ -16,7 +16,10 @@ const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '5' },
     seconds: { type: 'string', default: '5' },
-    only: { type: 'string', default: 'buri-aes,buri-chacha,buri-null,wireguard-go' },
+    only: {
+      type: 'string',
+      default: 'buri-aes,buri-aes-openssl,buri-chacha,buri-null,wireguard-go',
+    },
     scenario: { type: 'string', default: 'base' },
     json: { type: 'string' },
   },
