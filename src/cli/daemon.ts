@@ -14,6 +14,7 @@ interface DaemonFlags {
   readonly socket?: string;
   readonly device?: string;
   readonly port?: string;
+  readonly lanRoutes?: string;
 }
 
 export const daemonCommand = (): Command =>
@@ -41,6 +42,10 @@ export const daemonCommand = (): Command =>
         .default('tun'),
     )
     .option('--port <n>', 'UDP port of the tunnels; without it the one of last time (BURI_PORT)')
+    .option(
+      '--lan-routes <on|off>',
+      'whether broadcast and multicast of programs that name no interface goes to the members (BURI_LAN_ROUTES; default: on)',
+    )
     .addHelpText(
       'after',
       exampleText([
@@ -64,6 +69,7 @@ export const daemonCommand = (): Command =>
           stateDirectory: flags.state ?? (process.env.BURI_STATE || defaultStateDirectory),
           socketPath: socketPathOf(flags.socket),
           device: deviceOf(flags.device ?? (process.env.BURI_DEVICE || defaultDevice)),
+          lanRoutes: switchOf(flags.lanRoutes ?? (process.env.BURI_LAN_ROUTES || 'on')),
           ...(port === undefined ? {} : { port }),
         },
         ending.signal,
@@ -79,6 +85,11 @@ function portOf(text: string | undefined): number | undefined {
     throw new UsageError('--port takes a number from 1 to 65535');
   }
   return port;
+}
+
+function switchOf(text: string): boolean {
+  if (text === 'on' || text === 'off') return text === 'on';
+  throw new UsageError('--lan-routes takes on or off');
 }
 
 /** IFNAMSIZ is 16 with its zero. */

@@ -33,6 +33,12 @@ export function statusText(status: StatusView, paint: Paint): string {
       ['addresses', status.ipv4 ?? 'none', status.ipv6 ?? undefined],
       ['device', status.device ?? 'none'],
       ['UDP port', status.port === null ? 'none' : String(status.port)],
+      [
+        'LAN routes',
+        ...status.lanRoutes.map(
+          ({ destination, metric, why }) => `${destination} metric ${metric}: ${why}`,
+        ),
+      ],
       ['server', ...serverLines(server)],
       ['NAT', `mapping ${nat.mapping}, filtering ${nat.filtering}`],
       ['seen as', ...nat.publicEndpoints],

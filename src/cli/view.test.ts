@@ -157,7 +157,7 @@ test('a peer shows its path, its tunnel and every address it was tried at', () =
       ipv6: 'fd62::2',
       presence: 'online',
       networks: ['games', 'red'],
-      path: direct,
+      path: { ...direct, mtuBytes: 1240 },
       session: {
         established: true,
         suite: 'aes256gcm',
@@ -173,6 +173,7 @@ test('a peer shows its path, its tunnel and every address it was tried at', () =
     plain,
   );
   assert.match(text, /^ {2}path +direct UDP 203\.0\.113\.7:4242 12\.3 ms$/m);
+  assert.match(text, /^ {2}path mtu +1240 bytes in one piece$/m);
   assert.match(text, /^ {2}tunnel +established, aes256gcm, keys 61 s old$/m);
   assert.match(text, /^ {2}sent +12\.3 MB$/m);
   assert.match(text, /^ {2}networks +games\n {13}red$/m);
@@ -193,6 +194,7 @@ test('status before the first login says how to log in; a lost server says why a
     server: { url: null, connected: false },
     nat: { mapping: 'unknown', filtering: 'unknown', publicEndpoints: [] },
     notices: [],
+    lanRoutes: [],
     counters: {},
   } as const;
   assert.match(

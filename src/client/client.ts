@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { hex } from '#core/bytes.ts';
 import { BuriError } from '#core/errors.ts';
+import type { LocalLan } from '#core/lan/lan.ts';
 import { Member } from '#core/member/member.ts';
 import { type WallMs, wallMs } from '#core/time.ts';
 import { isAesAccelerated } from '#crypto/aes-support.ts';
@@ -14,6 +15,7 @@ import { ControlError } from './control-error.ts';
 import { ControlLink, isRefusal } from './control-link.ts';
 import type { Device } from './device.ts';
 import { DeviceKeeper } from './device-keeper.ts';
+import { GroupWatch } from './group-watch.ts';
 import { MemberDriver } from './member-driver.ts';
 import { localAddresses } from './netwatch.ts';
 import type { Notices } from './notices.ts';
@@ -69,10 +71,13 @@ const endingCodes = new Set([
 export class Client {
   readonly link: ControlLink;
   readonly device: DeviceKeeper;
+  readonly groups: GroupWatch;
   readonly #options: ClientOptions;
   /** New at every start: tells a copied identity from a reconnect. */
   readonly #instance = new Uint8Array(randomBytes(16));
   readonly #suites = isAesAccelerated() ? ['aes256gcm', 'chacha20poly1305'] : ['chacha20poly1305'];
+  /** What this machine takes of broadcast and multicast, as it was last seen. */
+  #local: LocalLan | undefined;
   #target: Target | undefined;
   #driver: MemberDriver | undefined;
   #pending: PendingLogin | undefined;
@@ -83,6 +88,14 @@ export class Client {
     this.device = new DeviceKeeper({
       ...{ device, notices, onFatal },
       wanted: () => (this.#driver === undefined ? undefined : options.store.settings.self),
+    });
+    this.groups = new GroupWatch({
+      device: () =>
+        device.info === undefined ? undefined : { name: device.name, ethernet: false },
+      onLook: (local) => {
+        this.#local = local;
+        this.#driver?.feed({ type: 'lan', local });
+      },
     });
     this.link = new ControlLink({
       options: () => this.#connectOptions(),
@@ -165,6 +178,7 @@ export class Client {
 
   /** The end of the daemon: as a logout, but the next start logs in again. */
   async stop(): Promise<void> {
+    this.groups[Symbol.dispose]();
     await this.#end();
   }
 
@@ -336,6 +350,7 @@ export class Client {
     });
     this.#driver.feed({ type: 'sockets', sockets: sockets.list });
     this.#feedAddresses(false);
+    if (this.#local !== undefined) this.#driver.feed({ type: 'lan', local: this.#local });
   }
 
   #feedAddresses(changed: boolean): void {

@@ -1,8 +1,10 @@
 import { writeFile } from 'node:fs/promises';
 import type { DeviceInfo, Engine } from '#engine/engine.ts';
+import { familyOf } from '#wire/endpoint.ts';
 import { ipBatch } from './ip-command.ts';
+import { addLanRoutes, type LanRoute, lanRoutes } from './lan-routes.ts';
 import type { Notices } from './notices.ts';
-import { parsePrefix } from './prefix.ts';
+import { broadcastsOf, parsePrefix } from './prefix.ts';
 import { checkOwnAddress, checkPools, localRoutes } from './routes.ts';
 
 export const mtuBytes = 1400;
@@ -23,17 +25,25 @@ export class Device {
   readonly name: string;
   readonly #engine: Engine;
   readonly #notices: Notices;
+  readonly #wantsLanRoutes: boolean;
   #addresses: DeviceAddresses | undefined;
+  #lanRoutes: readonly LanRoute[] = [];
   #info: DeviceInfo | undefined;
 
-  constructor(name: string, engine: Engine, notices: Notices) {
+  constructor(name: string, engine: Engine, notices: Notices, wantsLanRoutes = true) {
     this.name = name;
+    this.#wantsLanRoutes = wantsLanRoutes;
     this.#engine = engine;
     this.#notices = notices;
   }
 
   get info(): DeviceInfo | undefined {
     return this.#info;
+  }
+
+  /** Routes for broadcast and multicast that lead through the interface. */
+  get lanRoutes(): readonly LanRoute[] {
+    return this.#info === undefined ? [] : this.#lanRoutes;
   }
 
   /**
@@ -52,9 +62,11 @@ export class Device {
       mode: 'tun',
       mtuBytes,
       addresses: [ipv4, ipv6],
+      broadcasts: broadcastsOf(pool4),
     });
     try {
       await this.#configure(addresses);
+      await this.#routeLan();
       this.#addresses = addresses;
     } catch (error) {
       await this.down();
@@ -74,6 +86,30 @@ export class Device {
   lost(): void {
     this.#info = undefined;
     this.#addresses = undefined;
+  }
+
+  /** Programs that name no interface use ours for broadcast and multicast. It works without, for those that do. */
+  async #routeLan(): Promise<void> {
+    this.#lanRoutes = [];
+    if (!this.#wantsLanRoutes) return;
+    const routes = lanRoutes(await localRoutes(), this.name);
+    const failures: string[] = [];
+    for (const family of [4, 6] as const) {
+      try {
+        await addLanRoutes(routes, this.name, family);
+        const added = routes.filter(({ destination }) => familyOf(destination) === family);
+        this.#lanRoutes = [...this.#lanRoutes, ...added];
+      } catch (error) {
+        failures.push((error as Error).message);
+      }
+    }
+    if (failures.length === 0) this.#notices.clear('no-lan-routes');
+    else {
+      this.#notices.add({
+        code: 'no-lan-routes',
+        message: `broadcast and multicast reach the members only from programs that name the interface: ${failures.join('; ')}`,
+      });
+    }
   }
 
   async #configure({ ipv4, ipv6, pool4, pool6 }: DeviceAddresses): Promise<void> {

@@ -32,3 +32,14 @@ export function overlap(a: Prefix, b: Prefix): boolean {
   }
   return true;
 }
+
+/** The directed broadcast address of an IPv4 prefix; none where it has no room for one (RFC 3021). */
+export function broadcastsOf(text: string): string[] {
+  const prefix = parsePrefix(text);
+  if (prefix === undefined || prefix.bytes.length !== 4 || prefix.lengthBits > 30) return [];
+  const bytes = prefix.bytes.map((byte, i) => {
+    const hostBits = Math.min(8, Math.max(0, 8 * (i + 1) - prefix.lengthBits));
+    return byte | ((1 << hostBits) - 1);
+  });
+  return [formatAddress(bytes)];
+}

@@ -8,6 +8,7 @@ const routeSchema = z.object({
   dst: z.string(),
   dev: z.string().optional(),
   gateway: z.string().optional(),
+  metric: z.number().optional(),
 });
 export type Route = z.infer<typeof routeSchema>;
 
@@ -72,7 +73,7 @@ export function checkPools(
   }
 }
 
-function describe({ dst, dev, gateway }: Route): string {
+export function describe({ dst, dev, gateway }: Route): string {
   const via = gateway === undefined ? '' : ` via ${gateway}`;
   return `${dst}${via}${dev === undefined ? '' : ` dev ${dev}`}`;
 }

@@ -36,6 +36,7 @@ export function statusOf(source: StatusSource): StatusView {
     ipv6: settings.self?.ipv6 ?? null,
     device: device.info?.name ?? null,
     port: sockets.port,
+    lanRoutes: [...device.lanRoutes],
     server: {
       url: settings.server?.url ?? null,
       connected: state.kind === 'connected',

@@ -22,6 +22,8 @@ export const pathView = z.object({
   transport: z.enum(['udp', 'tcp']).optional(),
   endpoint: z.string().optional(),
   rttMs: z.number().optional(),
+  /** The largest packet that fits through the path in one piece, once that is known. */
+  mtuBytes: z.number().optional(),
   reason: z.string().optional(),
 });
 export type PathView = z.infer<typeof pathView>;
@@ -64,6 +66,8 @@ export const statusView = z.object({
   ipv6: z.string().nullable(),
   device: z.string().nullable(),
   port: z.number().nullable(),
+  /** Routes through the interface for broadcast and multicast of programs that name no interface. */
+  lanRoutes: z.array(z.object({ destination: z.string(), metric: z.number(), why: z.string() })),
   server: z.object({
     url: z.string().nullable(),
     connected: z.boolean(),
