@@ -26,6 +26,7 @@ export function peerText(peer: PeerView, paint: Paint): string {
       ['presence', peer.presence],
       ['networks', ...peer.networks],
       ['path', pathText(peer.path) || 'none'],
+      ['path mtu', mtuText(peer.path)],
       ['tunnel', tunnelText(session)],
       ['sent', amount(session.sentBytes)],
       ['received', amount(session.receivedBytes)],
@@ -41,6 +42,9 @@ export function peerText(peer: PeerView, paint: Paint): string {
   ]);
   return `${about}\n  Tried addresses:\n${table(rows, paint, '    ')}`;
 }
+
+const mtuText = ({ mtuBytes }: PeerView['path']): string | undefined =>
+  mtuBytes === undefined ? undefined : `${mtuBytes} bytes in one piece`;
 
 function tunnelText({ established, suite, lastHandshakeAgoMs }: PeerView['session']): string {
   if (!established) return 'none';

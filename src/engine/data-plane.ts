@@ -11,6 +11,8 @@ import type {
   SocketOptions,
   TransportKeys,
 } from './engine.ts';
+import { macOf } from './ethernet.ts';
+import type { Segment } from './ethernet-judge.ts';
 import { FanOut } from './fan-out.ts';
 import { GroupTraffic } from './group-traffic.ts';
 import { pumpSocket, type Received } from './inbound.ts';
@@ -42,6 +44,7 @@ import { PrefixTable, parsePrefix } from './prefix-table.ts';
 import { Staging } from './staging.ts';
 import { newTables, OUT_BATCH_BYTES, PEER_NUMBERS, type Tables } from './tables.ts';
 import { PeerBuckets } from './token-bucket.ts';
+import { TOO_BIG_RATE } from './too-big.ts';
 import { Uplink } from './uplink.ts';
 
 /** Batches of each direction in one turn of the loop; then everybody else has theirs. */
@@ -93,6 +96,7 @@ export class DataPlane {
       peerNumbers: settings.shared.peers,
       peers,
       ours: new PrefixTable(),
+      ethernet: undefined,
       staging: new Staging(ITEM_WORDS),
       activity: new Activity((slot, flags) => {
         const { peer, localIndex } = peers.key(slot);
@@ -103,6 +107,7 @@ export class DataPlane {
       groups: new GroupTraffic(),
       fanOut: new FanOut(),
       messageRates: new PeerBuckets(MESSAGE_RATE),
+      tooBigRates: new PeerBuckets(TOO_BIG_RATE),
       catchUp: settings.isFurther ? catchUp : undefined,
       mac1: undefined,
     };
@@ -156,6 +161,7 @@ export class DataPlane {
         lan.removePeer(command.peer);
         groups.removePeer(command.peer);
         messageRates.remove(command.peer);
+        this.#state.tooBigRates.remove(command.peer);
         for (const slot of peers.remove(command.peer)) this.#eraseKey(slot);
         bytes.clearPath(command.peer);
         this.#state.peerNumbers.fill(
@@ -212,8 +218,10 @@ export class DataPlane {
     if (this.#deviceOpen) throw deviceError(-constants.errno.EALREADY, options.name);
     const offloads = ALL_OFFLOADS & ~this.#withoutOffloads;
     const { addon } = this.#state;
+    const segment = this.#segmentOf(options);
+    const mac = segment === undefined ? undefined : macOf(segment.station);
     const open = (queues: boolean): [number, string, number] =>
-      addon.deviceOpen(options.name, options.mtuBytes, offloads, queues);
+      addon.deviceOpen(options.name, options.mtuBytes, offloads, queues, mac);
     let isShared = share !== 'alone';
     let [result, name, found] = open(isShared);
     if (result === -constants.errno.EINVAL && share === 'first') {
@@ -224,14 +232,26 @@ export class DataPlane {
     if (result < 0) throw deviceError(result, options.name);
     this.#deviceOpen = true;
     this.#state.bytes.setOffloads(found, options.mtuBytes);
-    this.#state.ours = new PrefixTable();
-    for (const address of options.addresses) {
-      const prefix = parsePrefix(address);
-      if (prefix !== undefined) this.#state.ours.set(prefix, 0);
-    }
+    this.#state.ours = prefixesOf(options.addresses);
+    this.#state.ethernet = segment;
     this.#state.groups.setBroadcasts(options.broadcasts ?? []);
     addon.watch(0, READABLE);
     return { name, offloads: offloadNames(found), isShared };
+  }
+
+  /** What a TAP device has to know; undefined for a TUN device. */
+  #segmentOf({ mode, mtuBytes, addresses, pools }: DeviceOptions): Segment | undefined {
+    if (mode === 'tun') return undefined;
+    const ours = prefixesOf(addresses);
+    const own = addresses.map(parsePrefix).find((prefix) => prefix?.family === 4);
+    const station = own?.words[0] ?? 0;
+    return {
+      station,
+      mtuBytes,
+      ours,
+      routes: this.#state.peers.routes,
+      pools: prefixesOf(pools ?? []),
+    };
   }
 
   #closeDevice(): void {
@@ -390,4 +410,14 @@ export class DataPlane {
       this.#state.uplink.flush();
     }, ACTIVITY_INTERVAL_MS);
   }
+}
+
+/** All of them with the value 0. */
+function prefixesOf(texts: readonly string[]): PrefixTable {
+  const table = new PrefixTable();
+  for (const text of texts) {
+    const prefix = parsePrefix(text);
+    if (prefix !== undefined) table.set(prefix, 0);
+  }
+  return table;
 }

@@ -1,5 +1,13 @@
 import { COUNTER } from './counters.ts';
-import { ITEM_KEY, ITEM_PATH, ITEM_STATUS, ITEM_WORDS, MAX_ITEMS } from './layout.ts';
+import {
+  FLAG_ANY_SIZE,
+  ITEM_FLAGS,
+  ITEM_KEY,
+  ITEM_PATH,
+  ITEM_STATUS,
+  ITEM_WORDS,
+  MAX_ITEMS,
+} from './layout.ts';
 import { sealItems, stage } from './outbound.ts';
 import type { PlaneState } from './plane-state.ts';
 
@@ -33,6 +41,8 @@ export class FanOut {
     const at = this.#count++;
     const to = at * ITEM_WORDS;
     for (let i = 0; i < ITEM_WORDS; i++) this.rows[to + i] = table[row + i]!;
+    // Nobody is told of one member's path that narrows what is for all: the outside fragments what is too big for it.
+    this.rows[to + ITEM_FLAGS]! |= FLAG_ANY_SIZE;
     this.#first[at] = peers;
     this.#second[at] = morePeers;
   }

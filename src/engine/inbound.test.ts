@@ -24,6 +24,7 @@ import { PrefixTable } from './prefix-table.ts';
 import { Staging } from './staging.ts';
 import { newTables } from './tables.ts';
 import { PeerBuckets } from './token-bucket.ts';
+import { TOO_BIG_RATE } from './too-big.ts';
 import { QUEUES, Uplink } from './uplink.ts';
 
 /** What goes up when one datagram with Buri's magic comes from this port. */
@@ -58,12 +59,14 @@ function received(port: number) {
     peerNumbers: new Float64Array(4),
     peers: new PeerTable(),
     ours: new PrefixTable(),
+    ethernet: undefined,
     staging: new Staging(1),
     activity: new Activity(() => true),
     lan: new LanTable(),
     groups: new GroupTraffic(),
     fanOut: new FanOut(),
     messageRates: new PeerBuckets(MESSAGE_RATE),
+    tooBigRates: new PeerBuckets(TOO_BIG_RATE),
     catchUp: undefined,
     mac1: undefined,
   };

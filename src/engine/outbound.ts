@@ -1,5 +1,6 @@
 import { SENT_DATA } from './activity.ts';
 import { COUNTER } from './counters.ts';
+import { IS_DONE, IS_PACKET, takeFrame } from './ethernet-plane.ts';
 import { sendFanOut } from './fan-out.ts';
 import { takeGroupPacket } from './group-traffic.ts';
 import {
@@ -18,10 +19,12 @@ import {
   STATUS_MALFORMED,
   STATUS_REFUSED,
   STATUS_REKEY,
+  STATUS_TOO_BIG,
   SUPER_PACKET_BYTES,
 } from './layout.ts';
 import { type PlaneState, wantSession } from './plane-state.ts';
 import { PEER_NUMBERS, PEER_SENT_BYTES, PEER_SENT_PACKETS } from './tables.ts';
+import { answerTooBig } from './too-big.ts';
 
 const OUT_PACKETS = COUNTER['out-packets'];
 const OUT_BYTES = COUNTER['out-bytes'];
@@ -36,7 +39,7 @@ const OUT_STAGED_DROPPED = COUNTER['out-staged-dropped'];
  * super-packets, or a negative errno when the device is gone.
  */
 export function pumpDevice(state: PlaneState, nowMs: number): number {
-  const { addon, tables } = state;
+  const { addon, tables, ethernet } = state;
   const items = addon.deviceRead(MAX_ITEMS);
   if (items <= 0) return items;
   const table = tables.items;
@@ -47,7 +50,10 @@ export function pumpDevice(state: PlaneState, nowMs: number): number {
       tables.counters[OUT_MALFORMED]!++;
       continue;
     }
-    const peer = state.peers.routes.lookup(family, table, row + ITEM_DESTINATION);
+    const frame = ethernet === undefined ? IS_PACKET : takeFrame(state, ethernet, row, nowMs);
+    if (frame === IS_DONE) continue;
+    const peer =
+      frame >= 0 ? frame : state.peers.routes.lookup(family, table, row + ITEM_DESTINATION);
     if (peer < 0) {
       if (takeGroupPacket(state, row, nowMs)) continue;
       tables.counters[OUT_NO_PEER]!++;
@@ -111,7 +117,9 @@ export function sealItems(state: PlaneState, items: number, nowMs: number): void
       peerNumbers[peer * PEER_NUMBERS + PEER_SENT_BYTES]! += table[row + ITEM_BYTES]!;
       state.activity.mark(key, SENT_DATA);
     }
-    if (table[row + ITEM_STATUS] !== 0) noteStatus(state, table[row + ITEM_STATUS]!, key, nowMs);
+    const status = table[row + ITEM_STATUS]!;
+    if (status !== 0) noteStatus(state, status, key, nowMs);
+    if ((status & STATUS_TOO_BIG) !== 0) answerTooBig(state, row, peer, nowMs);
   }
   tables.counters[OUT_PACKETS]! += packets;
   tables.counters[OUT_BYTES]! += bytes;

@@ -20,6 +20,7 @@ export class PeerTable {
   readonly #wantedAt = new Float64Array(MAX_PEERS);
   readonly #roamedAt = new Float64Array(MAX_PEERS);
   readonly #prefixes = new Map<number, readonly Prefix[]>();
+  readonly #stations = new Map<number, number>();
   readonly #keysOfPeer = new Map<number, Set<number>>();
   readonly #slotByIndex = new Map<number, number>();
   readonly #freeSlots: number[] = [];
@@ -30,6 +31,13 @@ export class PeerTable {
     const prefixes = texts.flatMap((text) => parsePrefix(text) ?? []);
     for (const prefix of prefixes) this.routes.set(prefix, peer);
     this.#prefixes.set(peer, prefixes);
+    const own = prefixes.find(({ family, lengthBits }) => family === 4 && lengthBits === 32);
+    if (own !== undefined) this.#stations.set(peer, own.words[0]!);
+  }
+
+  /** The last four bytes of the peer's MAC, which are its IPv4 address; 0 when it has none. */
+  stationOf(peer: number): number {
+    return this.#stations.get(peer) ?? 0;
   }
 
   isKnown(peer: number): boolean {
@@ -48,6 +56,7 @@ export class PeerTable {
   }
 
   #clearPrefixes(peer: number): void {
+    this.#stations.delete(peer);
     for (const prefix of this.#prefixes.get(peer) ?? []) this.routes.delete(prefix, peer);
   }
 

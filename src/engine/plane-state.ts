@@ -1,5 +1,6 @@
 import type { Activity } from './activity.ts';
 import type { Addon, ByteWork } from './addon.ts';
+import type { Segment } from './ethernet-judge.ts';
 import type { FanOut } from './fan-out.ts';
 import type { GroupTraffic } from './group-traffic.ts';
 import type { LanTable } from './lan-table.ts';
@@ -20,6 +21,8 @@ export interface PlaneState {
   readonly peers: PeerTable;
   /** Our own inner addresses: what incoming packets may be for. */
   ours: PrefixTable;
+  /** Of a TAP device; undefined for a TUN device. */
+  ethernet: Segment | undefined;
   readonly staging: Staging;
   readonly activity: Activity;
   readonly uplink: Uplink;
@@ -28,6 +31,7 @@ export interface PlaneState {
   readonly groups: GroupTraffic;
   readonly fanOut: FanOut;
   readonly messageRates: PeerBuckets;
+  readonly tooBigRates: PeerBuckets;
   /** Executes the commands that wait; undefined where none can be missed. */
   readonly catchUp: (() => void) | undefined;
   mac1: Mac1Check | undefined;

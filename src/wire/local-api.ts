@@ -67,7 +67,9 @@ export const statusView = z.object({
   device: z.string().nullable(),
   port: z.number().nullable(),
   /** Routes through the interface for broadcast and multicast of programs that name no interface. */
-  lanRoutes: z.array(z.object({ destination: z.string(), metric: z.number(), why: z.string() })),
+  lanRoutes: z
+    .array(z.object({ destination: z.string(), metric: z.number(), why: z.string() }))
+    .readonly(),
   server: z.object({
     url: z.string().nullable(),
     connected: z.boolean(),
