@@ -8,6 +8,7 @@ const outputDirectory = join(repositoryRoot, 'build', 'lab');
 
 /** What each is made of, besides the file of its name. */
 const parts = {
+  'ethernet-frames': [],
   'impairment-router': ['policy', 'frame', 'hold'],
   'impairment-trial': ['policy', 'hold'],
   'udp-flow': ['siphash'],

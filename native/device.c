@@ -1,7 +1,8 @@
-// The TUN device (Linux): super-packets with a virtio-net header in both directions.
+// The TUN or TAP device (Linux): super-packets with a virtio-net header in both directions.
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/if.h>
+#include <linux/if_arp.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
 #include <linux/virtio_net.h>
@@ -82,14 +83,20 @@ static int set_mtu(const char *name, int mtu) {
   return result;
 }
 
-static int attach(int fd, char *name, unsigned wanted, bool queues, unsigned *offloads) {
+static int set_mac(int fd, const uint8_t *mac) {
   struct ifreq ifr = {0};
-  int several = queues ? IFF_MULTI_QUEUE : 0;
+  ifr.ifr_hwaddr.sa_family = ARPHRD_ETHER;
+  memcpy(ifr.ifr_hwaddr.sa_data, mac, 6);
+  return ioctl(fd, SIOCSIFHWADDR, &ifr) == 0 ? 0 : -errno;
+}
+
+static int attach(int fd, char *name, unsigned wanted, int kind, unsigned *offloads) {
+  struct ifreq ifr = {0};
   memcpy(ifr.ifr_name, name, IFNAMSIZ - 1);
-  ifr.ifr_flags = (short)(IFF_TUN | IFF_NO_PI | several | ((wanted & OFFLOAD_VNET) != 0 ? IFF_VNET_HDR : 0));
+  ifr.ifr_flags = (short)(kind | IFF_NO_PI | ((wanted & OFFLOAD_VNET) != 0 ? IFF_VNET_HDR : 0));
   if (ioctl(fd, TUNSETIFF, &ifr) != 0) {
     if (errno != EINVAL || (wanted & OFFLOAD_VNET) == 0) return -errno;
-    ifr.ifr_flags = (short)(IFF_TUN | IFF_NO_PI | several);
+    ifr.ifr_flags = (short)(kind | IFF_NO_PI);
     if (ioctl(fd, TUNSETIFF, &ifr) != 0) return -errno;
     wanted &= ~(unsigned)OFFLOAD_VNET;
   }
@@ -98,18 +105,23 @@ static int attach(int fd, char *name, unsigned wanted, bool queues, unsigned *of
   return 0;
 }
 
-int device_open(struct engine *engine, char *name, int mtu, unsigned wanted, bool queues) {
+int device_open(struct engine *engine, char *name, int mtu, unsigned wanted, bool queues,
+                const uint8_t *mac) {
   int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
   if (fd < 0) return -errno;
   unsigned offloads = 0;
-  int result = attach(fd, name, wanted, queues, &offloads);
+  int kind = (mac != NULL ? IFF_TAP : IFF_TUN) | (queues ? IFF_MULTI_QUEUE : 0);
+  int result = attach(fd, name, wanted, kind, &offloads);
+  if (result == 0 && mac != NULL) result = set_mac(fd, mac);
   if (result == 0) result = set_mtu(name, mtu);
   if (result != 0) {
     close(fd);
     return result;
   }
-  limit_super_packets(name, mtu);
+  limit_super_packets(name, mtu + (mac != NULL ? MAX_LINK : 0));
   engine->device.fd = fd;
+  engine->device.tap = mac != NULL;
+  if (mac != NULL) memcpy(engine->device.mac, mac, 6);
   engine->device.offloads = offloads;
   engine->mtu = (size_t)mtu;
   return 0;
@@ -134,6 +146,10 @@ static void describe(const struct engine *engine, int32_t *item, size_t offset, 
   item[ITEM_CSUM_START] = header->csum_start;
   item[ITEM_CSUM_OFFSET] = header->csum_offset;
   item[ITEM_KEY] = item[ITEM_PATH] = -1;
+  if (engine->device.tap) {
+    frame_describe(item, packet, length);
+    return;
+  }
   if (!inner_parse(packet, length, &inner)) return;
   item[ITEM_FAMILY] = inner.family;
   address_words(item + ITEM_DESTINATION, packet + (inner.family == 4 ? 16 : 24), inner.family);
@@ -141,13 +157,15 @@ static void describe(const struct engine *engine, int32_t *item, size_t offset, 
 
 int device_read(struct engine *engine, int most) {
   bool vnet = (engine->device.offloads & OFFLOAD_VNET) != 0;
+  // Before a frame there is room for the inner header, which JavaScript writes when it is to travel as one.
+  size_t room = engine->device.tap ? FRAME_ROOM : 0;
   size_t at = 0;
   int items = 0;
   if (most > MAX_ITEMS) most = MAX_ITEMS;
   while (items < most && at < engine->out_batch &&
-         at + SUPER_PACKET_BYTES + PACKET_GAP_BYTES <= engine->out_length) {
+         at + room + SUPER_PACKET_BYTES + PACKET_GAP_BYTES <= engine->out_length) {
     struct virtio_net_hdr header = {0};
-    struct iovec parts[2] = {{&header, sizeof header}, {engine->out + at, SUPER_PACKET_BYTES}};
+    struct iovec parts[2] = {{&header, sizeof header}, {engine->out + at + room, SUPER_PACKET_BYTES}};
     ssize_t got = vnet ? readv(engine->device.fd, parts, 2) : readv(engine->device.fd, parts + 1, 1);
     if (got < 0) {
       if (errno == EINTR) continue;
@@ -159,15 +177,15 @@ int device_read(struct engine *engine, int most) {
       count(engine, COUNT_OUT_MALFORMED, 1);
       continue;
     }
-    describe(engine, engine->items + items * ITEM_WORDS, at, (size_t)got, &header);
+    describe(engine, engine->items + items * ITEM_WORDS, at + room, (size_t)got, &header);
     items++;
-    at = (at + (size_t)got + PACKET_GAP_BYTES + 63) & ~(size_t)63;
+    at = (at + room + (size_t)got + PACKET_GAP_BYTES + 63) & ~(size_t)63;
   }
   count(engine, COUNT_OUT_SUPER_PACKETS, items);
   return items;
 }
 
-// Header and payload pointers go to the kernel as they are. TUN writes are never partial.
+// Header and payload pointers go to the kernel as they are. Writes to the device are never partial.
 static ssize_t write_unit(struct engine *engine, const int32_t *unit) {
   struct virtio_net_hdr header = {
       .flags = (uint8_t)unit[UNIT_FLAGS],
@@ -177,12 +195,19 @@ static ssize_t write_unit(struct engine *engine, const int32_t *unit) {
       .csum_start = (uint16_t)unit[UNIT_CSUM_START],
       .csum_offset = (uint16_t)unit[UNIT_CSUM_OFFSET],
   };
-  struct iovec parts[MAX_SEGMENTS + 1];
+  uint8_t ethernet[ETHERNET_HEADER];
+  struct iovec parts[MAX_SEGMENTS + 2];
   int used = 0;
   if ((engine->device.offloads & OFFLOAD_VNET) != 0) {
     parts[used++] = (struct iovec){&header, sizeof header};
   }
-  for (int at = unit[UNIT_FIRST]; at >= 0 && at < MAX_PIECES && used < MAX_SEGMENTS + 1;) {
+  if (engine->device.tap && unit[UNIT_FAMILY] != FAMILY_FRAME) {
+    frame_header(ethernet, engine->device.mac, unit);
+    parts[used++] = (struct iovec){ethernet, sizeof ethernet};
+    if (header.flags != 0) header.csum_start += ETHERNET_HEADER;
+    if (header.gso_type != 0) header.hdr_len += ETHERNET_HEADER;
+  }
+  for (int at = unit[UNIT_FIRST]; at >= 0 && at < MAX_PIECES && used < MAX_SEGMENTS + 2;) {
     const int32_t *piece = engine->pieces + at * PIECE_WORDS;
     size_t offset = (size_t)piece[PIECE_OFFSET], length = (size_t)piece[PIECE_LENGTH];
     if (offset + length > (size_t)MAX_SLOTS * SLOT_BYTES) break;

@@ -159,6 +159,13 @@ enum { OFFLOAD_VNET = 1, OFFLOAD_CSUM = 2, OFFLOAD_TSO4 = 4, OFFLOAD_TSO6 = 8, O
   X(OUT_GROUP_COPIES, "out-group-copies")     /* and how many members they went to */   \
   X(OUT_GROUP_LIMITED, "out-group-limited")   /* too many of them */                    \
   X(OUT_GROUP_LOCAL, "out-group-local")       /* IGMP, MLD, groups of the host alone */ \
+  X(OUT_FRAMES, "out-frames")                 /* sent as Ethernet frames */             \
+  X(OUT_FRAME_ANSWERED, "out-frame-answered") /* ARP and solicitations answered here */ \
+  X(OUT_FRAME_LOCAL, "out-frame-local")       /* frames that concern nobody else */     \
+  X(OUT_FRAME_NOBODY, "out-frame-nobody")     /* for nobody who takes frames */         \
+  X(OUT_FRAME_STRANGER, "out-frame-stranger") /* source not this device: no bridging */ \
+  X(IN_FRAMES, "in-frames")                   /* Ethernet frames accepted */            \
+  X(IN_ROUTER_REFUSED, "in-router-refused")   /* router advertisements, redirects */    \
   X(IN_GROUP, "in-group")                     /* such packets accepted */               \
   X(IN_GROUP_LIMITED, "in-group-limited")     /* too many of them from one member */    \
   X(DATAGRAMS_SENT, "datagrams-sent")         /* sendDatagram: handshakes, probes */    \

@@ -66,13 +66,18 @@ export interface EnginePath {
 
 export interface DeviceOptions {
   readonly name: string;
-  readonly mode: 'tun';
+  readonly mode: DeviceMode;
   readonly mtuBytes: number;
   /** Addresses of this client inside: what incoming packets may be for. */
   readonly addresses: readonly string[];
   /** Directed broadcast addresses of what is reached through the device. */
   readonly broadcasts?: readonly string[];
+  /** Prefixes whose addresses only members have. In Ethernet mode nobody speaks for them but their owners. */
+  readonly pools?: readonly string[];
 }
+
+/** IP packets, or Ethernet frames: a TAP device has the MAC 7a:79 and the four bytes of the first IPv4 address. */
+export type DeviceMode = 'tun' | 'tap';
 
 export interface DeviceInfo {
   readonly name: string;

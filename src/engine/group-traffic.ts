@@ -114,7 +114,7 @@ export function takeGroupPacket(state: PlaneState, row: number, nowMs: number): 
 }
 
 /** How many packets a super-packet becomes, about. */
-function packetsOf(items: Int32Array, row: number): number {
+export function packetsOf(items: Int32Array, row: number): number {
   const gsoSize = items[row + ITEM_GSO_SIZE]!;
   return gsoSize === 0 ? 1 : Math.ceil(items[row + ITEM_LENGTH]! / gsoSize);
 }

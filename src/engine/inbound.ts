@@ -1,8 +1,10 @@
 import { RECEIVED_DATA, RECEIVED_KEEPALIVE } from './activity.ts';
 import { COUNTER } from './counters.ts';
 import type { DatagramKind } from './engine.ts';
+import { addressUnit, takesFrame } from './ethernet-plane.ts';
 import { takesGroupUnit } from './group-traffic.ts';
 import {
+  FAMILY_FRAME,
   FAMILY_MESSAGE,
   KIND_BURI,
   KIND_COOKIE,
@@ -186,13 +188,16 @@ function judgeUnits(state: PlaneState, units: number, nowMs: number): void {
     const family = table[row + UNIT_FAMILY]!;
     const { peer } = state.peers.key(table[row + UNIT_KEY]!);
     if (family === FAMILY_MESSAGE) takeMessage(state, row, peer, nowMs);
-    else if (state.peers.routes.lookup(family, table, row + UNIT_SOURCE) !== peer) {
+    else if (family === FAMILY_FRAME) {
+      if (takesFrame(state, row, peer, nowMs)) table[row + UNIT_ACCEPT] = 1;
+    } else if (state.peers.routes.lookup(family, table, row + UNIT_SOURCE) !== peer) {
       counters[IN_SOURCE_REFUSED]! += table[row + UNIT_PIECES]!;
     } else if (
       state.ours.lookup(family, table, row + UNIT_DESTINATION) >= 0 ||
       takesGroupUnit(state, row, peer, nowMs)
     ) {
       table[row + UNIT_ACCEPT] = 1;
+      if (state.ethernet !== undefined) addressUnit(state, row, peer);
     }
   }
 }

@@ -1,5 +1,5 @@
 import { assert, BuriError } from '#core/errors.ts';
-import { addressBytes, type Endpoint } from '#wire/endpoint.ts';
+import { addressBytes, type Endpoint, familyOf } from '#wire/endpoint.ts';
 import { MAX_MESSAGE_BYTES } from '#wire/inner.ts';
 import { assertAddonBuilt } from './addon.ts';
 import { COUNTER_NAMES } from './counters.ts';
@@ -101,6 +101,13 @@ export class PacketEngine implements Engine {
   openDevice(options: DeviceOptions): Promise<DeviceInfo> {
     for (const address of options.addresses) assertAddress(address);
     for (const address of options.broadcasts ?? []) assertAddress(address);
+    for (const pool of options.pools ?? []) {
+      assert(parsePrefix(pool) !== undefined, `'${pool}' is an address or a prefix`);
+    }
+    assert(
+      options.mode === 'tun' || options.addresses.some((address) => familyOf(address) === 4),
+      'a TAP device has an IPv4 address, as its MAC is made of it',
+    );
     return this.#inTurn(async () => {
       const share = this.#others.length > 0 ? 'first' : 'alone';
       const opened = await this.#first.ask({ type: 'open-device', options, share });

@@ -5,10 +5,22 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import type { AeadSuite } from '#core/crypto.ts';
 import { nodeCrypto } from '#crypto/node-crypto.ts';
-import type { Engine, EngineCounters, SocketInfo, TransportKeys } from '#engine/engine.ts';
+import type {
+  DeviceMode,
+  Engine,
+  EngineCounters,
+  SocketInfo,
+  TransportKeys,
+} from '#engine/engine.ts';
 import type { PacketEngineOptions } from '#engine/packet-engine.ts';
 import { TransportKey } from '#engine/twin/transport.ts';
-import { inside, makePair, type Pair, removePair } from '../../bench/namespaces.ts';
+import {
+  inside,
+  insideMeanwhile,
+  makePair,
+  type Pair,
+  removePair,
+} from '../../bench/namespaces.ts';
 import type { HostCall, HostMessage } from './engine-host.ts';
 
 const HOST = fileURLToPath(new URL('./engine-host.ts', import.meta.url));
@@ -88,6 +100,11 @@ export class Host {
     return inside(this.namespace, ...command);
   }
 
+  /** Beside something else; its output. */
+  runMeanwhile(...command: readonly string[]): Promise<string> {
+    return insideMeanwhile(this.namespace, ...command);
+  }
+
   async stop(): Promise<void> {
     if (this.#child.exitCode !== null || this.#child.signalCode !== null) return;
     const ended = new Promise((resolve) => this.#child.once('exit', resolve));
@@ -147,6 +164,9 @@ export const sealerTo = (side: Side, suite: AeadSuite, counter = 0n): TransportK
 export interface EndOptions extends PacketEngineOptions {
   readonly suite?: AeadSuite;
   readonly mtuBytes?: number;
+  readonly mode?: DeviceMode;
+  /** Of the other end, as its member told. */
+  readonly otherMode?: DeviceMode;
 }
 
 export interface End {
@@ -172,18 +192,26 @@ export class EngineLab implements AsyncDisposable {
   }
 
   /** An engine with device and socket, its peer known, a path to the other side, and no keys. */
-  async end(side: Side, options: EndOptions = {}): Promise<End> {
-    const host = this.host(side);
-    const { suite: _, mtuBytes = 1_400, ...engineOptions } = options;
+  async end(side: Side, options: EndOptions = {}, host = this.host(side)): Promise<End> {
+    const {
+      suite: _,
+      mtuBytes = 1_400,
+      mode = 'tun',
+      otherMode = 'tun',
+      ...engineOptions
+    } = options;
     await host.call('create', engineOptions);
     const addresses = [INNER[side], INNER6[side]];
-    await host.engine('openDevice', { name: `buri-${side}`, mode: 'tun', mtuBytes, addresses });
+    const pools = ['10.9.0.0/24', 'fd00:9::/64'];
+    const reached = { addresses, pools, broadcasts: ['10.9.0.255'] };
+    await host.engine('openDevice', { name: `buri-${side}`, mode, mtuBytes, ...reached });
     host.run('ip', 'addr', 'add', `${INNER[side]}/24`, 'dev', `buri-${side}`);
     host.run('ip', 'addr', 'add', `${INNER6[side]}/64`, 'dev', `buri-${side}`, 'nodad');
     host.run('ip', 'link', 'set', `buri-${side}`, 'up');
     const socket = await host.engine('openSocket', { family: 4, port: 41_641 });
     const other = otherSide(side);
     await host.engine('setPeer', 0, { innerPrefixes: [INNER[other], `${INNER6[other]}/128`] });
+    await host.engine('setLan', 0, { ethernet: otherMode === 'tap', groups: 'all' });
     await host.engine('setPath', 0, {
       socket: socket.socket,
       remote: { address: OUTER[other], port: 41_641 },
@@ -192,8 +220,8 @@ export class EngineLab implements AsyncDisposable {
   }
 
   /** An engine that is ready to send. */
-  async liveEnd(side: Side, options: EndOptions = {}): Promise<End> {
-    const end = await this.end(side, options);
+  async liveEnd(side: Side, options: EndOptions = {}, host = this.host(side)): Promise<End> {
+    const end = await this.end(side, options, host);
     await end.host.engine('installKeys', keysOf(side, options.suite ?? 'aes256gcm'));
     await end.host.engine('activateKeys', indexOf(side));
     return end;
