@@ -99,6 +99,9 @@ export class BadTunnel {
     const before = await this.#look();
     const [atA, atB] = await udpFlow(this.a, this.b, { bytes, seconds, mbitPerSecond });
     await this.line.set({});
+    for (const { sentBytes } of [atA, atB]) {
+      assert.ok(sentBytes >= bytes, `only ${sentBytes} bytes were sent in ${seconds} s`);
+    }
     await waitFor('the line to be empty', async () => {
       const { in: inward, out } = await this.line.counters();
       return inward.held + out.held === 0;

@@ -1,0 +1,54 @@
+// `npm run nightly`: what takes too long for `npm test`.
+//   npm run nightly                                   every part, one after the other
+//   npm run nightly -- soak --hours 8                 these parts
+//   npm run nightly -- flow-integrity --gigabytes 10
+// A part is a program of its own; it gets the options and ends with 0 when all was well. Plain JavaScript that an older Node can run:
+// the pinned Node arrives with the set-up.
+import { spawnSync } from 'node:child_process';
+import { join } from 'node:path';
+import { node, root, setup } from './setup.mjs';
+
+/** A part: its program and what it does, in the order of a whole night. */
+const parts = {
+  'flow-integrity': [
+    'test/nightly/flow-integrity.ts',
+    'gigabytes through a tunnel over a bad line',
+  ],
+  soak: ['test/nightly/soak.ts', 'hours of mixed traffic with rekeys, roams and restarts'],
+};
+/** Options that every part understands, or has no use for. */
+const options = new Set(['--hours', '--gigabytes', '--seed']);
+
+const chosen = [];
+const passedOn = [];
+const args = process.argv.slice(2);
+for (let i = 0; i < args.length; i++) {
+  if (Object.hasOwn(parts, args[i])) chosen.push(args[i]);
+  else if (options.has(args[i]) && Number(args[i + 1]) > 0) passedOn.push(args[i], args[++i]);
+  else usage(args[i]);
+}
+
+setup('lab');
+const failed = [];
+for (const name of chosen.length > 0 ? chosen : Object.keys(parts)) {
+  const [program, what] = parts[name];
+  console.log(`\n── ${name}: ${what}`);
+  const run = ['--disable-warning=ExperimentalWarning', join(root, program), ...passedOn];
+  const result = spawnSync(node, run, { cwd: root, stdio: 'inherit', env: environment() });
+  if (result.status !== 0) failed.push(name);
+  console.log(`${result.status === 0 ? '✔' : '✖'} ${name}`);
+}
+if (failed.length > 0) console.log(`\nfailed: ${failed.join(', ')}`);
+process.exit(failed.length > 0 ? 1 : 0);
+
+function usage(wrong) {
+  const asked = wrong === '--help';
+  if (!asked) console.error(`nightly: '${wrong}' is no part and no option with a number`);
+  console.log('usage: npm run nightly -- [PART…] [--hours N] [--gigabytes N] [--seed N]');
+  for (const [name, [, what]] of Object.entries(parts)) console.log(`  ${name.padEnd(16)}${what}`);
+  process.exit(asked ? 0 : 2);
+}
+
+function environment() {
+  return { ...process.env, NODE_COMPILE_CACHE: join(root, 'build', 'compile-cache') };
+}
