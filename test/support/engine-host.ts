@@ -6,11 +6,12 @@ import { createHash } from 'node:crypto';
 import { createSocket, type Socket } from 'node:dgram';
 import { connect, createServer } from 'node:net';
 import { type Addon, loadAddon } from '#engine/addon.ts';
-import type { EngineEvents } from '#engine/engine.ts';
+import type { EngineEvents, TransportKeys } from '#engine/engine.ts';
 import { OFFLOAD_UDP_SEGMENT, SHARE_NOT } from '#engine/layout.ts';
 import { PacketEngine, type PacketEngineOptions } from '#engine/packet-engine.ts';
 import { newSharedCounters, newTables, OUT_BATCH_BYTES, type Tables } from '#engine/tables.ts';
-import { addressBytes } from '#wire/endpoint.ts';
+import { addressBytes, type Endpoint } from '#wire/endpoint.ts';
+import { flowEnds } from './flow-ends.ts';
 
 export interface HostCall {
   readonly id: number;
@@ -50,11 +51,20 @@ let engine: PacketEngine | undefined;
 let raw: { addon: Addon; tables: Tables; socket: number } | undefined;
 const received: Uint8Array[] = [];
 let plain: Socket | undefined;
+let listener: Socket | undefined;
 
 const extras = {
   create: (options: PacketEngineOptions): void => {
-    engine = new PacketEngine(events, options);
+    const onFewerThreads = (threads: number, { message }: Error): void =>
+      event('fewer-threads')(threads, message);
+    engine = new PacketEngine(events, { ...options, onFewerThreads });
   },
+  /** In one turn, so that the datagram follows the keys closely. */
+  installAndSend: (keys: TransportKeys, socket: number, remote: Endpoint): void => {
+    engine!.installKeys(keys);
+    engine!.sendDatagram(socket, remote, new Uint8Array(1));
+  },
+  ...flowEnds,
   /** Opens a socket below the engine, for `rawSend`. Returns its port. */
   rawOpen: (): number => {
     const addon = loadAddon();
@@ -95,6 +105,38 @@ const extras = {
       await new Promise((resolve) => plain!.send(bytes, port, address, resolve));
     }
   },
+  /** Sends to broadcast or a group through an interface (its address; IPv6: its name), `count` datagrams of some bytes. */
+  groupSend: async (
+    to: { readonly address: string; readonly port: number; readonly through: string },
+    payload: Uint8Array,
+    count: number,
+  ): Promise<void> => {
+    const v6 = to.address.includes(':');
+    const socket = createSocket(v6 ? 'udp6' : 'udp4');
+    await new Promise<void>((resolve) =>
+      socket.bind(0, v6 ? '::' : to.through, () => {
+        socket.setBroadcast(!v6);
+        socket.setMulticastInterface(v6 ? `::%${to.through}` : to.through);
+        resolve();
+      }),
+    );
+    for (let i = 0; i < count; i++) {
+      await new Promise((resolve) => socket.send(payload, to.port, to.address, resolve));
+    }
+    socket.close();
+  },
+  /** Joins a group on an interface, and collects what comes for the port. */
+  groupListen: (port: number, group?: string, through?: string): Promise<void> =>
+    new Promise((resolve) => {
+      const v6 = group?.includes(':') === true;
+      listener = createSocket({ type: v6 ? 'udp6' : 'udp4', reuseAddr: true });
+      listener.on('message', (bytes) => received.push(bytes));
+      listener.bind(port, () => {
+        if (group !== undefined) listener!.addMembership(group, through);
+        resolve();
+      });
+    }),
+  groupLeave: (group: string, through: string): void => listener!.dropMembership(group, through),
   udpReceived: (): Uint8Array[] => received.splice(0),
   /** Accepts one connection and answers with the hash of what came. */
   tcpServe: (address: string, port: number): Promise<void> =>
@@ -128,6 +170,8 @@ const extras = {
       connection.on('end', () => resolve([hash.digest('hex'), answer]));
       connection.on('error', reject);
     }),
+  threadCount: (): number => engine!.threads,
+  pid: (): number => process.pid,
   rssKib: (): number => process.memoryUsage.rss() / 1024,
   cpuMicroseconds: (): number => {
     const { user, system } = process.cpuUsage();
