@@ -104,7 +104,7 @@ export class DataPlane {
       }),
       uplink,
       lan: new LanTable(),
-      groups: new GroupTraffic(),
+      groups: new GroupTraffic(settings.threads),
       fanOut: new FanOut(),
       messageRates: new PeerBuckets(MESSAGE_RATE),
       tooBigRates: new PeerBuckets(TOO_BIG_RATE),

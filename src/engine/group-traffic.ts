@@ -46,12 +46,19 @@ const IN_DESTINATION_REFUSED = COUNTER['in-destination-refused'];
 export class GroupTraffic {
   /** Directed broadcasts: the last addresses of our pools. */
   broadcasts = new PrefixTable();
-  readonly outEverybody = new TokenBucket(EVERYBODY_RATE);
-  readonly outMembers = new TokenBucket(MEMBERS_RATE);
-  readonly outCopies = new TokenBucket(COPIES_RATE);
+  readonly outEverybody: TokenBucket;
+  readonly outMembers: TokenBucket;
+  readonly outCopies: TokenBucket;
   readonly inEverybody = new PeerBuckets(EVERYBODY_RATE);
   readonly inMembers = new PeerBuckets(MEMBERS_RATE);
   #changeToldAtMs = -Infinity;
+
+  /** @param threads share what this device may send; what a peer sends comes to one of them, or to few. */
+  constructor(threads = 1) {
+    this.outEverybody = new TokenBucket(shareOf(EVERYBODY_RATE, threads));
+    this.outMembers = new TokenBucket(shareOf(MEMBERS_RATE, threads));
+    this.outCopies = new TokenBucket(shareOf(COPIES_RATE, threads));
+  }
 
   setBroadcasts(addresses: readonly string[]): void {
     this.broadcasts = new PrefixTable();
@@ -79,6 +86,11 @@ export class GroupTraffic {
     return true;
   }
 }
+
+const shareOf = ({ perSecond, burst }: Rate, threads: number): Rate => ({
+  perSecond: perSecond / threads,
+  burst: burst / threads,
+});
 
 /**
  * Takes an IP packet from the device that is for more than one: kept for the fan-out, or dropped and counted. False when it is for

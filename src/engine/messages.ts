@@ -17,6 +17,7 @@ import type { SharedCounters } from './tables.ts';
 /** What a worker is started with. */
 export interface WorkerSettings {
   readonly shared: SharedCounters;
+  readonly threads: number;
   /** It is not the first: datagrams and messages of the main thread leave by that one, perhaps before this one has the commands. */
   readonly isFurther: boolean;
   /** Byte work by the TypeScript twin instead of C. */

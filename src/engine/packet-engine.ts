@@ -82,7 +82,7 @@ export class PacketEngine implements Engine {
       const shared = newSharedCounters(QUEUES.length, this.#shared[0]);
       this.#shared.push(shared);
       return new EngineThread(
-        { shared, isFurther, portable, withoutOffloads: offloadBits(withoutOffloads) },
+        { shared, threads, isFurther, portable, withoutOffloads: offloadBits(withoutOffloads) },
         {
           onEvent: (event) => this.#onEvent(event),
           onFailure: (error) => this.#fail(error),
