@@ -1,5 +1,5 @@
 /** `buri daemon`: the client itself, in the foreground. */
-import { Command, Option } from 'commander';
+import { Command } from 'commander';
 import { exampleText } from './client-command.ts';
 import { UsageError } from './failure.ts';
 import { defaultSocketPath, socketPathOf } from './local-client.ts';
@@ -13,8 +13,10 @@ interface DaemonFlags {
   readonly state?: string;
   readonly socket?: string;
   readonly device?: string;
+  readonly mode?: string;
   readonly port?: string;
   readonly lanRoutes?: string;
+  readonly engineThreads?: string;
 }
 
 export const daemonCommand = (): Command =>
@@ -36,21 +38,27 @@ export const daemonCommand = (): Command =>
       '--device <name>',
       `name of the virtual interface (environment: BURI_DEVICE; default: ${defaultDevice})`,
     )
-    .addOption(
-      new Option('--mode <mode>', 'tun: IP packets. Ethernet frames (tap) are not supported yet')
-        .choices(['tun'])
-        .default('tun'),
+    .option(
+      '--mode <tun|tap>',
+      'what the interface carries: IP packets, or Ethernet frames with any protocol in them, such as IPX ' +
+        '(BURI_MODE; default: tun)',
     )
     .option('--port <n>', 'UDP port of the tunnels; without it the one of last time (BURI_PORT)')
     .option(
       '--lan-routes <on|off>',
       'whether broadcast and multicast of programs that name no interface goes to the members (BURI_LAN_ROUTES; default: on)',
     )
+    .option(
+      '--engine-threads <n>',
+      'threads that move packets: more than one pays on a machine with cores to spare that several peers keep busy ' +
+        '(BURI_ENGINE_THREADS; default: 1)',
+    )
     .addHelpText(
       'after',
       exampleText([
         ['buri daemon', 'as root, with everything in its usual place'],
         ['buri daemon --port 41641', 'with a port that the router forwards'],
+        ['buri daemon --mode tap', 'with an interface for Ethernet frames'],
         ['buri daemon --state /tmp/b --socket /tmp/b.sock --device buri1', 'a second one'],
       ]),
     )
@@ -69,6 +77,8 @@ export const daemonCommand = (): Command =>
           stateDirectory: flags.state ?? (process.env.BURI_STATE || defaultStateDirectory),
           socketPath: socketPathOf(flags.socket),
           device: deviceOf(flags.device ?? (process.env.BURI_DEVICE || defaultDevice)),
+          mode: modeOf(flags.mode ?? (process.env.BURI_MODE || 'tun')),
+          engineThreads: threadsOf(flags.engineThreads ?? (process.env.BURI_ENGINE_THREADS || '1')),
           lanRoutes: switchOf(flags.lanRoutes ?? (process.env.BURI_LAN_ROUTES || 'on')),
           ...(port === undefined ? {} : { port }),
         },
@@ -87,9 +97,23 @@ function portOf(text: string | undefined): number | undefined {
   return port;
 }
 
+function modeOf(text: string): 'tun' | 'tap' {
+  if (text === 'tun' || text === 'tap') return text;
+  throw new UsageError('--mode takes tun or tap');
+}
+
 function switchOf(text: string): boolean {
   if (text === 'on' || text === 'off') return text === 'on';
   throw new UsageError('--lan-routes takes on or off');
+}
+
+/** Bounds as those of the engine (`MAX_THREADS`), which is not loaded yet. */
+function threadsOf(text: string): number {
+  const threads = Number(text);
+  if (!/^[0-9]{1,2}$/.test(text) || threads < 1 || threads > 16) {
+    throw new UsageError('--engine-threads takes a number from 1 to 16');
+  }
+  return threads;
 }
 
 /** IFNAMSIZ is 16 with its zero. */

@@ -31,7 +31,7 @@ export function statusText(status: StatusView, paint: Paint): string {
       ['client id', status.clientId ?? 'none before the first login'],
       ['nickname', status.nick],
       ['addresses', status.ipv4 ?? 'none', status.ipv6 ?? undefined],
-      ['device', status.device ?? 'none'],
+      ['device', `${status.device ?? 'none'}${status.mode === 'tap' ? ', Ethernet mode' : ''}`],
       ['UDP port', status.port === null ? 'none' : String(status.port)],
       [
         'LAN routes',

@@ -194,6 +194,7 @@ test('status before the first login says how to log in; a lost server says why a
     server: { url: null, connected: false },
     nat: { mapping: 'unknown', filtering: 'unknown', publicEndpoints: [] },
     notices: [],
+    mode: 'tun',
     lanRoutes: [],
     counters: {},
   } as const;

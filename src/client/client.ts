@@ -90,8 +90,7 @@ export class Client {
       wanted: () => (this.#driver === undefined ? undefined : options.store.settings.self),
     });
     this.groups = new GroupWatch({
-      device: () =>
-        device.info === undefined ? undefined : { name: device.name, ethernet: false },
+      device: () => device.info && { name: device.name, ethernet: device.mode === 'tap' },
       onLook: (local) => {
         this.#local = local;
         this.#driver?.feed({ type: 'lan', local });

@@ -1,7 +1,7 @@
 import { pino } from 'pino';
 import type { MemberInput } from '#core/member/io.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
-import type { Engine, EngineEvents } from '#engine/engine.ts';
+import type { DeviceMode, Engine, EngineEvents } from '#engine/engine.ts';
 import { PacketEngine } from '#engine/packet-engine.ts';
 import { Client } from './client.ts';
 import { SystemClock } from './clock.ts';
@@ -9,7 +9,7 @@ import { Device, mtuBytes } from './device.ts';
 import { LocalApi } from './local-api.ts';
 import { MemoryKeeper } from './memory.ts';
 import { NetWatch } from './netwatch.ts';
-import { Notices } from './notices.ts';
+import { type Notice, Notices } from './notices.ts';
 import { Sockets } from './sockets.ts';
 import { StateStore } from './state.ts';
 import { verbsOf } from './verbs.ts';
@@ -20,8 +20,12 @@ export interface DaemonOptions {
   readonly socketPath: string;
   /** Name of the virtual interface. */
   readonly device: string;
+  /** What it carries: IP packets, or Ethernet frames. */
+  readonly mode: DeviceMode;
   /** UDP port of the tunnels; the one of last time, or any, when absent. */
   readonly port?: number;
+  /** Threads that move packets; default 1. */
+  readonly engineThreads?: number;
   /** Whether programs that name no interface use it for broadcast and multicast; default true. */
   readonly lanRoutes?: boolean;
 }
@@ -42,7 +46,15 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Pr
   const clock = new SystemClock();
 
   let client: Client | undefined;
-  const engine = stack.use(new PacketEngine(eventsFor(() => client)));
+  const engine = stack.use(
+    new PacketEngine(
+      eventsFor(() => client),
+      {
+        threads: options.engineThreads ?? 1,
+        onFewerThreads: (threads, reason) => notices.add(fewerThreads(threads, reason)),
+      },
+    ),
+  );
   const sockets = await Sockets.open({
     engine,
     notices,
@@ -52,13 +64,16 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Pr
   if (store.settings.port !== sockets.port) store.update({ port: sockets.port });
   // A full disk is told now, when somebody is watching.
   await store.flush();
-  const device = new Device(options.device, engine, notices, options.lanRoutes);
+  const device = new Device({
+    ...{ name: options.device, mode: options.mode, engine, notices },
+    wantsLanRoutes: options.lanRoutes ?? true,
+  });
   const parts = { store, engine, device, sockets, clock, notices };
   client = new Client({ ...parts, configuredPort: options.port, onFatal: fatal.reject });
   const running = client;
   stack.defer(() => running.stop());
   // Without a login nobody would learn before the first one that there can be no interface here.
-  if (!store.settings.loggedIn) await checkDevice(engine, options.device);
+  if (!store.settings.loggedIn) await checkDevice(engine, options);
 
   const api = await LocalApi.listen(options.socketPath, verbsOf({ ...parts, client }), (error) =>
     log.error({ err: error }, 'a request failed inside'),
@@ -76,9 +91,9 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Pr
 }
 
 /** BuriError: device-busy, device-forbidden, device-missing. */
-async function checkDevice(engine: Engine, name: string): Promise<void> {
+async function checkDevice(engine: Engine, { device: name, mode }: DaemonOptions): Promise<void> {
   // Any address does: it is gone again before anything can be sent.
-  await engine.openDevice({ name, mode: 'tun', mtuBytes, addresses: ['100.64.0.1'] });
+  await engine.openDevice({ name, mode, mtuBytes, addresses: ['100.64.0.1'] });
   await engine.closeDevice();
 }
 
@@ -98,6 +113,11 @@ function eventsFor(client: () => Client | undefined): EngineEvents {
     onDeviceLost: (reason) => client()?.device.lost(reason),
   };
 }
+
+const fewerThreads = (threads: number, reason: Error): Notice => ({
+  code: 'engine-threads',
+  message: `packets are moved by ${threads} thread${threads === 1 ? '' : 's'} only: ${reason.message}`,
+});
 
 const aborted = (signal: AbortSignal): Promise<void> =>
   new Promise((resolve) => {

@@ -1,5 +1,5 @@
 import { writeFile } from 'node:fs/promises';
-import type { DeviceInfo, Engine } from '#engine/engine.ts';
+import type { DeviceInfo, DeviceMode, Engine } from '#engine/engine.ts';
 import { familyOf } from '#wire/endpoint.ts';
 import { ipBatch } from './ip-command.ts';
 import { addLanRoutes, type LanRoute, lanRoutes } from './lan-routes.ts';
@@ -17,12 +17,22 @@ export interface DeviceAddresses {
   readonly pool6: string;
 }
 
+export interface InterfaceOptions {
+  readonly name: string;
+  readonly mode: DeviceMode;
+  readonly engine: Engine;
+  readonly notices: Notices;
+  /** Whether broadcast and multicast of programs that name no interface go through it. */
+  readonly wantsLanRoutes: boolean;
+}
+
 /**
  * The virtual interface with its addresses. They carry the pools' prefix lengths, so that the system makes the routes
  * itself and removes them, like everything else of the interface, when it goes, however the daemon ends.
  */
 export class Device {
   readonly name: string;
+  readonly mode: DeviceMode;
   readonly #engine: Engine;
   readonly #notices: Notices;
   readonly #wantsLanRoutes: boolean;
@@ -30,8 +40,9 @@ export class Device {
   #lanRoutes: readonly LanRoute[] = [];
   #info: DeviceInfo | undefined;
 
-  constructor(name: string, engine: Engine, notices: Notices, wantsLanRoutes = true) {
+  constructor({ name, mode, engine, notices, wantsLanRoutes }: InterfaceOptions) {
     this.name = name;
+    this.mode = mode;
     this.#wantsLanRoutes = wantsLanRoutes;
     this.#engine = engine;
     this.#notices = notices;
@@ -59,10 +70,11 @@ export class Device {
     checkPools([pool4, pool6], await localRoutes(), this.name);
     this.#info = await this.#engine.openDevice({
       name: this.name,
-      mode: 'tun',
+      mode: this.mode,
       mtuBytes,
       addresses: [ipv4, ipv6],
       broadcasts: broadcastsOf(pool4),
+      pools: [pool4, pool6],
     });
     try {
       await this.#configure(addresses);

@@ -35,8 +35,9 @@ export function statusOf(source: StatusSource): StatusView {
     ipv4: settings.self?.ipv4 ?? null,
     ipv6: settings.self?.ipv6 ?? null,
     device: device.info?.name ?? null,
+    mode: device.mode,
     port: sockets.port,
-    lanRoutes: [...device.lanRoutes],
+    lanRoutes: device.lanRoutes,
     server: {
       url: settings.server?.url ?? null,
       connected: state.kind === 'connected',

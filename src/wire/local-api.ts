@@ -65,6 +65,8 @@ export const statusView = z.object({
   ipv4: z.string().nullable(),
   ipv6: z.string().nullable(),
   device: z.string().nullable(),
+  /** What the device carries: IP packets, or Ethernet frames. */
+  mode: z.enum(['tun', 'tap']),
   port: z.number().nullable(),
   /** Routes through the interface for broadcast and multicast of programs that name no interface. */
   lanRoutes: z

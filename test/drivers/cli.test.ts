@@ -115,6 +115,8 @@ const status = {
   ipv4: anna.ipv4,
   ipv6: anna.ipv6,
   device: 'buri0',
+  mode: 'tun',
+  lanRoutes: [],
   port: 41641,
   server: { url: 'buri://vpn.example.org:8443#KEY', connected: true },
   nat: {
@@ -377,7 +379,7 @@ test('wrong usage is exit code 2, one line that says what is wrong, and nothing 
     { args: ['status', '--socket', ''], says: /--socket needs/ },
     { args: ['status', '--socket', `/tmp/${'x'.repeat(200)}`], says: /Unix allows 107/ },
     { args: ['server', 'nothing'], says: /'server' has no command 'nothing'; it has: .*url, / },
-    { args: ['daemon', '--mode', 'tap'], says: /'tap' is invalid/ },
+    { args: ['daemon', '--mode', 'bridge'], says: /--mode takes tun or tap/ },
     { args: ['help', 'nothing'], says: /no command 'nothing'/ },
     { args: ['--socket', 'x', 'daemon'], says: /--socket must stand after 'daemon'/ },
   ];
