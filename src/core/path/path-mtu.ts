@@ -1,12 +1,14 @@
-import { after, type MonotonicMs } from '#core/time.ts';
+import { after, type MonotonicMs, monotonicMs } from '#core/time.ts';
 
 /** While data is sent, the size in use is asked again this often. */
 export const mtuCheckMs = 2000;
 /** The same when the path has fallen silent although it lives: perhaps it swallows what is large. */
-export const mtuSuspectMs = 1000;
+export const mtuSuspectMs = 500;
 /** An answer that takes longer than three round trips, and than this, does not come. */
 export const mtuPatienceMs = 200;
 const mostPatienceMs = 3000;
+/** What is asked at once is answered at once: so long, or a round trip, after an answer no other one of the round comes. */
+const settleMs = 50;
 /** A size that is not the largest wanted: so soon, then at twice the pause, it is asked whether more fits by now. */
 export const mtuRaiseFirstMs = 10_000;
 export const mtuRaiseMostMs = 600_000;
@@ -35,6 +37,8 @@ interface Search {
   /** The round under way: sizes that no answer came for yet. */
   readonly asked: Set<number>;
   askedAt: MonotonicMs;
+  /** The last answer of the round. */
+  answeredAt: MonotonicMs | undefined;
 }
 
 type State =
@@ -123,12 +127,10 @@ export class PathMtu {
   answered(sizeBytes: number, now: MonotonicMs): void {
     const state = this.#state;
     if (state.name !== 'searching') return;
-    state.asked.delete(sizeBytes);
+    if (state.asked.delete(sizeBytes)) state.answeredAt = now;
     if (sizeBytes > (state.low ?? 0)) state.low = sizeBytes;
     for (const size of state.lost.keys()) if (size <= sizeBytes) state.lost.delete(size);
     if (sizeBytes >= state.upper) this.#conclude(state, now);
-    // Nothing to wait for: the next round may begin.
-    else if (state.asked.size === 0) state.askedAt = after(now, -mostPatienceMs);
   }
 
   /** A size that `wake` gave could not be asked about: that says nothing of the path. */
@@ -140,7 +142,11 @@ export class PathMtu {
   dueAt(rttMs: number | undefined): MonotonicMs | undefined {
     const state = this.#state;
     if (state.name !== 'searching') return state.checkAt;
-    return after(state.askedAt, patienceMs(rttMs));
+    const { asked, askedAt, answeredAt } = state;
+    const lastly = askedAt + patienceMs(rttMs);
+    if (answeredAt === undefined) return monotonicMs(lastly);
+    const settled = asked.size === 0 ? answeredAt : answeredAt + Math.max(settleMs, rttMs ?? 0);
+    return monotonicMs(Math.min(lastly, settled));
   }
 
   /** Does what is due; returns the sizes to ask about now. */
@@ -170,7 +176,7 @@ export class PathMtu {
     const first = isRaise ? [before, Math.min(nextGrain(before), upper), upper] : [upper];
     const search: Search = {
       ...{ name: 'searching', before, upper, tries, since: now, low: undefined },
-      ...{ lost: new Map(), asked: new Set(), askedAt: now },
+      ...{ lost: new Map(), asked: new Set(), askedAt: now, answeredAt: undefined },
     };
     this.#state = search;
     return ask(search, first, now);
@@ -224,6 +230,7 @@ function ask(search: Search, sizes: readonly number[], now: MonotonicMs): readon
   search.asked.clear();
   for (const size of sizes) search.asked.add(size);
   search.askedAt = now;
+  search.answeredAt = undefined;
   return [...search.asked];
 }
 
