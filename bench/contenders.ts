@@ -46,6 +46,7 @@ export const CONTENDERS: Readonly<Record<string, () => Contender | undefined>> =
     return buri(name, ['--without', 'vaes'], ['--import', NO_ENCRYPTION]);
   },
   'buri-no-gro': () => buri('Buri, AES-256-GCM, without UDP_GRO', ['--without', 'udp-gro']),
+  'buri-two-threads': () => buri('Buri, AES-256-GCM, two threads', ['--engine-threads', '2']),
   'buri-portable': () => buri('Buri, portable engine', ['--portable']),
   'wireguard-go': () => {
     const found = findUnstable('wireguard-go');

@@ -3,7 +3,8 @@
  * `bench/tunnel.ts` measures, and handy to try the data plane by hand:
  *
  *   node bench/static-peer.ts --side a --secret S --device bA --inner 10.9.0.1 --peer-inner 10.9.0.2 \
- *     --port 41641 --remote 192.0.2.2:41641 [--suite aes256gcm] [--portable] [--without tso4,uso4] [--mtu 1400]
+ *     --port 41641 --remote 192.0.2.2:41641 [--suite aes256gcm] [--portable] [--without tso4,uso4] [--mtu 1400] \
+ *     [--engine-threads 2]
  *
  * Keys come from the secret, one for each direction; they never change, so the secret is for one run only.
  * Prints `ready` when packets flow, and its counters as JSON when it ends (SIGTERM, SIGINT).
@@ -31,6 +32,7 @@ const { values } = parseArgs({
     prefix: { type: 'string', default: '' },
     portable: { type: 'boolean', default: false },
     without: { type: 'string', default: '' },
+    'engine-threads': { type: 'string', default: '1' },
     events: { type: 'boolean', default: false },
   },
 });
@@ -67,6 +69,7 @@ const indexOf = (side: string): number => (side === 'a' ? 0xa0000001 : 0xb000000
 
 const engine = new PacketEngine(events, {
   portable: values.portable,
+  threads: Number(values['engine-threads']),
   withoutOffloads: values.without.split(',').filter((name) => name !== '') as OffloadName[],
 });
 const device = await engine.openDevice({
