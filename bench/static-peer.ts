@@ -25,6 +25,8 @@ const { values } = parseArgs({
     device: { type: 'string', default: 'buri0' },
     inner: { type: 'string', multiple: true, default: [] },
     'peer-inner': { type: 'string', multiple: true, default: [] },
+    /** Number of the session, where one end has several. */
+    index: { type: 'string', default: '1' },
     port: { type: 'string', default: '0' },
     remote: { type: 'string', default: '' },
     suite: { type: 'string', default: 'aes256gcm' },
@@ -65,7 +67,8 @@ const events: EngineEvents = {
 const keyTo = (side: string): Uint8Array =>
   createHash('sha256').update(`${values.secret} to ${side}`).digest();
 const otherSide = values.side === 'a' ? 'b' : 'a';
-const indexOf = (side: string): number => (side === 'a' ? 0xa0000001 : 0xb0000001);
+const indexOf = (side: string): number =>
+  (side === 'a' ? 0xa0000000 : 0xb0000000) + Number(values.index);
 
 const engine = new PacketEngine(events, {
   portable: values.portable,
