@@ -4,7 +4,7 @@
 //   npm run nightly -- flow-integrity --gigabytes 10
 // A part is a program of its own; it gets the options and ends with 0 when all was well. Plain JavaScript that an older Node can run:
 // the pinned Node arrives with the set-up.
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { node, root, setup } from './setup.mjs';
 
@@ -34,12 +34,30 @@ for (const name of chosen.length > 0 ? chosen : Object.keys(parts)) {
   const [program, what] = parts[name];
   console.log(`\n── ${name}: ${what}`);
   const run = ['--disable-warning=ExperimentalWarning', join(root, program), ...passedOn];
-  const result = spawnSync(node, run, { cwd: root, stdio: 'inherit', env: environment() });
-  if (result.status !== 0) failed.push(name);
-  console.log(`${result.status === 0 ? '✔' : '✖'} ${name}`);
+  const ok = await ends(spawn(node, run, { cwd: root, stdio: 'inherit', env: environment() }));
+  if (!ok) failed.push(name);
+  console.log(`${ok ? '✔' : '✖'} ${name}`);
 }
 if (failed.length > 0) console.log(`\nfailed: ${failed.join(', ')}`);
 process.exit(failed.length > 0 ? 1 : 0);
+
+/** Whether it ended well. A signal that is to end this process ends the part first, so that it can tidy up. */
+async function ends(child) {
+  let interrupted = false;
+  const forward = (signal) => {
+    interrupted = true;
+    // Ctrl-C reaches both by itself.
+    if (signal !== 'SIGINT') child.kill(signal);
+  };
+  const signals = ['SIGINT', 'SIGTERM', 'SIGHUP'];
+  for (const signal of signals) process.on(signal, forward);
+  const code = await new Promise((resolve) => {
+    child.on('exit', resolve).on('error', () => resolve(127));
+  });
+  for (const signal of signals) process.off(signal, forward);
+  if (interrupted) process.exit(1);
+  return code === 0;
+}
 
 function usage(wrong) {
   const asked = wrong === '--help';
