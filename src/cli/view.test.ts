@@ -196,6 +196,7 @@ test('status before the first login says how to log in; a lost server says why a
     notices: [],
     mode: 'tun',
     lanRoutes: [],
+    offloads: [],
     counters: {},
   } as const;
   assert.match(

@@ -36,6 +36,7 @@ export function statusOf(source: StatusSource): StatusView {
     ipv6: settings.self?.ipv6 ?? null,
     device: device.info?.name ?? null,
     mode: device.mode,
+    offloads: device.info?.offloads ?? [],
     port: sockets.port,
     lanRoutes: device.lanRoutes,
     server: {

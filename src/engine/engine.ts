@@ -81,7 +81,10 @@ export type DeviceMode = 'tun' | 'tap';
 
 export interface DeviceInfo {
   readonly name: string;
-  /** Offloads that device and kernel were found to have, by name (vnet-hdr, csum, tso4, tso6, uso4, uso6). */
+  /**
+   * Offloads that device and kernel were found to have, by name (vnet-hdr, csum, tso4, tso6, uso4, uso6); and `vaes` when it is the
+   * processor's wide AES instructions that seal and open AES-256-GCM, not OpenSSL.
+   */
   readonly offloads: readonly string[];
 }
 

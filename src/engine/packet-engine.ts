@@ -70,6 +70,10 @@ export class PacketEngine implements Engine {
 
   constructor(events: EngineEvents, options: PacketEngineOptions = {}) {
     const { portable = false, withoutOffloads = [], threads = 1, onFewerThreads } = options;
+    // It leaves AES-256-GCM to node:crypto.
+    const without: readonly OffloadName[] = portable
+      ? [...withoutOffloads, 'vaes']
+      : withoutOffloads;
     assertAddonBuilt();
     assert(
       Number.isInteger(threads) && threads >= 1 && threads <= MAX_THREADS,
@@ -82,7 +86,7 @@ export class PacketEngine implements Engine {
       const shared = newSharedCounters(QUEUES.length, this.#shared[0]);
       this.#shared.push(shared);
       return new EngineThread(
-        { shared, threads, isFurther, portable, withoutOffloads: offloadBits(withoutOffloads) },
+        { shared, threads, isFurther, portable, withoutOffloads: offloadBits(without) },
         {
           onEvent: (event) => this.#onEvent(event),
           onFailure: (error) => this.#fail(error),

@@ -67,6 +67,8 @@ export const statusView = z.object({
   device: z.string().nullable(),
   /** What the device carries: IP packets, or Ethernet frames. */
   mode: z.enum(['tun', 'tap']),
+  /** What the device, the kernel and the processor do for it, by name; `vaes` is AES-256-GCM in wide registers. */
+  offloads: z.array(z.string()).readonly(),
   port: z.number().nullable(),
   /** Routes through the interface for broadcast and multicast of programs that name no interface. */
   lanRoutes: z

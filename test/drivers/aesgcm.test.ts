@@ -3,7 +3,14 @@ import assert from 'node:assert/strict';
 import { createCipheriv, randomBytes } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { loadAddon } from '#engine/addon.ts';
+import {
+  loadAddon,
+  SUITE_AES_256_GCM,
+  SUITE_AES_256_GCM_EVP,
+  SUITE_CHACHA20_POLY1305,
+  suiteOf,
+} from '#engine/addon.ts';
+import { offloadBits } from '#engine/offloads.ts';
 import { seededRandom } from '../support/packets.ts';
 
 type Vector = [key: string, iv: string, plaintext: string | null, ciphertext: string, tag: string];
@@ -175,4 +182,11 @@ test('refuses buffers that are too short for what is asked', { skip }, () => {
   ] as const) {
     assert.throws(() => call(...(bad as unknown as [number, number, number, number])), TypeError);
   }
+});
+
+test('is what the engine asks for, unless it goes without vaes', () => {
+  assert.equal(suiteOf('aes256gcm', 0), SUITE_AES_256_GCM);
+  assert.equal(suiteOf('aes256gcm', offloadBits(['udp-gro'])), SUITE_AES_256_GCM);
+  assert.equal(suiteOf('aes256gcm', offloadBits(['udp-gro', 'vaes'])), SUITE_AES_256_GCM_EVP);
+  assert.equal(suiteOf('chacha20poly1305', 0), SUITE_CHACHA20_POLY1305);
 });

@@ -117,6 +117,7 @@ const status = {
   device: 'buri0',
   mode: 'tun',
   lanRoutes: [],
+  offloads: ['vnet-hdr', 'vaes'],
   port: 41641,
   server: { url: 'buri://vpn.example.org:8443#KEY', connected: true },
   nat: {
