@@ -30,6 +30,13 @@ const faultsOfStream: Impairments = {
   ...{ reorderRate: 0.005, reorderMs: 0.5, delayMs: 0.5, jitterMs: 0.5 },
 };
 
+/** Ways to move packets, by arguments of a daemon. */
+export const engines: Readonly<Record<string, readonly string[]>> = {
+  'one thread': [],
+  'two threads': ['--engine-threads', '2'],
+  'Ethernet mode': ['--mode', 'tap'],
+};
+
 export interface Member extends FlowEnd {
   readonly daemon: BuriDaemon;
 }
@@ -65,7 +72,8 @@ export class BadTunnel {
     this.line = line;
   }
 
-  static async create(lab: Lab, seed: number): Promise<BadTunnel> {
+  /** @param args more arguments of both daemons */
+  static async create(lab: Lab, seed: number, args: readonly string[] = []): Promise<BadTunnel> {
     const internet = await Internet.create(lab);
     const server = await BuriServer.start(await internet.host('server'), { enrol: 'open' });
     const url = await server.url();
@@ -73,7 +81,7 @@ export class BadTunnel {
     const line = await ImpairmentRouter.splice(hosts[0], { seed });
     const members: Member[] = [];
     for (const host of hosts) {
-      const daemon = await BuriDaemon.start(host);
+      const daemon = await BuriDaemon.start(host, { args });
       const { ipv4 } = await daemon.verb('login', ['--nick', host.name, '--wait', '30', url]);
       members.push({ host, daemon, ipv4 });
     }
