@@ -53,6 +53,11 @@ static const uint8_t COUNTERS[VECTORS][VECTOR] __attribute__((aligned(32))) = {
 
 static const uint8_t ZEROS[VECTOR] __attribute__((aligned(32))) = {0};
 
+// From here, less than a vector on: the mask of the first bytes of a vector.
+static const uint8_t ONES_THEN_ZEROS[2 * VECTOR] __attribute__((aligned(32))) = {
+    [0 ... VECTOR - 1] = 0xff,
+};
+
 INLINE __m256i load(const void *from) { return _mm256_loadu_si256((const __m256i *)from); }
 INLINE void store(void *to, __m256i value) { _mm256_storeu_si256((__m256i *)to, value); }
 INLINE __m256i twice(const __m128i *from) { return _mm256_broadcastsi128_si256(_mm_load_si128(from)); }
@@ -249,9 +254,9 @@ INLINE __m128i tail(const struct aesgcm *key, __m256i hash, const __m256i *strea
   }
   text[vectors] = _mm256_setzero_si256();
   if (part > 0) {
-    __m256i from = load_part(in + vectors * VECTOR, part);
-    store_part(out + vectors * VECTOR, _mm256_xor_si256(from, stream[vectors]), part);
-    text[vectors] = sealing ? load_part(out + vectors * VECTOR, part) : from;
+    __m256i from = load_part(in + vectors * VECTOR, part), to = _mm256_xor_si256(from, stream[vectors]);
+    store_part(out + vectors * VECTOR, to, part);
+    text[vectors] = sealing ? _mm256_and_si256(to, load(ONES_THEN_ZEROS + VECTOR - part)) : from;
     if (blocks % 2 == 0) text[vectors + 1] = _mm256_setzero_si256();
   }
   _mm_store_si128((__m128i *)text + blocks, lengths(total));
