@@ -39,9 +39,9 @@ export class Liveness {
     if (pair.unanswered === 0 || pair.overdue(now)) this.#wanted = true;
   }
 
-  /** Data is sent, and nothing came back for longer than an answer takes. */
-  isSilent(pair: CandidatePair, now: MonotonicMs): boolean {
-    return this.#sendingSince !== undefined && now >= this.#sendingSince + pair.patienceMs;
+  /** When something was first sent without anything coming back since. */
+  get sendingSince(): MonotonicMs | undefined {
+    return this.#sendingSince;
   }
 
   probed(): void {

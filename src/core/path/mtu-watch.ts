@@ -1,11 +1,11 @@
-import type { MonotonicMs } from '#core/time.ts';
+import { after, type MonotonicMs } from '#core/time.ts';
 import { familyOf } from '#wire/endpoint.ts';
 import type { CandidatePair } from './candidate-pair.ts';
 import type { PathContext } from './context.ts';
 import * as limits from './limits.ts';
 import type { PairTable } from './pair-table.ts';
 import type { Path } from './path.ts';
-import { PathMtu } from './path-mtu.ts';
+import { mtuSilenceMs, PathMtu } from './path-mtu.ts';
 
 /** Follows the path MTU of the pair in use of one peer: sends the padded probes, and tells when it changes. */
 export class MtuWatch {
@@ -14,6 +14,7 @@ export class MtuWatch {
   readonly #pairs: PairTable;
   /** What was told of the path in use. */
   #told: number | undefined;
+  #suspectedSince: MonotonicMs | undefined;
 
   constructor(context: PathContext, peer: number, pairs: PairTable) {
     this.#context = context;
@@ -41,8 +42,18 @@ export class MtuWatch {
     this.#pairs.current?.mtu?.dataSent(now);
   }
 
-  suspect(): void {
+  /** @param sendingSince when something was first sent that nothing has answered yet */
+  silence(sendingSince: MonotonicMs | undefined, now: MonotonicMs): void {
+    const at = this.silentAt(sendingSince);
+    if (at === undefined || now < at) return;
+    this.#suspectedSince = sendingSince;
     this.#pairs.current?.mtu?.suspect();
+  }
+
+  /** When that is long enough to be suspicious; undefined when it was suspected already. */
+  silentAt(sendingSince: MonotonicMs | undefined): MonotonicMs | undefined {
+    if (sendingSince === undefined || sendingSince === this.#suspectedSince) return undefined;
+    return after(sendingSince, Math.max(mtuSilenceMs, 3 * (this.#pairs.current?.rttMs ?? 0)));
   }
 
   heard(now: MonotonicMs): void {

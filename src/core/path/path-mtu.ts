@@ -2,8 +2,10 @@ import { after, type MonotonicMs, monotonicMs } from '#core/time.ts';
 
 /** While data is sent, the size in use is asked again this often. */
 export const mtuCheckMs = 2000;
-/** The same when the path has fallen silent although it lives: perhaps it swallows what is large. */
+/** The same when nothing has come back for a while: perhaps the path swallows what is large. */
 export const mtuSuspectMs = 500;
+/** So long a while, and three round trips: well before TCP sends for the third time what it had no answer for. */
+export const mtuSilenceMs = 200;
 /** An answer that takes longer than three round trips, and than this, does not come. */
 export const mtuPatienceMs = 200;
 const mostPatienceMs = 3000;
@@ -102,10 +104,11 @@ export class PathMtu {
     }
   }
 
-  /** Data is sent and nothing came back for a while. */
+  /** Data was sent, and nothing came back for a while. */
   suspect(): void {
     const state = this.#state;
-    if (state.name === 'known') state.checkAt = after(state.checkedAt, mtuSuspectMs);
+    if (state.name !== 'known' || state.checkAt === undefined) return;
+    state.checkAt = after(state.checkedAt, mtuSuspectMs);
   }
 
   /** The peer was heard on this path, by whatever is small. */
@@ -170,9 +173,9 @@ export class PathMtu {
   }
 
   #search(upper: number, before: number | undefined, now: MonotonicMs): readonly number[] {
-    // A raise that chance spoils comes again.
+    // A raise that chance spoils comes again; giving up a size that works would be worse.
     const isRaise = before !== undefined && before < upper;
-    const tries = isRaise ? 1 : upperTries;
+    const tries = isRaise ? innerTries : upperTries;
     const first = isRaise ? [before, Math.min(nextGrain(before), upper), upper] : [upper];
     const search: Search = {
       ...{ name: 'searching', before, upper, tries, since: now, low: undefined },

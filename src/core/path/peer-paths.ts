@@ -246,8 +246,7 @@ export class PeerPaths {
   wake(now: MonotonicMs): void {
     if (this.#punchAt !== undefined && this.#punchAt <= now) this.#beginBursts(now);
     this.#judge(now);
-    const { current } = this.#pairs;
-    if (current !== undefined && this.#liveness.isSilent(current, now)) this.#mtu.suspect();
+    this.#mtu.silence(this.#liveness.sendingSince, now);
     this.#prober.wake(this.#liveness, now);
     this.#mtu.wake(now);
     this.#signalWhenDue(now);
@@ -261,6 +260,7 @@ export class PeerPaths {
       this.#context.local().discovered ? this.#signal.dueAt : undefined,
       this.#prober.deadline(this.#liveness, now),
       this.#mtu.deadline(),
+      this.#mtu.silentAt(this.#liveness.sendingSince),
     ];
     const known = all.filter((at) => at !== undefined);
     return known.length === 0 ? undefined : (Math.min(...known) as MonotonicMs);
