@@ -200,7 +200,10 @@ describe('Ethernet mode', { skip }, () => {
     const rise = (who: 'anna' | 'bert', now: Readonly<Record<string, number>>, name: string) =>
       now[name]! - before[who][name]!;
     const after = { anna: await counters(anna), bert: await counters(bert) };
-    for (const { received, output } of pings) assert.ok(received >= 18, output);
+    const [toAnna, toBert] = pings;
+    // Hers wait behind the storm in the queue of her own interface.
+    assert.ok(toAnna.received >= 5, toAnna.output);
+    assert.ok(toBert.received >= 18, toBert.output);
     assert.ok(sent > 3000, `${sent} frames in two seconds`);
     const left = rise('anna', after.anna, 'out-frames');
     // A second's worth at once, then a second's worth a second, and somewhat for a late start.
