@@ -8,7 +8,7 @@ export interface Sample {
   readonly anonymousBytes: number;
   readonly threads: number;
   readonly descriptors: number;
-  /** Of JavaScript's main thread; undefined where the program does not say. */
+  /** In use by JavaScript's main thread after a collection; undefined where the program does not say. */
   readonly heapBytes: number | undefined;
 }
 
@@ -61,8 +61,8 @@ export function trendOf(
   };
 }
 
-/** How much more memory a process may hold at the end than after it has warmed up: noise of the collector. */
-export const memoryToleranceBytes = 8 * 1024 * 1024;
+/** How much more a process may hold at the end than after it has warmed up: noise of the collector, but for what it has left. */
+const toleranceBytes = { anonymousBytes: 8 * 1024 * 1024, heapBytes: 3 * 1024 * 1024 };
 
 /** Somebody may be asking whenever a sample is taken. */
 const comingAndGoing = 1;
@@ -83,7 +83,7 @@ export function findGrowth(samples: readonly Sample[]): string[] {
     if (values.length < 4) continue;
     const { growth, first, last } = trendOf(values);
     // By the slope and by what is there: a single step or a single peak is one of both only.
-    if (growth > memoryToleranceBytes && last - first > memoryToleranceBytes) {
+    if (growth > toleranceBytes[name] && last - first > toleranceBytes[name]) {
       found.push(`${name} grew from ${mib(first)} to ${mib(last)} MiB`);
     }
   }
