@@ -11,6 +11,9 @@ import {
   type Host,
   INNER,
   INNER6,
+  indexOf,
+  keysOf,
+  OUTER,
   ping,
   type Side,
   transfer,
@@ -111,6 +114,56 @@ describe('a TAP device', needsRoot, () => {
     });
     await transfer(plain.a.host, plain.b.host, INNER.b, 4);
     await transfer(plain.b.host, plain.a.host, INNER6.a, 4);
+  });
+
+  test('carries the same in two threads, each with a queue of the device', async () => {
+    await using lab = new EngineLab();
+    const { a, b } = await ends(lab, 'tap', 'tap', { threads: 2 });
+    await transfer(a.host, b.host, INNER.b, 8);
+    await transfer(b.host, a.host, INNER6.a, 8);
+    using heard = await Listener.on(b.host, device('b'));
+    const bytes = frame(BROADCAST, MAC.a, 0x88b5, new Uint8Array(46).fill(3));
+    await sendFrames(a.host, device('a'), [bytes]);
+    await heard.receives(bytes);
+  });
+
+  test('keeps frames until the member has a session', async () => {
+    await using lab = new EngineLab();
+    const a = await lab.end('a', { mode: 'tap', otherMode: 'tap' });
+    const b = await lab.liveEnd('b', { mode: 'tap', otherMode: 'tap' });
+    using heard = await Listener.on(b.host, device('b'));
+    const frames = [BROADCAST, MAC.b].map((to) =>
+      frame(to, MAC.a, 0x88b5, new Uint8Array(600).fill(4)),
+    );
+    await sendFrames(a.host, device('a'), frames);
+    await a.host.counter('out-staged', 2);
+    await a.host.engine('installKeys', keysOf('a', 'aes256gcm'));
+    await a.host.engine('activateKeys', indexOf('a'));
+    for (const bytes of frames) await heard.receives(bytes);
+  });
+
+  test('tells the system by ICMP that a packet is too big for the path, while frames pass', async () => {
+    await using lab = new EngineLab();
+    const { a, b } = await ends(lab, 'tap', 'tap');
+    const { socket } = a.socket;
+    const remote = { address: OUTER.b, port: 41_641 };
+    await a.host.engine('setPath', 0, { socket, remote, mtuBytes: 1300 });
+    for (const [address, size] of [
+      [INNER.b, '1350'],
+      [INNER6.b, '1330'],
+    ] as const) {
+      assert.throws(() =>
+        a.host.run('ping', '-c', '2', '-W', '1', '-M', 'do', '-s', size, address),
+      );
+      await until('the system to know', async () =>
+        a.host.run('ip', 'route', 'get', address).includes('mtu 1300'),
+      );
+    }
+    await transfer(a.host, b.host, INNER.b, 4);
+    using heard = await Listener.on(b.host, device('b'));
+    const bytes = frame(MAC.b, MAC.a, 0x88b5, new Uint8Array(1_400).fill(5));
+    await sendFrames(a.host, device('a'), [bytes]);
+    await heard.receives(bytes);
   });
 
   test("has the member's MAC, and resolves members without a frame through the tunnel", async () => {
