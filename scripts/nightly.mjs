@@ -8,11 +8,17 @@ import { spawn } from 'node:child_process';
 import { join } from 'node:path';
 import { node, root, setup } from './setup.mjs';
 
-/** A part: its program and what it does, in the order of a whole night. */
+/** A part: its program, what it does and options that it has unless told otherwise, in the order of a whole night. */
 const parts = {
   'flow-integrity': [
     'test/nightly/flow-integrity.ts',
     'gigabytes through a tunnel over a bad line',
+  ],
+  fuzz: [
+    'scripts/fuzz.mjs',
+    'the fuzzers of everything in C that reads what others sent',
+    '--hours',
+    '2',
   ],
   soak: ['test/nightly/soak.ts', 'hours of mixed traffic with rekeys, roams and restarts'],
 };
@@ -31,9 +37,14 @@ for (let i = 0; i < args.length; i++) {
 setup('lab');
 const failed = [];
 for (const name of chosen.length > 0 ? chosen : Object.keys(parts)) {
-  const [program, what] = parts[name];
+  const [program, what, ...defaults] = parts[name];
   console.log(`\n── ${name}: ${what}`);
-  const run = ['--disable-warning=ExperimentalWarning', join(root, program), ...passedOn];
+  const run = [
+    '--disable-warning=ExperimentalWarning',
+    join(root, program),
+    ...defaults,
+    ...passedOn,
+  ];
   const ok = await ends(spawn(node, run, { cwd: root, stdio: 'inherit', env: environment() }));
   if (!ok) failed.push(name);
   console.log(`${ok ? '✔' : '✖'} ${name}`);

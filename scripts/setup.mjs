@@ -30,6 +30,11 @@ const debianPackages = {
     ['wireguard-go', 'wireguard-go'],
     ['iperf3', 'iperf3'],
   ],
+  // Both with the first: a compiler has its run-time libraries beside it.
+  fuzz: [
+    ['clang', 'clang'],
+    ['clang', 'libclang-rt-dev'],
+  ],
   rivals: [
     ['openvpn', 'openvpn'],
     ['openssl', 'openssl'],

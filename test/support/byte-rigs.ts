@@ -25,6 +25,8 @@ export interface PlainItem {
   readonly gsoSize: number;
   readonly csumStart: number;
   readonly csumOffset: number;
+  /** Of a frame: what stands before its IP header. */
+  readonly link?: number;
   readonly key: number;
   readonly path: number;
 }
@@ -68,15 +70,17 @@ export abstract class Rig {
       table[row + layout.ITEM_GSO_SIZE] = item.gsoSize;
       table[row + layout.ITEM_CSUM_START] = item.csumStart;
       table[row + layout.ITEM_CSUM_OFFSET] = item.csumOffset;
+      table[row + layout.ITEM_LINK] = item.link ?? 0;
       table[row + layout.ITEM_KEY] = item.key;
       table[row + layout.ITEM_PATH] = item.path;
       at = (at + item.packet.length + layout.PACKET_GAP_BYTES + 63) & ~63;
     }
   }
 
-  /** Places and seals packets; returns the runs and the rows that sealing filled in. */
-  seal(items: readonly PlainItem[]): { runs: SealedRun[]; rows: number[][] } {
+  /** Places and seals packets, perhaps with checksums completed first; returns the runs and the rows that sealing filled in. */
+  seal(items: readonly PlainItem[], complete = false): { runs: SealedRun[]; rows: number[][] } {
     this.place(items);
+    if (complete) this.work.complete(items.length);
     return this.#sealPlaced(items.length);
   }
 

@@ -360,6 +360,7 @@ export class PortableByteWork implements ByteWork {
       csumOffset: items[row + ITEM_CSUM_OFFSET]!,
     };
     const packet = out.subarray(offset, offset + items[row + ITEM_LENGTH]!);
+    if (packet.length === 0) return undefined;
     return segment(packet, header, items[row + ITEM_LINK]!, mtuBytes);
   }
 
