@@ -42,19 +42,19 @@ export const flowEnds = {
       socket.bind(port, resolve);
     }),
   flowsSeen: (): FlowSeen[] => [...seen.values()].map(({ received, late }) => ({ received, late })),
-  /** Sends numbered packets in so many flows, in turn. */
+  /** Sends packets with the numbers from `first` on in so many flows, in turn. */
   flowsSend: async (
     address: string,
     port: number,
     flows: number,
     packets: number,
-    size: number,
+    first = 0,
   ): Promise<void> => {
     const ends = await openSockets(flows);
     let underWay: Promise<unknown>[] = [];
-    for (let i = 0; i < packets; i++) {
+    for (let i = first; i < first + packets; i++) {
       for (const end of ends) {
-        const bytes = Buffer.alloc(size, i);
+        const bytes = Buffer.alloc(200, i);
         bytes.writeUInt32BE(i, 0);
         underWay.push(send(end, bytes, port, address));
       }
