@@ -159,6 +159,13 @@ class Stream implements AsyncDisposable {
   }
 }
 
+/** The segment size that TCP on a host settled on with somebody, and the path MTU that the system knows of. */
+async function segmentBytes(host: Host, address: string): Promise<{ mss: number; pmtu: number }> {
+  const text = await host.check('ss', ['-tinH', 'dst', address]);
+  const value = (name: string) => Number(new RegExp(`\\b${name}:(\\d+)`).exec(text)?.[1]);
+  return { mss: value('mss'), pmtu: value('pmtu') };
+}
+
 /** Real programs on a busy machine: the machine itself needs 3 s. */
 const healMs = 10_000;
 
@@ -217,6 +224,12 @@ for (const [outer, links] of [
         const { received, output } = await a.ping(ipv4, { sizeBytes });
         assert.equal(received, 1, output);
       }
+      // The SYNs of new connections carry an MSS that fits, so that nobody has to be told.
+      await using stream = await world.stream(ipv4);
+      await stream.goesOn(healMs);
+      const { mss, pmtu } = await segmentBytes(a, ipv4);
+      assert.equal(pmtu, 1400, 'the system was told nothing');
+      assert.ok(mss > mtu - 40 - 40 && mss <= mtu - 40, `${mss} of ${mtu}`);
       // Larger than the path, smaller than the interface: only the engine can know.
       const large = await a.ping(ipv4, { sizeBytes: mtu - 28 + 1, dontFragment: true });
       assert.match(large.output, new RegExp(`Frag needed.*mtu = ${mtu}`), large.output);
@@ -234,3 +247,24 @@ for (const [outer, links] of [
     });
   });
 }
+
+describe('a tunnel of Ethernet interfaces', { skip }, () => {
+  test('heals, answers what is too big, and cuts what may be cut', async (t) => {
+    await using lab = await Lab.create();
+    const world = await World.create(lab, { outer: 4, mode: 'tap' });
+    await using stream = await world.stream(world.inside.b.ipv4);
+    await waitFor('the path MTU', async () => (await world.pathMtu('a')) === 1400);
+    await world.swallow(1300);
+    const ms = await stream.goesOn(healMs);
+    t.diagnostic(`beyond 1300 swallowed: 1.5 MB more after ${Math.round(ms)} ms`);
+    const mtu = 1300 - overheadBytes[4];
+    await waitFor(`a path MTU of ${mtu}`, async () => (await world.pathMtu('a')) === mtu);
+    const { a } = world.hosts;
+    // Another address than the stream's, whose MTU the system has learnt.
+    const { ipv6 } = world.inside.b;
+    const large = await a.ping(ipv6, { sizeBytes: 1300 });
+    assert.match(large.output, /too big: mtu=1280/, large.output);
+    const { received, output } = await a.ping(world.inside.b.ipv4, { sizeBytes: 3000 });
+    assert.equal(received, 1, output);
+  });
+});
