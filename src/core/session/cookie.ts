@@ -71,25 +71,27 @@ export class CookieChecker {
   }
 }
 
-/** Sending side, one for each peer: fills in macs, remembers the peer's cookie. */
+/**
+ * Sending side, one for each peer: fills in macs, remembers the peer's cookie. The two keys are a hash each and rarely wanted, so they are
+ * not kept: a client may have thousands of peers.
+ */
 export class CookieHolder {
   readonly #crypto: Crypto;
-  readonly #mac1Key: Uint8Array;
-  readonly #cookieKey: Uint8Array;
+  readonly #remotePublicKey: Uint8Array;
   readonly #lifetimeMs: number;
   #lastMac1: Uint8Array | undefined;
   #cookie: { readonly bytes: Uint8Array; readonly until: MonotonicMs } | undefined;
 
   constructor(crypto: Crypto, remotePublicKey: Uint8Array, lifetimeMs: number) {
     this.#crypto = crypto;
-    this.#mac1Key = mac1Key(crypto, remotePublicKey);
-    this.#cookieKey = cookieKey(crypto, remotePublicKey);
+    this.#remotePublicKey = remotePublicKey;
     this.#lifetimeMs = lifetimeMs;
   }
 
   /** Writes mac1, and mac2 when a cookie is held, into a handshake message. */
   addMacs(message: Uint8Array, now: MonotonicMs): void {
-    mac1Of(message).set(this.#crypto.blake2sMac(this.#mac1Key, 16, beforeMac1(message)));
+    const key = mac1Key(this.#crypto, this.#remotePublicKey);
+    mac1Of(message).set(this.#crypto.blake2sMac(key, 16, beforeMac1(message)));
     this.#lastMac1 = mac1Of(message).slice();
     if (this.#cookie === undefined || now >= this.#cookie.until) return;
     const mac = this.#crypto.blake2sMac(this.#cookie.bytes, 16, beforeMac2(message));
@@ -100,7 +102,8 @@ export class CookieHolder {
   accept(reply: CookieReply, now: MonotonicMs): boolean {
     if (this.#lastMac1 === undefined) return false;
     const { nonce, sealedCookie } = reply;
-    const bytes = this.#crypto.xOpen(this.#cookieKey, nonce, sealedCookie, this.#lastMac1);
+    const key = cookieKey(this.#crypto, this.#remotePublicKey);
+    const bytes = this.#crypto.xOpen(key, nonce, sealedCookie, this.#lastMac1);
     if (bytes === undefined) return false;
     // Once: a reply that is replayed must not keep an old cookie alive.
     this.#lastMac1 = undefined;

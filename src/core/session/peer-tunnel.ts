@@ -88,7 +88,11 @@ export class PeerTunnel {
     this.#context = context;
     this.peer = peer;
     this.publicKey = publicKey.slice();
-    this.#cookies = new CookieHolder(context.crypto, publicKey, context.times.cookieLifetimeMs);
+    this.#cookies = new CookieHolder(
+      context.crypto,
+      this.publicKey,
+      context.times.cookieLifetimeMs,
+    );
     this.#timers = new PeerTimers(context.crypto, context.times);
     this.#keypairs = new Keypairs(({ localIndex }) => {
       context.releaseIndex(localIndex);
