@@ -381,6 +381,10 @@ test('wrong usage is exit code 2, one line that says what is wrong, and nothing 
     { args: ['status', '--socket', `/tmp/${'x'.repeat(200)}`], says: /Unix allows 107/ },
     { args: ['server', 'nothing'], says: /'server' has no command 'nothing'; it has: .*url, / },
     { args: ['daemon', '--mode', 'bridge'], says: /--mode takes tun or tap/ },
+    {
+      args: ['daemon', '--engine-threads', '17'],
+      says: /--engine-threads takes a number from 1 to/,
+    },
     { args: ['help', 'nothing'], says: /no command 'nothing'/ },
     { args: ['--socket', 'x', 'daemon'], says: /--socket must stand after 'daemon'/ },
   ];
