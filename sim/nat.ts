@@ -11,6 +11,8 @@ export interface Packet {
   readonly destination: Endpoint;
   readonly bytes: Uint8Array;
   readonly ttl: number;
+  /** Routers may not fragment it. */
+  readonly dontFragment?: boolean;
 }
 
 export interface NatOptions {

@@ -17,6 +17,10 @@ export interface LinkOptions {
   /** Probabilities, 0 to 1, for each packet. */
   readonly loss: number;
   readonly duplication: number;
+  /** Of IP packets: larger ones are fragmented, or dropped without a word when they may not be. No bound when absent. */
+  readonly mtuBytes?: number;
+  /** Fragments get lost: whatever is larger than the MTU. */
+  readonly losesFragments?: boolean;
 }
 
 /** Whatever has an address in a realm. */
@@ -79,13 +83,19 @@ export class Realm {
   send(packet: Packet): void {
     const { clock, random, onPacket, drop } = this.network;
     onPacket?.(packet, this);
-    if (drop?.(packet, this) === true) return;
+    if (drop?.(packet, this) === true || this.#isTooLarge(packet)) return;
     const copies = random.chance(this.link.duplication) ? 2 : 1;
     for (let copy = 0; copy < copies; copy++) {
       if (random.chance(this.link.loss)) continue;
       const delayMs = this.link.delayMs + random.float() * this.link.jitterMs;
       clock.in(delayMs, () => this.#deliver(packet));
     }
+  }
+
+  #isTooLarge({ bytes, destination, dontFragment = false }: Packet): boolean {
+    const { mtuBytes = Number.POSITIVE_INFINITY, losesFragments = false } = this.link;
+    const headers = destination.address.includes(':') ? 48 : 28;
+    return bytes.length + headers > mtuBytes && (dontFragment || losesFragments);
   }
 
   #deliver(packet: Packet): void {
@@ -220,11 +230,17 @@ export class Host {
   }
 
   /** Sends from the first address of the destination's family. */
-  send(port: number, destination: Endpoint, bytes: Uint8Array, ttl: number = defaultTtl): void {
+  send(
+    port: number,
+    destination: Endpoint,
+    bytes: Uint8Array,
+    ttl: number = defaultTtl,
+    dontFragment = false,
+  ): void {
     const isIpv6 = destination.address.includes(':');
     const address = this.#addresses.find((own) => own.includes(':') === isIpv6);
     if (address === undefined) return;
-    this.#realm.send({ source: { address, port }, destination, bytes, ttl });
+    this.#realm.send({ source: { address, port }, destination, bytes, ttl, dontFragment });
   }
 
   /** Carries the machine to another network, with other addresses. */

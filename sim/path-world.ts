@@ -210,15 +210,17 @@ export class PathClient {
     return this.machine.view(other.index);
   }
 
-  /** One packet of the data plane; false when there is no path. */
-  sendData(other: PathClient): boolean {
+  /** One packet of the data plane, of this size outside; false when there is no path. */
+  sendData(other: PathClient, sizeBytes = 2): boolean {
     if (this.stopped) return false;
     const path = this.pathTo(other);
     if (path === undefined) {
       this.paths.input({ type: 'want', peer: other.index });
       return false;
     }
-    this.host.send(this.port, path.remote, Uint8Array.of(dataMagic, this.index));
+    const bytes = new Uint8Array(sizeBytes);
+    bytes.set([dataMagic, this.index]);
+    this.host.send(this.port, path.remote, bytes);
     this.paths.input({
       type: 'activity',
       peer: other.index,
@@ -299,7 +301,7 @@ export class PathClient {
           const atMs = this.#world.clock.monotonic;
           this.requests.push({ atMs, to: formatEndpoint(output.remote) });
         }
-        this.host.send(this.port, output.remote, output.bytes, output.ttl);
+        this.host.send(this.port, output.remote, output.bytes, output.ttl, output.dontFragment);
         return;
       case 'signal-wanted': {
         this.discovery.input({ type: 'recheck' });

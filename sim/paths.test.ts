@@ -543,3 +543,46 @@ test('a client that leaves a hopeless NAT for a better one is joined at once, wh
   const tookMs = world.runUntil(joined(a, b), 60_000);
   assert(tookMs !== undefined && tookMs < 6000, `no path for ${tookMs} ms`);
 });
+
+describe('paths over links that are too narrow', () => {
+  /** The largest packet of the inside that fits through a link of IPv4. */
+  const fitting = (link: number) => Math.min(1400, link - 28 - 32);
+
+  test('are measured, followed when they change, and heal when they swallow what is large', () => {
+    for (let seed = 1; seed <= 6; seed++) {
+      const { world, a, b } = pair(seed, 'port-restricted', 'full-cone');
+      const { random } = world;
+      const { internet } = world.network;
+      join(world, a, b);
+      const narrow = () => 4 * random.between(150, 364);
+      const is = (link: number) => () => a.viewOf(b).mtuBytes === fitting(link);
+      const describe = (link: number) => `link of ${link}, ${a.viewOf(b).mtuBytes} (seed ${seed})`;
+
+      const first = narrow();
+      internet.link = { ...internet.link, mtuBytes: first };
+      let large = 1432;
+      const send = () => {
+        a.sendData(b, large);
+        world.clock.in(50, send);
+      };
+      send();
+      // Fragments pass: nothing is lost while the search goes on.
+      const before = count(a, b);
+      assert(world.runUntil(is(first), 2500) !== undefined, describe(first));
+      assert(count(a, b) > before);
+
+      const second = narrow();
+      internet.link = { ...internet.link, mtuBytes: second, losesFragments: true };
+      const boundMs = fitting(second) < fitting(first) ? 4000 : 60_000;
+      assert(world.runUntil(is(second), boundMs) !== undefined, describe(second));
+      large = fitting(second) + 32;
+      const stuck = count(a, b);
+      world.run(1000);
+      assert(count(a, b) > stuck + 15, 'what fits passes');
+
+      internet.link = { ...internet.link, mtuBytes: 1500 };
+      assert(world.runUntil(is(1500), 60_000) !== undefined, describe(1500));
+      assert.equal(a.eventsOf('peer-dead', b).length, 0, 'the path was never given up');
+    }
+  });
+});
