@@ -36,7 +36,7 @@ import {
   ND_TARGET,
   neighbourAdvertisement,
 } from './ethernet-neighbours.ts';
-import { packetsOf } from './group-traffic.ts';
+import { packetsOf } from './group-packets.ts';
 import {
   FAMILY_FRAME,
   ITEM_CSUM_START,

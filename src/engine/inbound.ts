@@ -2,7 +2,7 @@ import { RECEIVED_DATA, RECEIVED_KEEPALIVE } from './activity.ts';
 import { COUNTER } from './counters.ts';
 import type { DatagramKind } from './engine.ts';
 import { addressUnit, takesFrame } from './ethernet-plane.ts';
-import { takesGroupUnit } from './group-traffic.ts';
+import { takesGroupUnit } from './group-packets.ts';
 import {
   FAMILY_FRAME,
   FAMILY_MESSAGE,

@@ -11,8 +11,8 @@ import {
   PIECE_WORDS,
   UNIT_FIRST,
 } from './layout.ts';
-import { sealItems } from './outbound.ts';
 import type { PlaneState } from './plane-state.ts';
+import { sealItems } from './sealing.ts';
 import type { Rate } from './token-bucket.ts';
 
 /** Messages that one peer may send us. */
