@@ -139,6 +139,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     at = place_item(&script, op, engine->items + items++ * ITEM_WORDS, at);
   }
   if (items > 0) seal_batch(items, at, complete);
+  opened = 0;
+  for (int i = 0; i < KEYS; i++) require(seal_keepalive(engine, i, i, take_run), "no keepalive");
+  require(opened == KEYS, "a keepalive is missing");
   free(engine->out);
   engine->out = NULL;
   return 0;

@@ -236,7 +236,8 @@ function readDatagram(
   const sender = senders[kind - 1];
   if (sender !== undefined && (op & 32) !== 0) sender.skip(skip);
   const whole = kind === 0 ? content : kind === 3 ? last : sender!.seal(content);
-  const bytes = whole.slice();
+  // Not slice(), which is no copy of what was read from a file.
+  const bytes = Uint8Array.from(whole);
   const position = (op & 16) === 0 ? undefined : script.word();
   if (position !== undefined && bytes.length > 0) {
     bytes[position % bytes.length]! ^= 1 << (position % 8);

@@ -60,6 +60,20 @@ function outbound(): Uint8Array[] {
     const syn = plainItem(
       tcpPacket({ family, payload: payload(0), flags: SYN, options: mss(8_960) }),
     );
+    const coarse = partialItem(tcp(2_600, ACK), l4, {
+      tcp: true,
+      gsoType: family === 4 ? GSO_TCPV4 : GSO_TCPV6,
+      gsoSize: 1_000,
+    });
+    // The MSS lies across two words of the checksum.
+    const oddSyn = plainItem(
+      tcpPacket({
+        family,
+        payload: payload(0),
+        flags: SYN,
+        options: hex('01 02 04 23 00 00 00 00'),
+      }),
+    );
     const small = plainItem(udpPacket({ family, payload: payload(100) }));
     const cuttable = plainItem(udpPacket({ family, payload: payload(1_000), fragmentBits: 0 }));
     const ping = plainItem(icmpPacket({ family, payload: payload(1_300), fragmentBits: 0 }));
@@ -75,6 +89,7 @@ function outbound(): Uint8Array[] {
         { ...superTcp, op: 32 },
       ]),
       outboundScript({ mtu: 1_400 }, [tagged, { ...superUdp, op: 2 }, { ...small, op: 9 }]),
+      outboundScript({ mtu: 1_400, pathMtu: 400 }, [coarse, oddSyn]),
       outboundScript({ mtu: 1_400, pathMtu: 400 }, [
         { ...partialItem(udp, l4, { tcp: false }), op: 2 },
         plainItem(wrapped('frame', payload(300))),
