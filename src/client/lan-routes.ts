@@ -16,7 +16,7 @@ export interface LanRoute {
  *   a group without an interface go there as well. A longer prefix wins, then a lower metric.
  * - IPv6 multicast goes by the table `local`, which has ff00::/8 once for each interface, all of metric 256: the first wins.
  *
- * A program that names an interface or an address (SO_BINDTODEVICE, IP_MULTICAST_IF, a scope id, bind) does not ask.
+ * A program that names an interface (SO_BINDTODEVICE, IP_MULTICAST_IF, a scope id), or over IPv4 binds to an address, does not ask.
  */
 const destinations = [
   { destination: '255.255.255.255/32', family: 4, metric: 256, lowestMetric: 0 },
