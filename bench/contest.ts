@@ -11,7 +11,7 @@ import {
   table,
 } from './figures.ts';
 import { type Subject, waitForAnswer } from './measure.ts';
-import { makePair, removePair } from './namespaces.ts';
+import { makeBadLine, makePair, removePair } from './namespaces.ts';
 import { SCENARIOS, type Scenario, type ScenarioId } from './scenarios.ts';
 
 /** Contenders that take turns (A B C A B C …), because a machine is never the same twice. */
@@ -65,7 +65,10 @@ export async function runContest(contest: Contest, jsonFile?: string): Promise<R
 
 /** Scenarios of one cable share a tunnel. */
 function groups(ids: readonly ScenarioId[]): ScenarioId[][] {
-  const byCable = Map.groupBy(ids, (id) => `${SCENARIOS[id].cable} ${SCENARIOS[id].family}`);
+  const byCable = Map.groupBy(ids, (id) => {
+    const { cable, family, faults }: Scenario = SCENARIOS[id];
+    return `${cable} ${family} ${faults}`;
+  });
   return [...byCable.values()];
 }
 
@@ -75,9 +78,10 @@ async function measureOnce(
   contender: Contender,
 ): Promise<Measured> {
   const measured: Measured = {};
-  const { cable, family }: Scenario = SCENARIOS[scenarios[0]!];
+  const { cable, family, faults }: Scenario = SCENARIOS[scenarios[0]!];
   if (!contender.families.includes(family)) return measured;
-  const pair = makePair(`bench${process.pid}`, cable);
+  const name = `bench${process.pid}`;
+  const pair = faults === undefined ? makePair(name, cable) : await makeBadLine(name, faults);
   try {
     const tunnel = await contender.start(pair, family);
     try {
@@ -110,7 +114,7 @@ function resultsOf(contest: Contest, scenario: ScenarioId, rounds: Rounds): Resu
       if (numbers.length === 0) continue;
       const ratios = values.flatMap((value, i) => {
         const other = reference?.[i]?.[scenario]?.[figure];
-        return value === undefined || other === undefined ? [] : [value / other];
+        return value === undefined || !other ? [] : [value / other];
       });
       results.push({
         ...{ scenario, figure, title: titleOf(scenario, figure), contender, name },
@@ -124,8 +128,8 @@ function resultsOf(contest: Contest, scenario: ScenarioId, rounds: Rounds): Resu
 }
 
 function titleOf(scenario: ScenarioId, figure: FigureId): string {
-  const { title, cable, family } = SCENARIOS[scenario];
-  const special = cable !== 'plain' || family !== 4;
+  const { title, cable, family, faults }: Scenario = SCENARIOS[scenario];
+  const special = cable !== 'plain' || family !== 4 || faults !== undefined;
   return special ? `${FIGURES[figure][0]}; ${title}` : FIGURES[figure][0];
 }
 

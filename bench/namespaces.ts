@@ -1,10 +1,19 @@
-import { execFile, execFileSync, type SpawnOptions, spawn } from 'node:child_process';
+import {
+  type ChildProcess,
+  execFile,
+  execFileSync,
+  type SpawnOptions,
+  spawn,
+} from 'node:child_process';
 import { promisify } from 'node:util';
+import { nativeProgram } from '../lab/native.ts';
 
 /** Two network namespaces joined by a cable (veth): 192.0.2.1 and 192.0.2.2, 2001:db8::1 and 2001:db8::2. */
 export interface Pair {
   readonly a: string;
   readonly b: string;
+  /** The namespace of the bad line between them. */
+  readonly line?: string;
 }
 
 /**
@@ -45,7 +54,51 @@ export function makePair(name: string, cable: Cable): Pair {
   return { a, b };
 }
 
-export function removePair({ a, b }: Pair): void {
+/**
+ * A pair with a router between them that does to every packet, both ways, what `faults` says in the words of the lab's impairment router.
+ * Ends with `removePair`.
+ */
+export async function makeBadLine(name: string, faults: string): Promise<Pair> {
+  const program = await nativeProgram('impairment-router');
+  const { a, b, line } = { a: `${name}-a`, b: `${name}-b`, line: `${name}-line` };
+  for (const namespace of [a, b, line]) run('ip', 'netns', 'add', namespace);
+  inside(line, 'sysctl', '-qw', 'net.ipv6.conf.default.disable_ipv6=1');
+  const cable = (namespace: string, end: string): void => {
+    const peer = ['type', 'veth', 'peer', 'name', end, 'netns', line];
+    run('ip', 'link', 'add', 'eth0', 'netns', namespace, ...peer);
+    run('ip', '-n', line, 'link', 'set', end, 'arp', 'off', 'up');
+  };
+  cable(a, 'host');
+  cable(b, 'core');
+  for (const [namespace, side] of [
+    [a, 'a'],
+    [b, 'b'],
+  ] as const) {
+    const ip = (...args: string[]): string => run('ip', '-n', namespace, ...args);
+    inside(namespace, 'ethtool', '-K', 'eth0', 'tx', 'off', 'tx-udp-segmentation', 'off');
+    ip('addr', 'add', `${outerAddress(side, 4)}/24`, 'dev', 'eth0');
+    ip('addr', 'add', `${outerAddress(side, 6)}/64`, 'dev', 'eth0', 'nodad');
+    ip('link', 'set', 'lo', 'up');
+    ip('link', 'set', 'eth0', 'up');
+    // RFC 5681, which takes loss for congestion, whatever this machine uses: every kernel has it in every namespace.
+    inside(namespace, 'sysctl', '-qw', 'net.ipv4.tcp_congestion_control=reno');
+  }
+  const router = spawnInside(line, [program, 'host', 'core', '1'], {
+    stdio: ['pipe', 'ignore', 'inherit'],
+  });
+  router.stdin!.write(`1 in ${faults}\n2 out ${faults}\n`);
+  routers.set(line, router);
+  return { a, b, line };
+}
+
+const routers = new Map<string, ChildProcess>();
+
+export function removePair({ a, b, line }: Pair): void {
+  if (line !== undefined) {
+    routers.get(line)?.kill('SIGTERM');
+    routers.delete(line);
+    run('ip', 'netns', 'del', line);
+  }
   for (const side of [a, b]) run('ip', 'netns', 'del', side);
 }
 

@@ -8,6 +8,8 @@ export interface Scenario {
   readonly cable: Cable;
   /** Of the cable and inside. */
   readonly family: Family;
+  /** Of a bad line in place of the cable: what the lab's impairment router does to each packet, each way. */
+  readonly faults?: string;
   readonly probes: readonly ((on: Subject) => Promise<Figures>)[];
 }
 
@@ -26,6 +28,14 @@ export const SCENARIOS = {
     probes: [tcp],
   },
   gro: { title: 'underlay that segments, with GRO', cable: 'joining', family: 4, probes: [tcp] },
+  loss01: { ...plain, faults: 'loss=0.001 delay-ms=1', title: '0.1 % loss', probes: [tcp] },
+  loss1: { ...plain, faults: 'loss=0.01 delay-ms=1', title: '1 % loss', probes: [tcp] },
+  reordering: {
+    ...plain,
+    faults: 'reorder=0.01 reorder-ms=2 delay-ms=1',
+    title: '1 % overtaken by up to 2 ms',
+    probes: [tcp],
+  },
   ipv6: { title: 'IPv6 under and inside', cable: 'plain', family: 6, probes: [tcp, rtt] },
 } as const satisfies Record<string, Scenario>;
 

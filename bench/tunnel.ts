@@ -2,7 +2,8 @@
  * How fast is a tunnel, and what does it cost? Two namespaces on this machine, traffic through the tunnel; contenders take turns
  * (A B C A B C …). Medians with the least and the most, and ratios to wireguard-go within each round.
  *
- *   node bench/tunnel.ts [--rounds 5] [--seconds 5] [--only buri-aes,wireguard-go] [--scenario base,segmenting | all] [--json FILE]
+ *   node bench/tunnel.ts [--rounds 5] [--seconds 5] [--only buri-aes,wireguard-go] [--scenario base,segmenting | bad-lines | all]
+ *       [--reference wireguard-go] [--json FILE]
  *
  * Contenders: see `contenders.ts`; not by default: buri-portable, buri-no-gro, cable. Scenarios: see `scenarios.ts`; `base` by
  * default. Needs root, iproute2, ethtool, iperf3, ping, wireguard-tools and a C compiler.
@@ -21,6 +22,7 @@ const { values } = parseArgs({
       default: 'buri-aes,buri-aes-openssl,buri-chacha,buri-null,wireguard-go',
     },
     scenario: { type: 'string', default: 'base' },
+    reference: { type: 'string', default: 'wireguard-go' },
     json: { type: 'string' },
   },
 });
@@ -37,7 +39,9 @@ function contenders(): Map<string, Contender> {
 }
 
 function scenarios(): ScenarioId[] {
-  if (values.scenario === 'all') return Object.keys(SCENARIOS) as ScenarioId[];
+  const all = Object.keys(SCENARIOS) as ScenarioId[];
+  if (values.scenario === 'all') return all;
+  if (values.scenario === 'bad-lines') return all.filter((id) => 'faults' in SCENARIOS[id]);
   return values.scenario.split(',').map((id) => {
     if (!isScenario(id)) throw new Error(`unknown scenario '${id}'`);
     return id;
@@ -49,6 +53,6 @@ const contest = {
   scenarios: scenarios(),
   rounds: Number(values.rounds),
   seconds: Number(values.seconds),
-  reference: 'wireguard-go',
+  reference: values.reference,
 };
 await runContest(contest, values.json);
