@@ -30,6 +30,17 @@ const debianPackages = {
     ['wireguard-go', 'wireguard-go'],
     ['iperf3', 'iperf3'],
   ],
+  lan: [
+    ['avahi-daemon', 'avahi-daemon'],
+    ['avahi-browse', 'avahi-utils'],
+    ['dbus-daemon', 'dbus'],
+    ['nmbd', 'samba'],
+    ['nmblookup', 'samba-common-bin'],
+    ['miniupnpd', 'miniupnpd-nftables'],
+    ['upnpc', 'miniupnpc'],
+    ['socat', 'socat'],
+    ['/usr/games/chocolate-server', 'chocolate-doom'],
+  ],
   // Both with the first: a compiler has its run-time libraries beside it.
   fuzz: [
     ['clang', 'clang'],
@@ -59,7 +70,7 @@ export function ensureNpmPackages() {
 
 /**
  * Installs what is missing for the named purposes by apt when root.
- * @param {...('build'|'lab'|'interop'|'rivals')} purposes
+ * @param {...('build'|'lab'|'interop'|'lan'|'fuzz'|'rivals')} purposes
  * @returns {string[]} the packages that are still missing, said aloud.
  */
 export function ensureDebianPackages(...purposes) {
