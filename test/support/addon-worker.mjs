@@ -21,7 +21,7 @@ const loopback = Uint8Array.of(127, 0, 0, 1);
 const [socket, port] = addon.socketOpen(loopback, 0, 255, 0, -1);
 for (let slot = 0; slot < 8; slot++) {
   addon.setKey(slot, slot % 2, 1, new Uint8Array(32), new Uint8Array(32), 0, 0);
-  addon.setPath(slot, socket, loopback, port, new Uint8Array(0));
+  addon.setPath(slot, socket, loopback, port, new Uint8Array(0), 0);
 }
 // Ends with the callback having run: its socket gets a datagram of its own.
 addon.onReady(() => {
