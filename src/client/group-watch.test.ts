@@ -12,6 +12,8 @@ const igmp = `Idx	Device    : Count Querier	Group    Users Timer	Reporter
 				010000E0     1 0:00000000		0
 12	buri00    :     1      V3
 				040201EF     1 0:00000000		0
+13	buri-games-home:     1      V3
+				050201EF     1 0:00000000		0
 `;
 const igmp6 = `1    lo              ff020000000000000000000000000001     1 0000000C 0
 2    buri0           ff15000000000000000000000000cafe     1 00000004 0
@@ -22,6 +24,7 @@ const igmp6 = `1    lo              ff020000000000000000000000000001     1 00000
 test('groups are those of this interface alone', () => {
   assert.deepEqual(parseIgmp(igmp, 'buri0'), ['239.255.255.250', '239.1.2.3', '224.0.0.1']);
   assert.deepEqual(parseIgmp(igmp, 'buri00'), ['239.1.2.4']);
+  assert.deepEqual(parseIgmp(igmp, 'buri-games-home'), ['239.1.2.5']);
   assert.deepEqual(parseIgmp(igmp, 'buri'), []);
   assert.deepEqual(parseIgmp6(igmp6, 'buri0'), ['ff15::cafe', 'ff02::1:ff40:5']);
   assert.deepEqual(parseIgmp6(igmp6, 'lo'), ['ff02::1']);

@@ -71,7 +71,8 @@ export function parseIgmp(text: string, device: string): string[] {
   const groups: string[] = [];
   let isOurs = false;
   for (const line of text.split('\n')) {
-    const ofInterface = /^[0-9]+\s+(\S+)/.exec(line);
+    // Behind a name of ten characters or more the colon follows at once.
+    const ofInterface = /^[0-9]+\s+([^\s:]+)/.exec(line);
     if (ofInterface !== null) isOurs = ofInterface[1] === device;
     const group = /^\s+([0-9A-Fa-f]{8})\s/.exec(line);
     if (isOurs && group !== null) groups.push(hostOrderAddress(Number.parseInt(group[1]!, 16)));
