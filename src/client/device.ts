@@ -126,6 +126,11 @@ export class Device {
 
   async #configure({ ipv4, ipv6, pool4, pool6 }: DeviceAddresses): Promise<void> {
     const device = this.name;
+    if (this.mode === 'tun') {
+      // The system would make up a link-local address and send from it to groups of the link (mDNS); members take only what
+      // comes from an address that they know to be ours. Without one it takes our own. Fails where there is no IPv6.
+      await ipBatch([`link set dev ${device} addrgenmode none`]).catch(() => {});
+    }
     await ipBatch([
       `link set dev ${device} mtu ${mtuBytes} up`,
       `address add ${ipv4}/${lengthOf(pool4)} dev ${device}`,
