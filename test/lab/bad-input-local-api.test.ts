@@ -120,9 +120,10 @@ describe('the local socket', { skip }, () => {
   });
 
   test('takes no body that is too long, announced or not', async () => {
-    const long = Buffer.alloc(1024 * 1024, ' ');
-    assert.equal((await post('/v1/status', long)).status, 413);
     const announced = 'POST /v1/status HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n';
+    // Only its beginning is sent: the daemon closes, and whoever still writes may find out before having read why.
+    const long = `content-length: 1048576\r\n\r\n${' '.repeat(1_000)}`;
+    assert.match(await raw(`${announced}${long}`), /^HTTP\/1.1 413/);
     assert.match(await raw(`${announced}content-length: 99999999999\r\n\r\n{`), /^HTTP\/1.1 4/);
     const chunk = `10000\r\n${' '.repeat(0x10000)}\r\n`;
     const text = await raw(`${announced}transfer-encoding: chunked\r\n\r\n${chunk.repeat(40)}`);
