@@ -1,4 +1,4 @@
-import { INNER_HEADER_BYTES, writeInnerHeader } from '#wire/inner.ts';
+import { INNER_HEADER_BYTES, MAX_MESSAGE_BYTES, writeInnerHeader } from '#wire/inner.ts';
 import { COUNTER } from './counters.ts';
 import {
   ITEM_KEY,
@@ -21,6 +21,7 @@ export const MESSAGE_RATE: Rate = { perSecond: 10, burst: 40 };
 const SENT = COUNTER['messages-sent'];
 const DROPPED = COUNTER['messages-dropped'];
 const LIMITED = COUNTER['in-message-limited'];
+const MALFORMED = COUNTER['in-malformed'];
 
 /** Seals a message to a peer's program. Dropped, and counted, without keys or path: no message is worth a handshake. */
 export function sendMessage(
@@ -53,12 +54,16 @@ export function takeMessage(state: PlaneState, row: number, peer: number, nowMs:
     counters[LIMITED]!++;
     return;
   }
+  const piece = units[row + UNIT_FIRST]! * PIECE_WORDS;
+  const offset = pieces[piece + PIECE_OFFSET]!;
+  const length = pieces[piece + PIECE_LENGTH]!;
+  if (length > MAX_MESSAGE_BYTES) {
+    counters[MALFORMED]!++;
+    return;
+  }
   if (!state.uplink.hasRoom('message')) {
     state.uplink.countDrop('message');
     return;
   }
-  const piece = units[row + UNIT_FIRST]! * PIECE_WORDS;
-  const offset = pieces[piece + PIECE_OFFSET]!;
-  const bytes = incoming.slice(offset, offset + pieces[piece + PIECE_LENGTH]!);
-  state.uplink.push({ type: 'message', peer, bytes });
+  state.uplink.push({ type: 'message', peer, bytes: incoming.slice(offset, offset + length) });
 }

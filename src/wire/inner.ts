@@ -19,7 +19,7 @@ export interface InnerHeader {
   readonly length: number;
 }
 
-/** The longest message: with all headers it fits into the smallest packet that IPv6 lets a path have. */
+/** The longest message that is sent or taken: with all headers 1,296 bytes over IPv6, so that nearly no path has to fragment it. */
 export const MAX_MESSAGE_BYTES = 1200;
 
 const LEAST_FRAME_BYTES = 14;

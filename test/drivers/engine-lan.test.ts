@@ -4,7 +4,7 @@ import { describe, test } from 'node:test';
 import { nodeCrypto } from '#crypto/node-crypto.ts';
 import type { LanOptions } from '#engine/engine.ts';
 import { TransportKey } from '#engine/twin/transport.ts';
-import { readInnerHeader } from '#wire/inner.ts';
+import { INNER_HEADER_BYTES, readInnerHeader, writeInnerHeader } from '#wire/inner.ts';
 import {
   EngineLab,
   type Host,
@@ -248,6 +248,20 @@ for (const portable of [false, true]) {
         );
         await engine.counter('in-destination-refused', 6);
         assert.equal((await engine.counters())['in-group'], 0);
+      });
+    });
+
+    test('messages, but none that is longer than a message can be', async () => {
+      await withPeer(async (engine, send) => {
+        const message = (length: number) => {
+          const bytes = new Uint8Array(INNER_HEADER_BYTES + length).fill(7);
+          writeInnerHeader(bytes, 0, { kind: 'message', length });
+          return bytes;
+        };
+        await send(message(1_201), message(1_200));
+        const [, bytes] = await engine.event('message');
+        assert.equal((bytes as Uint8Array).length, 1_200);
+        assert.equal((await engine.counters())['in-malformed'], 1);
       });
     });
 
