@@ -19,11 +19,19 @@ test('a bucket gives its burst at once, then its rate, and never saves more than
 
 test('several tokens are taken together or not at all', () => {
   const bucket = new TokenBucket({ perSecond: 1, burst: 10 });
-  assert.equal(bucket.take(11, 0), false);
   assert.equal(bucket.take(6, 0), true);
   assert.equal(bucket.take(6, 0), false);
   assert.equal(bucket.take(4, 0), true);
   assert.equal(bucket.take(0, 0), true);
+});
+
+test('more tokens than the burst are taken when it is full, and waited for afterwards', () => {
+  const bucket = new TokenBucket({ perSecond: 1000, burst: 10 });
+  assert.equal(bucket.take(1, 0), true);
+  assert.equal(bucket.take(30, 0), false);
+  assert.equal(bucket.take(30, 1), true);
+  assert.equal(bucket.take(1, 20), false);
+  assert.equal(bucket.take(1, 22), true);
 });
 
 test('each peer has a bucket of its own, and a new one after it was removed', () => {

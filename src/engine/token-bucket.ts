@@ -11,14 +11,14 @@ export class TokenBucket {
     this.#tokens = burst;
   }
 
-  /** Takes so many tokens if they are there. */
+  /** Takes so many tokens if they are there. More than the burst are taken when it is full, and owed: else they would never be. */
   take(tokens: number, nowMs: number): boolean {
     const elapsedMs = nowMs - this.#atMs;
     if (elapsedMs > 0) {
       this.#atMs = nowMs;
       this.#tokens = Math.min(this.#burst, this.#tokens + elapsedMs * this.#perMs);
     }
-    if (this.#tokens < tokens) return false;
+    if (this.#tokens < Math.min(tokens, this.#burst)) return false;
     this.#tokens -= tokens;
     return true;
   }
