@@ -44,7 +44,7 @@ export function takeGroupPacket(state: PlaneState, row: number, nowMs: number): 
     if (groups.mayTellChange(nowMs)) state.uplink.push({ type: 'groups-changed' });
     return true;
   }
-  if (kind === DESTINATION_LOCAL) {
+  if (kind === DESTINATION_LOCAL || isFromLinkLocal(out, items[row + ITEM_OFFSET]!, family)) {
     counters[OUT_GROUP_LOCAL]!++;
     return true;
   }
@@ -60,6 +60,14 @@ export function takeGroupPacket(state: PlaneState, row: number, nowMs: number): 
   }
   fanOut.add(items, row, first, second);
   return true;
+}
+
+/**
+ * A link-local source (fe80::/10) says nothing of who sends, so every receiver would refuse it: a TUN interface has one, which
+ * the system uses for its own announcements. In Ethernet mode such packets travel as frames.
+ */
+function isFromLinkLocal(out: Uint8Array, offset: number, family: number): boolean {
+  return family === 6 && out[offset + 8] === 0xfe && (out[offset + 9]! & 0xc0) === 0x80;
 }
 
 /** How many packets a super-packet becomes, about. */
