@@ -126,7 +126,7 @@ describe('the local socket', { skip }, () => {
     assert.match(await raw(`${announced}${long}`), /^HTTP\/1.1 413/);
     assert.match(await raw(`${announced}content-length: 99999999999\r\n\r\n{`), /^HTTP\/1.1 4/);
     const chunk = `10000\r\n${' '.repeat(0x10000)}\r\n`;
-    const text = await raw(`${announced}transfer-encoding: chunked\r\n\r\n${chunk.repeat(40)}`);
+    const text = await raw(`${announced}transfer-encoding: chunked\r\n\r\n${chunk.repeat(2)}`);
     assert.match(text, /^HTTP\/1.1 413/);
     await serves();
   });
