@@ -75,8 +75,6 @@ INLINE void multiply_add(struct product *sum, __m256i blocks, __m256i powers, __
   sum->low = _mm256_xor_si256(sum->low, _mm256_clmulepi64_epi128(blocks, powers, 0x00));
   sum->high = _mm256_xor_si256(sum->high, _mm256_clmulepi64_epi128(blocks, powers, 0x11));
   sum->middle = _mm256_xor_si256(sum->middle, _mm256_clmulepi64_epi128(halves, folded, 0x00));
-  // Keeps compilers from adding up in another order, for which the registers do not suffice.
-  __asm__("" : "+x"(sum->low), "+x"(sum->middle), "+x"(sum->high));
 }
 
 INLINE struct product no_product(void) {
