@@ -21,9 +21,13 @@ interface Key {
 
 /**
  * Two clients with real handshakes and sessions; that of side a has `sessions` in all, the others with one process of synthetic peers, and
- * `routes` routes over its device. The first process of the tunnel is that client.
+ * `routes` routes over its device. The first process of the tunnel is that client. `nodeOptions` are for all of them.
  */
-export function clientWithSessions(sessions: number, routes: number): Contender {
+export function clientWithSessions(
+  sessions: number,
+  routes: number,
+  nodeOptions: readonly string[] = [],
+): Contender {
   const start = async (pair: Pair, outer: Family) => {
     const directory = mkdtempSync(join(tmpdir(), 'buri-bench-'));
     const [a, b] = [newKey(), newKey()];
@@ -46,8 +50,10 @@ export function clientWithSessions(sessions: number, routes: number): Contender 
     const spawnNode = (namespace: string, program: string, name: keyof typeof files) => {
       const file = join(directory, `${name}.json`);
       writeFileSync(file, JSON.stringify(files[name]), { mode: 0o600 });
-      const node = [process.execPath, '--disable-warning=ExperimentalWarning', program, file];
-      return spawnInside(namespace, node, { stdio: ['ignore', 'pipe', 'inherit'] });
+      const node = [process.execPath, '--disable-warning=ExperimentalWarning', ...nodeOptions];
+      return spawnInside(namespace, [...node, program, file], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
     };
     const clients = [spawnNode(pair.a, CLIENT, 'a'), spawnNode(pair.b, CLIENT, 'b')];
     const configure = () => Promise.all(clients.map(readyLine));
