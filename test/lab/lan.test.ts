@@ -259,7 +259,7 @@ describe('broadcast and multicast', { skip: labSkipReason() || missingPrograms('
     const later = { bert: await countersOf(bert), carol: await countersOf(carol) };
     const seconds = (performance.now() - startedAt) / 1000;
     const rise = (who: 'bert' | 'carol', name: string) => later[who][name]! - before[who][name]!;
-    assert.ok(pings[0].received >= 19, pings[0].output);
+    assert.ok(pings[0].received >= 15, pings[0].output);
     // His own wait behind the storm in the queue of his interface, which drops when it is full.
     assert.ok(pings[1].received >= 10, pings[1].output);
     const sent = rise('bert', 'out-group');
