@@ -21,6 +21,7 @@ const noticeTimeoutMs = 30_000;
 const fileBytes = 256 * 1024 * 1024;
 const filePort = 5_001;
 const httpPort = 8_080;
+const gamePort = 27_015;
 const tool = join(repositoryRoot, 'lab', 'tcp-tool.ts');
 
 /** Measures both NATs from outside, with real packets. */
@@ -113,6 +114,23 @@ export async function pingAll(
     figures.push(`${from.name} → ${to.name} ${averageRttMs?.toFixed(2)} ms`);
   }
   return `6 pairs, 5 of 5 answers each\n${figures.slice(0, 3).join(', ')}\n${figures.slice(3).join(', ')}`;
+}
+
+/** A program asks everybody, as games do that look for servers; those who hear it answer. */
+export async function searchFindsAll({ anna, bert, carol }: DemoWorld): Promise<string> {
+  const others = [bert, carol];
+  for (const { host } of others) await host.udpEcho({ port: gamePort });
+  const search = await anna.host.udp();
+  const started = performance.now();
+  search.send('who is there?', { address: '255.255.255.255', port: gamePort });
+  await waitFor('both others to answer', () => search.datagrams.length >= others.length);
+  const elapsedMs = performance.now() - started;
+  const expected = others.map(({ ipv4 }) => ipv4).toSorted();
+  const answered = search.datagrams.map(({ from }) => from.address).toSorted();
+  if (answered.join() !== expected.join()) {
+    throw new Error(`${answered.join(', ')} answered, not ${expected.join(', ')}`);
+  }
+  return `one datagram to 255.255.255.255, answers from ${answered.join(' and ')} within ${Math.ceil(elapsedMs)} ms`;
 }
 
 /** Moves a file of random bytes from one home to the other and compares what arrived with what left. */

@@ -93,6 +93,7 @@ async function prove(world: DemoWorld): Promise<void> {
   await tried('direct tunnels between all of them', (progress) => claim.direct(world, progress));
   await tried('ping between all pairs, IPv4', (progress) => claim.pingAll(world, 'ipv4', progress));
   await tried('ping between all pairs, IPv6', (progress) => claim.pingAll(world, 'ipv6', progress));
+  await tried('a search by broadcast finds everybody', () => claim.searchFindsAll(world));
   screen.say(`\n  What anna sees (buri list):\n\n${indented(await world.anna.table())}`);
   await tried('a file of 256 MiB over TCP', (progress) => claim.moveFile(world, progress));
   await tried('a web page by virtual address', () => claim.openWebPage(world));
