@@ -207,6 +207,8 @@ export class EngineLab implements AsyncDisposable {
     await host.engine('openDevice', { name: `buri-${side}`, mode, mtuBytes, ...reached });
     host.run('ip', 'addr', 'add', `${INNER[side]}/24`, 'dev', `buri-${side}`);
     host.run('ip', 'addr', 'add', `${INNER6[side]}/64`, 'dev', `buri-${side}`, 'nodad');
+    // As the client does in TUN mode: what the system sends comes from our address, not from one that it made up.
+    if (mode === 'tun') host.run('ip', 'link', 'set', `buri-${side}`, 'addrgenmode', 'none');
     host.run('ip', 'link', 'set', `buri-${side}`, 'up');
     const socket = await host.engine('openSocket', { family: 4, port: 41_641 });
     const other = otherSide(side);
