@@ -9,6 +9,7 @@ import { z } from 'zod';
 import { decodeCbor, encodeCbor } from './cbor.ts';
 import * as field from './fields.ts';
 import { maxDocumentBytes } from './signed.ts';
+import { stunTokenBytes } from './stun.ts';
 
 export const controlVersion = 1;
 /** Path of the WebSocket on the server. */
@@ -22,6 +23,8 @@ export const maxServerMessageBytes = 8 * 1024 * 1024;
 /** Networks of one client. */
 export const maxNetworksPerClient = 256;
 export const maxSignalBytes = 2048;
+/** Addresses of one client, IPv4 and IPv6, that it may prove to be its own. */
+export const maxProofs = 4;
 
 const document = field.bytesUpTo(maxDocumentBytes + 128);
 const id = z.number().int().min(1).max(0xffff_ffff);
@@ -103,6 +106,8 @@ export const clientMessage = z.discriminatedUnion('t', [
     to: field.clientId,
     sealed: field.bytesUpTo(maxSignalBytes),
     punch: z.boolean(),
+    /** Tokens from the server's STUN answers: the sender receives at the addresses that they were sent to (protocol §8). */
+    proofs: z.array(field.bytesOf(stunTokenBytes)).max(maxProofs).optional(),
   }),
   /** Ask for the whole view of one network again. */
   z.object({ t: z.literal('resync'), network: field.networkId }),
@@ -229,6 +234,11 @@ export const serverMessage = z.discriminatedUnion('t', [
     from: field.clientId,
     sealed: field.bytesUpTo(maxSignalBytes),
     punchInMs: field.milliseconds.optional(),
+    /**
+     * IP addresses at which the sender receives, as it proved to the server, and which no two others probe now: more than
+     * the usual few probes may go there for a while (protocol §8).
+     */
+    proven: z.array(field.ipAddress).max(maxProofs).optional(),
   }),
   /** To the sender of a signal with `punch`: begin now plus `punchInMs`. */
   z.object({ t: z.literal('punch'), peer: field.clientId, punchInMs: field.milliseconds }),

@@ -48,6 +48,11 @@ const canonical = (text: string, lengthBytes: number) => {
 export const ipv4 = z.string().refine((text) => canonical(text, 4), 'expected an IPv4 address');
 export const ipv6 = z.string().refine((text) => canonical(text, 16), 'expected an IPv6 address');
 
+export const ipAddress = z
+  .string()
+  .max(45)
+  .refine((text) => canonical(text, 4) || canonical(text, 16), 'expected an IP address');
+
 const inPool = (lengthBytes: number, leastBits: number, mostBits: number) => (text: string) => {
   const match = /^([0-9a-f.:]+)\/([1-9][0-9]{0,2})$/.exec(text);
   const bytes = addressBytes(match?.[1] ?? '');

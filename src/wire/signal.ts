@@ -21,6 +21,19 @@ export type CandidateKind = z.infer<typeof candidateKind>;
 export const candidate = z.object({ kind: candidateKind, endpoint: field.endpointText });
 export type Candidate = z.infer<typeof candidate>;
 
+const portNumber = z.number().int().min(0).max(65_535);
+
+/** Which public port a NAT gives a new mapping, as far as samples show. */
+export const portAllocation = z.object({
+  /** `preserving`: the port inside; `block`: any of a few, as carriers hand them out (RFC 7422). */
+  pattern: z.enum(['preserving', 'sequential', 'block', 'random']),
+  /** From one mapping to the next, negative when ports count down; of `sequential`. */
+  step: z.number().int().min(-4096).max(4096).optional(),
+  /** An estimate; of `block`. */
+  block: z.object({ first: portNumber, size: z.number().int().min(1).max(65_536) }).optional(),
+});
+export type PortAllocation = z.infer<typeof portAllocation>;
+
 export const natBehaviour = z.object({
   mapping: z.enum([
     'endpoint-independent',
@@ -36,6 +49,10 @@ export const natBehaviour = z.object({
     'none',
     'unknown',
   ]),
+  /** Absent until known, and where nothing is translated. */
+  allocation: portAllocation.optional(),
+  /** Whether two hosts behind it reach each other by its public endpoints; absent until known. */
+  hairpin: z.boolean().optional(),
 });
 export type NatBehaviour = z.infer<typeof natBehaviour>;
 

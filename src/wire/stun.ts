@@ -18,6 +18,8 @@ import { addressBytes, type Endpoint, formatAddress } from './endpoint.ts';
 export const stunMagicCookie = 0x2112_a442;
 export const stunHeaderBytes = 20;
 export const stunTransactionIdBytes = 12;
+/** Of the token in a server's answer: protocol §8. */
+export const stunTokenBytes = 16;
 /** Largest message that is looked at: a datagram that no path fragments. */
 export const maxStunBytes = 1280;
 /** Most attributes of one message that are looked at. */

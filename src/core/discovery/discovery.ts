@@ -52,6 +52,11 @@ export interface Discovered {
   readonly publicEndpoints: readonly Endpoint[];
   /** Whether any STUN answer came back. */
   readonly udp: 'works' | 'blocked' | 'unknown';
+  /**
+   * How long the NAT remembers an idle mapping that has been used both ways for some seconds: longer than this, as far as it
+   * was measured. Absent until known. Keepalives that begin at 25 s may grow to somewhat less than it.
+   */
+  readonly mappingLifetimeMs?: number;
 }
 
 export type DiscoveryOutput =
