@@ -90,3 +90,32 @@ test('a server may claim a part of the address space, and no more', () => {
   for (const pool of good6) assert.ok(ipv6Pool.safeParse(pool).success, pool);
   for (const pool of bad6) assert.ok(!ipv6Pool.safeParse(pool).success, pool);
 });
+
+test("a relay's offer is bounded, and its addresses are addresses", () => {
+  const offer = {
+    relayKey: new Uint8Array(32),
+    udp: ['192.0.2.1:3480'],
+    ws: ['wss://relay.example.org/v1/relay'],
+    capacity: { allocations: 1, bytesPerSecond: 1 },
+  };
+  const decoded = (change: object) =>
+    decodeClientMessage(encodeCbor({ t: 'relay-offer', offer: { ...offer, ...change } }));
+  assert.equal(typeof decoded({}), 'object');
+  assert.equal(typeof decoded({ ws: ['ws://[2001:db8::1]:8443/v1/relay', 'ws://h'] }), 'object');
+  assert.match(String(decoded({ udp: new Array(9).fill('192.0.2.1:1') })), /^offer.udp: /);
+  assert.match(String(decoded({ udp: ['relay.example.org:1'] })), /^offer.udp.0: /);
+  assert.match(String(decoded({ udp: ['192.0.2.1:0'] })), /^offer.udp.0: /);
+  for (const url of [
+    'http://h/',
+    'ws://',
+    'ws://a@b/',
+    'ws://h/?q',
+    'ws://h/#f',
+    'ws://h:0/',
+    'ws://h /',
+  ])
+    assert.match(String(decoded({ ws: [url] })), /^offer.ws.0: /, url);
+  assert.match(String(decoded({ ws: [`ws://h/${'x'.repeat(300)}`] })), /^offer.ws.0: /);
+  assert.match(String(decoded({ relayKey: new Uint8Array(31) })), /^offer.relayKey: /);
+  assert.match(String(decoded({ capacity: { allocations: 0, bytesPerSecond: 1 } })), /allocations/);
+});

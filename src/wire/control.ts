@@ -8,6 +8,7 @@
 import { z } from 'zod';
 import { decodeCbor, encodeCbor } from './cbor.ts';
 import * as field from './fields.ts';
+import { relayMessagesOfClient, relayMessagesOfServer } from './relay-control.ts';
 import { maxDocumentBytes } from './signed.ts';
 import { stunTokenBytes } from './stun.ts';
 
@@ -113,6 +114,7 @@ export const clientMessage = z.discriminatedUnion('t', [
   z.object({ t: z.literal('resync'), network: field.networkId }),
   z.object({ t: z.literal('pong'), id }),
   z.object({ t: z.literal('logout') }),
+  ...relayMessagesOfClient,
 ]);
 export type ClientMessage = z.infer<typeof clientMessage>;
 
@@ -247,6 +249,7 @@ export const serverMessage = z.discriminatedUnion('t', [
   z.object({ t: z.literal('ping'), id, serverTime: field.wallTime }),
   /** Something a person should know, shown in `status`. */
   z.object({ t: z.literal('notice'), code: z.string().max(64), message: z.string().max(1000) }),
+  ...relayMessagesOfServer,
 ]);
 export type ServerMessage = z.infer<typeof serverMessage>;
 export type ServerMessageOf<T extends ServerMessage['t']> = Extract<ServerMessage, { t: T }>;

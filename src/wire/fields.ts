@@ -88,6 +88,20 @@ export const endpointText = z
   .max(60)
   .refine((text) => parseEndpoint(text) !== undefined, 'expected ADDRESS:PORT');
 
+/** Unique in the cluster: a node's own relay has the node's id, others `r-` and 16 digits of their key's SHA-256. */
+export const relayId = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/, 'expected 1 to 64 letters, digits, - . _');
+
+/** URL of a WebSocket: nothing in it but scheme, host, port and path. */
+export const webSocketUrl = z
+  .string()
+  .max(300)
+  .regex(
+    /^wss?:\/\/(?:\[[0-9a-fA-F:.]{2,45}\]|[A-Za-z0-9][A-Za-z0-9.-]{0,252})(?::[1-9][0-9]{0,4})?(?:\/[\w./~-]*)?$/,
+    'expected ws:// or wss://',
+  );
+
 export const presence = z.enum(['online', 'unconfirmed', 'offline']);
 export type Presence = z.infer<typeof presence>;
 

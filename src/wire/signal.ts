@@ -18,7 +18,12 @@ export const signalLifetimeMs = 30_000;
 export const candidateKind = z.enum(['host', 'server-reflexive', 'mapped', 'configured', 'relay']);
 export type CandidateKind = z.infer<typeof candidateKind>;
 
-export const candidate = z.object({ kind: candidateKind, endpoint: field.endpointText });
+export const candidate = z.object({
+  kind: candidateKind,
+  endpoint: field.endpointText,
+  /** Of kind `relay`: the relay that the sender has an allocation on. `endpoint` is there for people to read. */
+  relay: field.relayId.optional(),
+});
 export type Candidate = z.infer<typeof candidate>;
 
 const portNumber = z.number().int().min(0).max(65_535);

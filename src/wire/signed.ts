@@ -75,12 +75,30 @@ export const revocation = z.object({
   signer: z.enum(['cluster']),
 });
 
+/** What a relay gives to whom, until when (protocol §11). The relay needs nothing else to serve this client. */
+export const relayTicket = z.object({
+  relay: field.relayId,
+  /** X25519 key of the relay; only its owner opens `sealedKey`. */
+  relayKey: field.bytesOf(32),
+  identity: field.bytesOf(32),
+  clientId: field.clientId,
+  /** Counts up for each client: a relay refuses what is lower than it has seen, or than was revoked. */
+  serial: field.serial,
+  notBefore: field.milliseconds,
+  notAfter: field.milliseconds,
+  bytesPerSecond: z.number().int().min(1).max(Number.MAX_SAFE_INTEGER),
+  packetsPerSecond: z.number().int().min(1).max(Number.MAX_SAFE_INTEGER),
+  /** The 32 bytes of the MAC key in one message of Noise_N: ephemeral key 32, sealed 32, tag 16. */
+  sealedKey: field.bytesOf(80),
+});
+
 const documents = {
   'node-certificate': nodeCertificate,
   'node-list': nodeList,
   'device-certificate': deviceCertificate,
   membership,
   revocation,
+  'relay-ticket': relayTicket,
 } as const;
 
 export type DocumentKind = keyof typeof documents;
@@ -90,6 +108,7 @@ export type NodeList = Document<'node-list'>;
 export type DeviceCertificate = Document<'device-certificate'>;
 export type Membership = Document<'membership'>;
 export type Revocation = Document<'revocation'>;
+export type RelayTicket = Document<'relay-ticket'>;
 
 const envelope = z.strictObject({
   p: field.bytesUpTo(maxDocumentBytes),

@@ -290,6 +290,9 @@ export class Member {
       case 'refused':
       case 'response':
       case 'undelivered':
+      case 'relays':
+      case 'relay-state':
+      case 'relay-revoke':
         return;
       default:
         message satisfies never;

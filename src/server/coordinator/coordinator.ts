@@ -98,6 +98,9 @@ export class Coordinator {
         this.#hub.close(id, closeNormal);
         await this.lost(id, true, now);
         return;
+      case 'relay-login':
+      case 'relay-offer':
+        return;
       default:
         message satisfies never;
     }
