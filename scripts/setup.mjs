@@ -24,6 +24,7 @@ const debianPackages = {
     ['conntrack', 'conntrack'],
     ['ethtool', 'ethtool'],
     ['tcpdump', 'tcpdump'],
+    ['tinyproxy', 'tinyproxy'],
   ],
   interop: [
     ['wg', 'wireguard-tools'],

@@ -17,6 +17,7 @@ interface DaemonFlags {
   readonly port?: string;
   readonly lanRoutes?: string;
   readonly engineThreads?: string;
+  readonly proxy?: string;
 }
 
 export const daemonCommand = (): Command =>
@@ -53,6 +54,11 @@ export const daemonCommand = (): Command =>
       'threads that move packets: more than one pays on a machine with cores to spare that several peers keep busy ' +
         '(BURI_ENGINE_THREADS; default: 1)',
     )
+    .option(
+      '--proxy <url>',
+      'HTTP proxy for the connection to the server: http://[USER:PASSWORD@]HOST:PORT, or none (BURI_PROXY, where no ' +
+        "list of processes shows the password; default: the environment's https_proxy and no_proxy)",
+    )
     .addHelpText(
       'after',
       exampleText([
@@ -65,6 +71,7 @@ export const daemonCommand = (): Command =>
     .action(async (flags: DaemonFlags) => {
       const { runDaemon } = await import('#client/daemon.ts');
       const port = portOf(flags.port ?? process.env.BURI_PORT);
+      const proxy = await proxyOf(flags.proxy ?? process.env.BURI_PROXY);
       const ending = new AbortController();
       for (const signal of ['SIGTERM', 'SIGINT'] as const) {
         process.on(signal, () => {
@@ -81,6 +88,7 @@ export const daemonCommand = (): Command =>
           engineThreads: threadsOf(flags.engineThreads ?? (process.env.BURI_ENGINE_THREADS || '1')),
           lanRoutes: switchOf(flags.lanRoutes ?? (process.env.BURI_LAN_ROUTES || 'on')),
           ...(port === undefined ? {} : { port }),
+          ...(proxy === undefined ? {} : { proxy }),
         },
         ending.signal,
       );
@@ -95,6 +103,17 @@ function portOf(text: string | undefined): number | undefined {
     throw new UsageError('--port takes a number from 1 to 65535');
   }
   return port;
+}
+
+async function proxyOf(text: string | undefined): Promise<string | undefined> {
+  if (text === undefined || text === '') return undefined;
+  const { chooseProxy } = await import('#client/proxy.ts');
+  try {
+    chooseProxy(text, {});
+  } catch (error) {
+    throw new UsageError((error as Error).message);
+  }
+  return text;
 }
 
 function modeOf(text: string): 'tun' | 'tap' {

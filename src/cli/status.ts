@@ -51,10 +51,11 @@ export function statusText(status: StatusView, paint: Paint): string {
 }
 
 /** Where, whether, and if not, why and what happens next. The key in the URL says nothing to a person. */
-function serverLines({ url, connected, error, retryInMs }: StatusView['server']): Cell[] {
+function serverLines({ url, connected, proxy, error, retryInMs }: StatusView['server']): Cell[] {
   if (url === null) return ['none'];
   const where = url.replace(/#.*$/s, '');
   const lines: Cell[] = [`${where}, ${connected ? 'connected' : 'not connected'}`];
+  if (proxy !== undefined) lines.push(`through the proxy ${proxy}`);
   if (error !== undefined) lines.push([error.message, 'red']);
   if (!connected && retryInMs !== undefined) lines.push(`tries again in ${duration(retryInMs)}`);
   return lines;

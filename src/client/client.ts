@@ -19,6 +19,7 @@ import { GroupWatch } from './group-watch.ts';
 import { MemberDriver } from './member-driver.ts';
 import { localAddresses } from './netwatch.ts';
 import type { Notices } from './notices.ts';
+import type { ProxyChoice } from './proxy.ts';
 import { clusterKeyText, parseServerUrl } from './server-url.ts';
 import type { Sockets } from './sockets.ts';
 import type { StateStore } from './state.ts';
@@ -34,6 +35,8 @@ export interface ClientOptions {
   readonly notices: Notices;
   /** Port that was given by hand: it is forwarded by hand as well, perhaps. */
   readonly configuredPort: number | undefined;
+  /** Through which proxy connections to server and relays go. */
+  readonly proxies: ProxyChoice;
   /** The engine has failed: only a new process helps. */
   readonly onFatal: (error: BuriError) => void;
 }
@@ -233,6 +236,7 @@ export class Client {
     if (target === undefined) throw new BuriError('no-server-url', 'no server is known');
     return {
       url: target.url,
+      proxies: this.#options.proxies,
       crypto,
       pin: target.pin,
       controlKey: store.keys.control,

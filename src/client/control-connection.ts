@@ -24,10 +24,13 @@ import type { NodeCertificate } from '#wire/signed.ts';
 import { ControlError } from './control-error.ts';
 import { connectTimeoutMs, maxUnsentBytes, silenceMs } from './limits.ts';
 import { Mailbox } from './mailbox.ts';
+import { noProxy, type ProxyChoice } from './proxy.ts';
 import { clusterKeyText, type ServerUrl } from './server-url.ts';
 
 export interface ConnectOptions {
   readonly url: ServerUrl;
+  /** Through which proxy; default none. */
+  readonly proxies?: ProxyChoice;
   readonly crypto: Crypto;
   /** The cluster's key; undefined at the first contact with a server whose URL carries none. */
   readonly pin: Uint8Array | undefined;
@@ -47,11 +50,11 @@ export interface Handlers {
 
 /**
  * A control connection from hello to welcome (protocol §4). ControlError: server-unreachable, not-a-buri-server,
- * server-busy, version-unsupported, server-key-mismatch, server-certificate-invalid, login-timeout, connection-lost, or the
- * server's own code for a refused login.
+ * server-busy, version-unsupported, server-key-mismatch, server-certificate-invalid, login-timeout, connection-lost, those of
+ * `openTunnel`, or the server's own code for a refused login.
  */
 export async function connect(options: ConnectOptions): Promise<ControlConnection> {
-  const mailbox = new Mailbox(options.url, options.signal);
+  const mailbox = new Mailbox(options.url, options.proxies ?? noProxy, options.signal);
   const timer = setTimeout(() => mailbox.fail(timedOut(options.url)), connectTimeoutMs);
   try {
     await mailbox.opened();

@@ -188,8 +188,19 @@ const patientCodes = new Set([
   'version-unsupported',
   'not-a-buri-server',
   'identity-in-use',
+  // Some lock an account after a few wrong passwords.
+  'proxy-authentication',
 ]);
-const transportCodes = new Set(['server-unreachable', 'connection-lost', 'login-timeout']);
+const transportCodes = new Set([
+  'server-unreachable',
+  'connection-lost',
+  'login-timeout',
+  'proxy-unreachable',
+  'proxy-timeout',
+  'proxy-broken',
+  'proxy-refused',
+  'proxy-authentication',
+]);
 
 /** @param random 0 to 1: spreads the clients of a restarted server. */
 export function reconnectDelayMs(failures: number, error: ControlError, random: number): number {

@@ -1,4 +1,5 @@
 import { pino } from 'pino';
+import { BuriError } from '#core/errors.ts';
 import type { MemberInput } from '#core/member/io.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import type { DeviceMode, Engine, EngineEvents } from '#engine/engine.ts';
@@ -10,6 +11,7 @@ import { LocalApi } from './local-api.ts';
 import { MemoryKeeper } from './memory.ts';
 import { NetWatch } from './netwatch.ts';
 import { type Notice, Notices } from './notices.ts';
+import { chooseProxy, noProxy, type ProxyChoice } from './proxy.ts';
 import { Sockets } from './sockets.ts';
 import { StateStore } from './state.ts';
 import { verbsOf } from './verbs.ts';
@@ -28,6 +30,8 @@ export interface DaemonOptions {
   readonly engineThreads?: number;
   /** Whether programs that name no interface use it for broadcast and multicast; default true. */
   readonly lanRoutes?: boolean;
+  /** `http://[USER:PASSWORD@]HOST:PORT`, or `none`; absent: what the environment says. */
+  readonly proxy?: string;
 }
 
 const certificateCheckMs = 86_400_000;
@@ -68,7 +72,8 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Pr
     ...{ name: options.device, mode: options.mode, engine, notices },
     wantsLanRoutes: options.lanRoutes ?? true,
   });
-  const parts = { store, engine, device, sockets, clock, notices };
+  const proxies = proxiesOf(options.proxy, notices);
+  const parts = { store, engine, device, sockets, clock, notices, proxies };
   client = new Client({ ...parts, configuredPort: options.port, onFatal: fatal.reject });
   const running = client;
   stack.defer(() => running.stop());
@@ -88,6 +93,18 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Pr
   log.info({ version, socket: options.socketPath, port: sockets.port }, 'ready');
   await Promise.race([aborted(signal), fatal.promise]);
   log.info('ending');
+}
+
+/** A proxy that was given must do; one that the environment offers to all programs is left where it does not. */
+function proxiesOf(configured: string | undefined, notices: Notices): ProxyChoice {
+  try {
+    return chooseProxy(configured, process.env);
+  } catch (error) {
+    if (configured !== undefined || !(error instanceof BuriError)) throw error;
+    const message = `the environment's https_proxy is not used: ${error.message}`;
+    notices.add({ code: 'proxy-unusable', message });
+    return noProxy;
+  }
 }
 
 /** BuriError: device-busy, device-forbidden, device-missing. */

@@ -2,6 +2,8 @@
 
 /** From the first SYN to the welcome. */
 export const connectTimeoutMs = 15_000;
+/** From the first SYN to the proxy until it has connected; less than the above, so that its own reason is told. */
+export const proxyTimeoutMs = 10_000;
 /** The server pings every 15 s: silence beyond this means that the connection is dead. */
 export const silenceMs = 32_000;
 /** A server that takes nothing for this much is given up. */

@@ -3,7 +3,9 @@ import { assert, BuriError } from '#core/errors.ts';
 import { addressBytes, formatAddress } from '#wire/endpoint.ts';
 import { ControlError } from './control-error.ts';
 import { maxWaitingMessages, maxWebSocketMessageBytes } from './limits.ts';
+import type { ProxyChoice } from './proxy.ts';
 import type { ServerUrl } from './server-url.ts';
+import { openWebSocket, targetOf } from './web-socket.ts';
 
 /**
  * The WebSocket of a control connection as a queue: read one message at a time during the handshake, by a handler after it.
@@ -12,7 +14,7 @@ import type { ServerUrl } from './server-url.ts';
 export class Mailbox {
   readonly socket: WebSocket;
   readonly #waiting: Uint8Array[] = [];
-  /** IP address of the other side, once it answered; in canonical text. */
+  /** IP address of the other side, once it answered, as far as it is known; in canonical text. */
   remoteAddress: string | undefined;
   readonly #signal: AbortSignal;
   readonly #giveUp = () => this.fail(lost('the attempt was given up'));
@@ -21,16 +23,17 @@ export class Mailbox {
   #handle: ((bytes: Uint8Array) => void) | undefined;
   #end: ((reason: ControlError) => void) | undefined;
 
-  constructor(url: ServerUrl, signal: AbortSignal) {
-    this.socket = new WebSocket(url.webSocketUrl, {
+  constructor(url: ServerUrl, proxies: ProxyChoice, signal: AbortSignal) {
+    this.socket = openWebSocket(url.webSocketUrl, proxies, {
       maxPayload: maxWebSocketMessageBytes,
-      perMessageDeflate: false,
-      // The server is known by its key, inside. A certificate of TLS adds privacy on the way, not trust.
-      rejectUnauthorized: false,
     });
     this.socket.binaryType = 'nodebuffer';
+    const target = targetOf(url.webSocketUrl);
+    const isProxied = proxies.proxyFor(target) !== undefined;
     this.socket.on('upgrade', ({ socket }) => {
-      const bytes = addressBytes(socket.remoteAddress?.split('%')[0] ?? '');
+      // Behind a proxy only an address in the URL says where the server is: a name is looked up by the proxy.
+      const text = isProxied ? target.host : (socket.remoteAddress?.split('%')[0] ?? '');
+      const bytes = addressBytes(text);
       this.remoteAddress = bytes && formatAddress(bytes);
     });
     this.socket.on('message', (data, isBinary) => this.#receive(data as Buffer, isBinary));
@@ -138,6 +141,7 @@ const lost = (why: string): ControlError => new ControlError('connection-lost', 
 
 /** What went wrong below, in words that help. */
 function unreachable(url: ServerUrl, error: Error): ControlError {
+  if (error instanceof ControlError) return error;
   const { code } = error as NodeJS.ErrnoException;
   const texts: Record<string, string> = {
     ECONNREFUSED: 'nothing listens there',

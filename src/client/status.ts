@@ -5,6 +5,7 @@ import type { Client } from './client.ts';
 import type { SystemClock } from './clock.ts';
 import type { Device } from './device.ts';
 import type { Notices } from './notices.ts';
+import type { ProxyChoice } from './proxy.ts';
 import type { Sockets } from './sockets.ts';
 import type { StateStore } from './state.ts';
 import { version } from './version.ts';
@@ -18,10 +19,11 @@ export interface StatusSource {
   readonly sockets: Sockets;
   readonly clock: SystemClock;
   readonly notices: Notices;
+  readonly proxies: ProxyChoice;
 }
 
 export function statusOf(source: StatusSource): StatusView {
-  const { client, store, engine, device, sockets, notices } = source;
+  const { client, store, engine, device, sockets, notices, proxies } = source;
   const { settings } = store;
   const { state } = client.link;
   const member = client.member;
@@ -42,6 +44,7 @@ export function statusOf(source: StatusSource): StatusView {
     server: {
       url: settings.server?.url ?? null,
       connected: state.kind === 'connected',
+      ...(proxies.text === undefined ? {} : { proxy: proxies.text }),
       ...errorOf(state),
     },
     nat: {

@@ -77,6 +77,8 @@ export const statusView = z.object({
   server: z.object({
     url: z.string().nullable(),
     connected: z.boolean(),
+    /** The proxy in use, without user and password. */
+    proxy: z.string().optional(),
     /** Why not, and when the next attempt is due. */
     error: z.object({ code: z.string(), message: z.string() }).optional(),
     retryInMs: z.number().optional(),

@@ -12,6 +12,7 @@ import type { Device } from '#client/device.ts';
 import { Notices } from '#client/notices.ts';
 import { clusterKeyText } from '#client/server-url.ts';
 import type { Sockets } from '#client/sockets.ts';
+import { noProxy } from '#client/proxy.ts';
 import { StateStore } from '#client/state.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import type { Engine } from '#engine/engine.ts';
@@ -29,6 +30,7 @@ async function clientIn(t: TestContext) {
     sockets: { list: [], port: 1 } as unknown as Sockets,
     clock: new SystemClock(),
     configuredPort: undefined,
+    proxies: noProxy,
     onFatal: (error) => assert.fail(error),
   });
   t.after(async () => {
