@@ -2,6 +2,7 @@
 // by src/engine/addon.ts and above. Numbers go by value, bulk by typed arrays that the caller owns.
 #include <errno.h>
 #include <net/if.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 
 #include "addon.h"
@@ -461,6 +462,19 @@ static napi_value clear_path(napi_env env, napi_callback_info info) {
   return NULL;
 }
 
+// limitUnsent(fd, bytes) → whether it is so
+static napi_value limit_unsent(napi_env env, napi_callback_info info) {
+  struct call call;
+  napi_value result = NULL;
+  if (!begin(env, info, 2, &call)) return NULL;
+  int bytes = int_of(&call, 1);
+  int fd = int_of(&call, 0);
+  bool is = fd >= 0 && bytes > 0 &&
+            setsockopt(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes) == 0;
+  napi_get_boolean(env, is, &result);
+  return result;
+}
+
 // setOffloads(device, mtu): what coalescing may use and how far padding goes; device_open knew already, tests have none
 static napi_value set_offloads(napi_env env, napi_callback_info info) {
   struct call call;
@@ -557,7 +571,7 @@ NAPI_MODULE_INIT() {
       {"sendRun", send_run}, {"sendDatagram", send_datagram}, {"setKey", set_key},
       {"clearKey", clear_key}, {"setPath", set_path}, {"clearPath", clear_path},
       {"setOffloads", set_offloads}, {"aesgcm", aesgcm_once},
-      {"releaseMemory", release_memory},
+      {"releaseMemory", release_memory}, {"limitUnsent", limit_unsent},
   };
   if (!poll_abi_is_sane()) {
     napi_throw_error(env, NULL, "buri addon: this Node's libuv is not the one it was made for");

@@ -24,3 +24,20 @@ export const networkProbeMs = 3000;
 /** Requests of local programs that wait for the server. */
 export const maxRequestsInFlight = 64;
 export const requestTimeoutMs = 20_000;
+
+/** Relays over TCP: from the connection to the answer to the upgrade, each. */
+export const upgradeTimeoutMs = 8000;
+/** Attempts to reach a relay's WebSocket again: 0.5, 1 … 30 s, each shortened by up to a half. */
+export const bridgeRetryFirstMs = 500;
+export const bridgeRetryMostMs = 30_000;
+/** A WebSocket that lived this long was a good one. */
+export const bridgeSettledMs = 10_000;
+/** The longest datagram that a bridge carries, relay header included. */
+export const maxBridgedBytes = 16_384;
+/** What waits to be written to a WebSocket, beside what the kernel holds: more is dropped, as a full line drops. */
+export const bridgeBuffers = 6;
+export const bridgeBufferBytes = 65_536;
+/** Nothing joins a queue whose head waits longer. */
+export const bridgeQueueMs = 200;
+/** Unsent bytes that the kernel takes of a WebSocket before the queue here begins. */
+export const bridgeUnsentBytes = 131_072;

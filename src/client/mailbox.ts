@@ -2,10 +2,12 @@ import { WebSocket } from 'ws';
 import { assert, BuriError } from '#core/errors.ts';
 import { addressBytes, formatAddress } from '#wire/endpoint.ts';
 import { ControlError } from './control-error.ts';
+import { dialFailure } from './dial-failure.ts';
 import { maxWaitingMessages, maxWebSocketMessageBytes } from './limits.ts';
 import type { ProxyChoice } from './proxy.ts';
 import type { ServerUrl } from './server-url.ts';
-import { openWebSocket, targetOf } from './web-socket.ts';
+import { openWebSocket } from './web-socket.ts';
+import { targetOf } from './web-socket-target.ts';
 
 /**
  * The WebSocket of a control connection as a queue: read one message at a time during the handshake, by a handler after it.
@@ -142,17 +144,7 @@ const lost = (why: string): ControlError => new ControlError('connection-lost', 
 /** What went wrong below, in words that help. */
 function unreachable(url: ServerUrl, error: Error): ControlError {
   if (error instanceof ControlError) return error;
-  const { code } = error as NodeJS.ErrnoException;
-  const texts: Record<string, string> = {
-    ECONNREFUSED: 'nothing listens there',
-    ENOTFOUND: 'the name does not exist',
-    EAI_AGAIN: 'the name cannot be looked up now',
-    ENETUNREACH: 'there is no route to it',
-    EHOSTUNREACH: 'there is no route to it',
-    ETIMEDOUT: 'it does not answer',
-    ECONNRESET: 'it broke the connection off',
-  };
-  const why = texts[code ?? ''] ?? error.message;
+  const why = dialFailure(error);
   if (error.message.startsWith('Unexpected server response')) {
     return new ControlError('not-a-buri-server', `what answers at ${url.text} is no Buri server`);
   }

@@ -8,6 +8,7 @@ import {
   readConnectAnswer,
 } from '#wire/http-connect.ts';
 import { ControlError } from './control-error.ts';
+import { dialFailure } from './dial-failure.ts';
 import { proxyTimeoutMs } from './limits.ts';
 import type { HttpProxy } from './proxy.ts';
 
@@ -121,17 +122,7 @@ const timedOut = (proxy: HttpProxy): ControlError =>
   );
 
 function unreachable(proxy: HttpProxy, error: Error): ControlError {
-  const { code } = error as NodeJS.ErrnoException;
-  const texts: Record<string, string> = {
-    ECONNREFUSED: 'nothing listens there',
-    ENOTFOUND: 'the name does not exist',
-    EAI_AGAIN: 'the name cannot be looked up now',
-    ENETUNREACH: 'there is no route to it',
-    EHOSTUNREACH: 'there is no route to it',
-    ETIMEDOUT: 'it does not answer',
-    ECONNRESET: 'it broke the connection off',
-  };
-  const why = texts[code ?? ''] ?? error.message.slice(0, 200);
+  const why = dialFailure(error);
   return new ControlError(
     'proxy-unreachable',
     `cannot reach the proxy ${proxy.text}: ${why}`,

@@ -1,9 +1,9 @@
 import type { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
 import { type ClientOptions, WebSocket } from 'ws';
-import type { ConnectTarget } from '#wire/http-connect.ts';
 import type { ProxyChoice } from './proxy.ts';
 import { openTunnel } from './proxy-tunnel.ts';
+import { isName, targetOf } from './web-socket-target.ts';
 
 /**
  * A WebSocket to a server or relay, through the proxy where one is to be used. Whoever answers is known by keys inside: a
@@ -45,15 +45,3 @@ export function openWebSocket(
   socket.once('close', () => ended.abort());
   return socket;
 }
-
-/** Host and port of a `ws:` or `wss:` URL. */
-export function targetOf(url: string): ConnectTarget {
-  const { hostname, port, protocol } = new URL(url);
-  return {
-    host: hostname.replace(/^\[|\]$/g, ''),
-    port: port === '' ? (protocol === 'wss:' ? 443 : 80) : Number(port),
-  };
-}
-
-/** Server name indication takes no addresses (RFC 6066 §3). */
-const isName = (host: string): boolean => !host.includes(':') && !/^[0-9.]+$/.test(host);

@@ -110,6 +110,8 @@ export interface Addon extends ByteWork {
     ttl: number,
     dontFragment: boolean,
   ): boolean;
+  /** Lets the kernel take at most so many bytes of a TCP connection that it has not sent yet (TCP_NOTSENT_LOWAT). */
+  limitUnsent(fd: number, bytes: number): boolean;
   /** For tests: seals into `bytes` instead of sending; `rows` receives path, length, segment, count of each run. */
   sealInto(items: number, bytes: Uint8Array, rows: Int32Array): number;
   /**
