@@ -163,10 +163,14 @@ export class SimServer {
       if (client.loggedIn) throw new Violation('a second login on one connection');
       client.loggedIn = true;
       this.#run(life, life.coordinator.login(id, client, message, this.#now));
+    } else if (message.t === 'relay-login') {
+      this.#run(life, life.coordinator.relayLogin(id, client, message, this.#now));
     } else this.#run(life, life.coordinator.message(id, message, this.#now));
   }
 
   #effect(life: Life, effect: Effect): void {
+    // Nobody asks relays here whether they are where they say.
+    if (effect.kind === 'check-relay') return;
     const client = life.clients.get(effect.session);
     if (client === undefined) return;
     if (effect.kind === 'close') {

@@ -106,19 +106,19 @@ const access = ({ locked, approval, password }: NetworkListEntry): string =>
 
 export const serverRemoveCommand = (): Command =>
   operatorOptions(new Command('remove'))
-    .summary('Remove a device for good')
+    .summary('Remove a device or a relay for good')
     .description(
-      'Remove a device for good: it leaves every network, its identity is forgotten. A network that it ' +
-        'owns passes to its oldest member, or is deleted when it has no other.',
+      'Remove a device for good: it leaves every network, its identity is forgotten, relays drop it. A network ' +
+        'that it owns passes to its oldest member, or is deleted when it has no other. Or remove a relay: clients ' +
+        'are told to use others, and it needs a new token to come back.',
     )
-    .argument('<client-id>', 'as `server clients` shows it')
-    .action(async (clientId: string, _flags: unknown, command: Command) => {
-      if (!/^[0-9]{3}-[0-9]{3}-[0-9]{3}$/.test(clientId))
-        throw new UsageError(`${clientId} is no client id; it looks like 123-456-789`);
-      await operate(
-        command,
-        'remove',
-        { clientId },
-        ({ nick }) => `removed ${nick} (${clientId})\n`,
-      );
+    .argument('<id>', 'client id as `server clients` shows it, or relay id as `server relays` does')
+    .action(async (id: string, _flags: unknown, command: Command) => {
+      if (/^r-[0-9a-f]{16}$/.test(id)) {
+        await operate(command, 'relay-remove', { id }, () => `removed ${id}\n`);
+        return;
+      }
+      if (!/^[0-9]{3}-[0-9]{3}-[0-9]{3}$/.test(id))
+        throw new UsageError(`${id} is no client id; it looks like 123-456-789`);
+      await operate(command, 'remove', { clientId: id }, ({ nick }) => `removed ${nick} (${id})\n`);
     });

@@ -22,6 +22,7 @@ export function serverTokenCommand(): Command {
       exampleText([
         ['buri server token create --data DIR', 'for one device, within a day'],
         ['buri server token create --uses 20 --expires 7d --data DIR', 'for a class'],
+        ['buri server token create --relay --data DIR', 'for a relay (`buri relay`)'],
         ['buri server token list --data DIR', ''],
         ['buri server token revoke ID --data DIR', 'it enrols nobody any more'],
       ]),
@@ -33,6 +34,7 @@ const create = () =>
   operatorOptions(new Command('create'))
     .summary('Make a token')
     .description('Make a token and print it. It is shown this once.')
+    .option('--relay', 'it enrols a relay instead of a device')
     .option('--uses <n>', "how many devices may enrol with it, or 'any'", useCount, 1)
     .addOption(
       new Option('--expires <time>', "how long it is good: 30m, 12h, 7d, or 'never'")
@@ -40,11 +42,15 @@ const create = () =>
         .default(86_400_000, '1d'),
     )
     .action(
-      async (flags: { uses: number | 'any'; expires: number | 'never' }, command: Command) => {
+      async (
+        flags: { uses: number | 'any'; expires: number | 'never'; relay?: true },
+        command: Command,
+      ) => {
         const request = {
           uses: flags.uses === 'any' ? null : flags.uses,
           expiresInMs: flags.expires === 'never' ? null : flags.expires,
-        };
+          kind: flags.relay === true ? 'relay' : 'device',
+        } as const;
         await operate(command, 'token-create', request, (answer) => `${answer.token}\n`);
       },
     );
@@ -60,11 +66,12 @@ const list = () =>
         const rows = tokens.map((token): Cell[] => [
           token.id,
           [token.state, token.state === 'valid' ? 'green' : 'grey'],
+          token.kind,
           `${token.uses}/${token.maxUses ?? 'any'}`,
           dateText(token.createdAt),
           token.expiresAt === null ? 'never' : dateText(token.expiresAt),
         ]);
-        const heading = ['id', 'state', 'uses', 'created', 'expires'];
+        const heading = ['id', 'state', 'for', 'uses', 'created', 'expires'];
         return table([heading.map((name): Cell => [name, 'bold']), ...rows], paint);
       });
     });

@@ -1,5 +1,6 @@
 /** `buri server`: runs a server; with a further word, manages one. */
 import { Command, InvalidArgumentError, Option } from 'commander';
+import type { TicketLimits } from '#server/coordinator/relays/tickets.ts';
 import { exampleText } from './client-command.ts';
 import { UsageError } from './failure.ts';
 import {
@@ -8,6 +9,7 @@ import {
   serverRemoveCommand,
   serverStatusCommand,
 } from './server-list.ts';
+import { serverRelaysCommand } from './server-relays.ts';
 import { serverTokenCommand, serverUrlCommand } from './server-token.ts';
 
 interface ServerFlags {
@@ -19,6 +21,7 @@ interface ServerFlags {
   readonly enrol: 'token' | 'open' | 'closed';
   readonly pool4: string;
   readonly grace: number;
+  readonly relayClientRate: TicketLimits;
   readonly tlsCert?: string;
   readonly tlsKey?: string;
   readonly logLevel: string;
@@ -79,6 +82,15 @@ export function serverCommand(): Command {
         .env('BURI_GRACE'),
     )
     .addOption(
+      new Option(
+        '--relay-client-rate <rate>',
+        'what each client may send through a relay: bits a second, and packets a second if wanted',
+      )
+        .argParser(relayRate)
+        .default(relayRate('100M,20000'), '100M,20000')
+        .env('BURI_RELAY_CLIENT_RATE'),
+    )
+    .addOption(
       new Option('--tls-cert <file>', 'TLS certificate chain; clients then use buris://').env(
         'BURI_TLS_CERT',
       ),
@@ -97,6 +109,7 @@ export function serverCommand(): Command {
     serverTokenCommand(),
     serverClientsCommand(),
     serverNetworksCommand(),
+    serverRelaysCommand(),
     serverRemoveCommand(),
   ])
     command.addCommand(verb);
@@ -127,6 +140,7 @@ async function runServer(flags: ServerFlags): Promise<void> {
     enrol: flags.enrol,
     pool4: flags.pool4,
     graceMs: flags.grace * 1000,
+    relayLimits: flags.relayClientRate,
     tls:
       flags.tlsCert === undefined || flags.tlsKey === undefined
         ? undefined
@@ -164,6 +178,21 @@ function stunAddresses(text: string): readonly string[] {
       "--stun takes HOST:PORT,HOST:PORT (two, so that NATs can be told apart) or 'none'",
     );
   return addresses;
+}
+
+const rateUnits: Record<string, number> = { k: 1e3, M: 1e6, G: 1e9 };
+/** A packet of this size on average, when only bits are given. */
+const averagePacketBytes = 625;
+
+/** `100M`: bits a second; `100M,20000`: and packets a second. */
+function relayRate(text: string): TicketLimits {
+  const match = /^([1-9][0-9]{0,5})([kMG])(?:,([1-9][0-9]{0,8}))?$/.exec(text);
+  const bits = match === null ? 0 : Number(match[1]) * rateUnits[match[2]!]!;
+  if (match === null || bits < 64_000 || bits > 1e12)
+    throw new InvalidArgumentError('expected bits a second like 500k, 100M, 1G, or 100M,20000.');
+  const bytesPerSecond = Math.round(bits / 8);
+  const packets = Math.max(100, Math.round(bytesPerSecond / averagePacketBytes));
+  return { bytesPerSecond, packetsPerSecond: match[3] === undefined ? packets : Number(match[3]) };
 }
 
 function graceSeconds(text: string): number {

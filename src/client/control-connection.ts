@@ -20,6 +20,7 @@ import {
   type ServerMessage,
   type ServerMessageOf,
 } from '#wire/control.ts';
+import { relayCapability } from '#wire/relay-control.ts';
 import type { NodeCertificate } from '#wire/signed.ts';
 import { ControlError } from './control-error.ts';
 import { connectTimeoutMs, maxUnsentBytes, silenceMs } from './limits.ts';
@@ -175,7 +176,7 @@ async function handshake(mailbox: Mailbox, options: ConnectOptions) {
   const greeting: z.infer<typeof hello> = {
     t: 'hello',
     versions: [controlVersion],
-    capabilities: [],
+    capabilities: [relayCapability],
   };
   const helloBytes = encodeCbor(greeting);
   mailbox.socket.send(helloBytes);

@@ -1,5 +1,5 @@
 /**
- * The server's directory: `cluster.key`, `node.key` (mode 0600, never in the database), `buri.db`, `lock`, `admin.sock`.
+ * The server's directory: `cluster.key`, `node.key`, `relay.key` (mode 0600, never in the database), `buri.db`, `lock`, `admin.sock`.
  * The lock is an exclusive one of SQLite, which the kernel drops with the process however it ends.
  */
 import {
@@ -65,7 +65,7 @@ export class DataDirectory implements Disposable {
    * The key in a file, made at the first start. A damaged file is an error, never a new key: clients pin the cluster key.
    * BuriError: key-damaged, data-unwritable, disk-full.
    */
-  key(name: 'cluster.key' | 'node.key', crypto: Crypto): Secret {
+  key(name: 'cluster.key' | 'node.key' | 'relay.key', crypto: Crypto): Secret {
     const path = join(this.path, name);
     if (!existsSync(path)) {
       const bytes = crypto.random(32);
@@ -89,7 +89,7 @@ export class DataDirectory implements Disposable {
     }
   }
 
-  hasKey(name: 'cluster.key' | 'node.key'): boolean {
+  hasKey(name: 'cluster.key' | 'node.key' | 'relay.key'): boolean {
     return existsSync(join(this.path, name));
   }
 

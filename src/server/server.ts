@@ -1,16 +1,21 @@
 /** The server as a whole: listeners, sessions, timers, and a clean end. */
 import type { Crypto } from '#core/crypto.ts';
 import { nodeCrypto } from '#crypto/node-crypto.ts';
+import { relayPath } from '#wire/relay.ts';
+import { relayCapability } from '#wire/relay-control.ts';
 import { AdminSocket } from './admin/socket.ts';
 import { documentRenewalMs } from './cluster.ts';
 import { ControlSession, type SessionFault } from './control/control-session.ts';
 import { ControlEndpoint, type Newcomer, type TlsFiles } from './control/endpoint.ts';
 import type { EnrolMode } from './coordinator/context.ts';
 import type { Effect } from './coordinator/coordinator.ts';
+import type { TicketLimits } from './coordinator/relays/tickets.ts';
 import type { SessionId } from './coordinator/sessions.ts';
 import { type ListenAddress, parseListenAddress } from './listen-address.ts';
 import type { Log } from './log.ts';
 import { type PublicHost, publicHost, resolvePublic } from './public-address.ts';
+import { RelayChecker } from './relays/relay-checker.ts';
+import type { RelayHost } from './relays/relay-host.ts';
 import { now, openState, type ServerState } from './state.ts';
 import { writeSetting } from './store/settings.ts';
 import { StunServer } from './stun.ts';
@@ -26,6 +31,8 @@ export interface ServerOptions {
   readonly enrol: EnrolMode;
   readonly pool4: string;
   readonly graceMs: number;
+  /** What each client may use of a relay. */
+  readonly relayLimits?: TicketLimits | undefined;
   readonly tls?: TlsFiles | undefined;
   readonly log: Log;
 }
@@ -43,6 +50,8 @@ export class Server implements AsyncDisposable {
   readonly #state: ServerState;
   readonly #endpoint: ControlEndpoint;
   readonly #stun = new StunServer();
+  readonly #checker: RelayChecker;
+  readonly #isTls: boolean;
   readonly #sessions: Map<SessionId, ControlSession>;
   readonly #faults = new Map<SessionFault, number>();
   #admin: AdminSocket | undefined;
@@ -51,6 +60,7 @@ export class Server implements AsyncDisposable {
   #tickAt = Number.POSITIVE_INFINITY;
   #chores: NodeJS.Timeout[] = [];
   #controlUrls: string[] = [];
+  #relayUrls: string[] = [];
   #url = '';
   #closing: Promise<void> | undefined;
 
@@ -58,10 +68,13 @@ export class Server implements AsyncDisposable {
     options: ServerOptions,
     state: ServerState,
     sessions: Map<SessionId, ControlSession>,
+    checker: RelayChecker,
   ) {
     this.#log = options.log;
     this.#state = state;
     this.#sessions = sessions;
+    this.#checker = checker;
+    this.#isTls = options.tls !== undefined;
     this.#endpoint = new ControlEndpoint(options.tls, (newcomer) => this.#welcome(newcomer));
   }
 
@@ -74,12 +87,17 @@ export class Server implements AsyncDisposable {
       listen.map((address) => address.host),
     );
     const sessions = new Map<SessionId, ControlSession>();
+    const checker = new RelayChecker({
+      ...{ crypto: nodeCrypto, now },
+      done: ({ relay, generation }, unreachable) =>
+        state.coordinator.relayChecked(relay, generation, unreachable, now()),
+    });
     const state = await openState(nodeCrypto, {
       ...options,
-      emit: (effect) => apply(sessions, effect),
+      emit: (effect) => apply(sessions, checker, effect),
       failed: (error) => options.log.error({ err: error }, 'the database failed'),
     });
-    const server = new Server(options, state, sessions);
+    const server = new Server(options, state, sessions, checker);
     try {
       await server.#open(options, listen, stun, host);
       return server;
@@ -104,6 +122,26 @@ export class Server implements AsyncDisposable {
     return this.close();
   }
 
+  /** For a relay in this process. */
+  get relayHost(): RelayHost {
+    const { cluster, coordinator, directory } = this.#state;
+    const privateKey = directory.key('relay.key', this.#crypto).bytes();
+    const keyPair = { privateKey, publicKey: this.#crypto.x25519PublicKey(privateKey) };
+    const id = cluster.nodeId;
+    return {
+      ...{ id, keyPair, clusterKey: cluster.publicKey, webSocketUrls: this.#relayUrls },
+      onUpgrade: (handler) => {
+        this.#endpoint.onRelayUpgrade = handler;
+      },
+      register: ({ offer, ...rest }) => {
+        const whole = { ...offer, relayKey: keyPair.publicKey };
+        const withdraw = coordinator.registerRelay({ id, ...rest, offer: whole }, now());
+        this.#rearm();
+        return withdraw;
+      },
+    };
+  }
+
   reloadTls(): void {
     this.#endpoint.reloadTls();
   }
@@ -121,6 +159,10 @@ export class Server implements AsyncDisposable {
     const ports: number[] = [];
     for (const address of listen) ports.push(await this.#endpoint.listen(address));
     this.#controlUrls = ports.map((port) => `${scheme}://${host.host}:${port}`);
+    const relayHost = host.guessed ? '0.0.0.0' : host.host;
+    this.#relayUrls = ports.map(
+      (port) => `${this.#isTls ? 'wss' : 'ws'}://${relayHost}:${port}${relayPath}`,
+    );
     this.#url = `${this.#controlUrls[0]}#${cluster.keyText}`;
     await this.#publish(host);
     await writeSetting(store.db, 'url', this.#url);
@@ -181,7 +223,7 @@ export class Server implements AsyncDisposable {
     work().catch((error) => this.#log.error({ err: error }, 'a chore failed'));
   }
 
-  #welcome({ socket, prefixes, busy, settled }: Newcomer): void {
+  #welcome({ socket, address, prefixes, busy, settled }: Newcomer): void {
     const { cluster, coordinator } = this.#state;
     const id = this.#nextSession++;
     const session = new ControlSession(
@@ -194,8 +236,15 @@ export class Server implements AsyncDisposable {
         busy,
       },
       {
-        onLogin: (controlKey, message) =>
-          this.#run(coordinator.login(id, { controlKey, prefix: prefixes.narrow }, message, now())),
+        onLogin: (controlKey, message, capabilities) => {
+          const relays = capabilities.includes(relayCapability);
+          const remote = { controlKey, prefix: prefixes.narrow, address, relays };
+          this.#run(
+            message.t === 'login'
+              ? coordinator.login(id, remote, message, now())
+              : coordinator.relayLogin(id, remote, message, now()),
+          );
+        },
         onMessage: (message) => this.#run(coordinator.message(id, message, now())),
         onClosed: (clean) => {
           this.#sessions.delete(id);
@@ -243,11 +292,20 @@ export class Server implements AsyncDisposable {
     for (const session of this.#sessions.values()) session.close(closeServiceRestart);
     await Promise.race([listenersClosed, wait(closeMs)]);
     await this.#stun.close();
+    await this.#checker[Symbol.asyncDispose]();
     await this.#state[Symbol.asyncDispose]();
   }
 }
 
-function apply(sessions: ReadonlyMap<SessionId, ControlSession>, effect: Effect): void {
+function apply(
+  sessions: ReadonlyMap<SessionId, ControlSession>,
+  checker: RelayChecker,
+  effect: Effect,
+): void {
+  if (effect.kind === 'check-relay') {
+    checker.check(effect.check);
+    return;
+  }
   const session = sessions.get(effect.session);
   if (effect.kind === 'send') session?.send(effect.message);
   else session?.close(effect.code);

@@ -7,6 +7,7 @@ import { Cluster } from './cluster.ts';
 import type { EnrolMode } from './coordinator/context.ts';
 import { Coordinator, type Effect } from './coordinator/coordinator.ts';
 import { containsAddress, parsePool4 } from './coordinator/pool.ts';
+import type { TicketLimits } from './coordinator/relays/tickets.ts';
 import { DataDirectory } from './data-directory.ts';
 import { Store } from './store/store.ts';
 import { version } from './version.ts';
@@ -20,6 +21,7 @@ export interface StateOptions {
   /** No address will be given out: whatever the pool is. */
   readonly anyPool?: boolean;
   readonly graceMs: number;
+  readonly relayLimits?: TicketLimits | undefined;
   readonly emit: (effect: Effect) => void;
   readonly failed: (error: unknown) => void;
 }
@@ -53,6 +55,7 @@ export async function openState(crypto: Crypto, options: StateOptions): Promise<
       enrol: options.enrol,
       pool4,
       graceMs: options.graceMs,
+      ...(options.relayLimits === undefined ? {} : { relayLimits: options.relayLimits }),
       software: `buri ${version}`,
     },
     sign: cluster.sign,

@@ -89,6 +89,7 @@ export interface ConnectOptions {
   readonly pongs?: boolean;
   /** Another static key than the certificate's. */
   readonly control?: KeyPair;
+  readonly capabilities?: readonly string[];
   readonly versions?: readonly number[];
 }
 
@@ -156,7 +157,10 @@ export class ControlClient implements AsyncDisposable {
       socket.once('error', reject);
     });
     const versions = [...(options.versions ?? [1])];
-    const helloBytes = encodeCbor({ t: 'hello', versions, capabilities: [] });
+    const helloBytes = encodeCbor({
+      ...{ t: 'hello', versions },
+      capabilities: [...(options.capabilities ?? [])],
+    });
     socket.send(helloBytes);
     const replyBytes = await inbox();
     const reply = helloReply.parse(decodeCbor(replyBytes, 8192));

@@ -3,12 +3,13 @@ import assert from 'node:assert/strict';
 import { monotonicMs, type Now, wallMs } from '#core/time.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import type { CoordinatorConfig } from '#server/coordinator/context.ts';
-import { Coordinator, type Effect } from '#server/coordinator/coordinator.ts';
+import { Coordinator, type Effect, type RelayCheckOrder } from '#server/coordinator/coordinator.ts';
 import { parsePool4 } from '#server/coordinator/pool.ts';
 import { createToken } from '#server/coordinator/tokens.ts';
 import { Store } from '#server/store/store.ts';
 import type { Operation, OperationResult, ServerMessage, ServerMessageOf } from '#wire/control.ts';
 import { decodeServerMessage, encodeMessage } from '#wire/control.ts';
+import type { RelayOffer } from '#wire/relay-control.ts';
 import { admissionFor, bytesOf, DeviceKeys, loginMessage, verifierFor } from './control-client.ts';
 
 const clusterSeed = bytesOf('cluster of the rig');
@@ -20,6 +21,8 @@ export class CoordinatorRig implements AsyncDisposable {
   readonly clients = new Map<number, RigClient>();
   readonly clusterKey = crypto.ed25519PublicKey(clusterSeed);
   readonly failures: unknown[] = [];
+  /** Checks of relays that were asked for. */
+  readonly checks: RelayCheckOrder[] = [];
   readonly #config: CoordinatorConfig;
   #nextSession = 1;
   #nextRequest = 1;
@@ -62,18 +65,40 @@ export class CoordinatorRig implements AsyncDisposable {
     const remote = {
       controlKey: rest.controlKey ?? keys.control.publicKey,
       prefix: rest.prefix ?? '192.0.2.1',
+      address: rest.address ?? '192.0.2.1',
+      relays: rest.relays ?? false,
     };
     await this.coordinator.login(id, remote, message, this.now);
     await this.pump();
     return client;
   }
 
-  async token(uses: number | null = 1, expiresInMs: number | null = null): Promise<string> {
+  /** A standalone relay logs in; the name makes its key. */
+  async relay(name: string, rest: Partial<RigRelay> = {}): Promise<RigClient> {
+    const id = this.#nextSession++;
+    const client = new RigClient(this, id, name);
+    this.clients.set(id, client);
+    const offer = rest.offer ?? relayOffer(name);
+    const controlKey = rest.controlKey ?? offer.relayKey;
+    const remote = { controlKey, prefix: '192.0.2.9', address: rest.address ?? '192.0.2.9' };
+    const instance = rest.instance ?? new Uint8Array(16);
+    const token = rest.token === undefined ? {} : { token: rest.token };
+    const message = { t: 'relay-login', offer, instance, software: 'rig', ...token } as const;
+    await this.coordinator.relayLogin(id, remote, message, this.now);
+    await this.pump();
+    return client;
+  }
+
+  async token(
+    uses: number | null = 1,
+    expiresInMs: number | null = null,
+    kind: 'device' | 'relay' = 'device',
+  ): Promise<string> {
     const expiresAt = expiresInMs === null ? null : this.now.wall + expiresInMs;
     const { token } = await createToken(
       this.store.db,
       { crypto, now: this.now },
-      { uses, expiresAt },
+      { uses, expiresAt, kind },
     );
     return token;
   }
@@ -125,6 +150,10 @@ export class CoordinatorRig implements AsyncDisposable {
   }
 
   #apply(effect: Effect): void {
+    if (effect.kind === 'check-relay') {
+      this.checks.push(effect.check);
+      return;
+    }
     const client = this.clients.get(effect.session);
     if (client === undefined || client.closedWith !== undefined) return;
     if (effect.kind === 'close') {
@@ -143,7 +172,28 @@ export interface RigLogin {
   readonly prefix: string;
   readonly controlKey: Uint8Array;
   readonly pongs: boolean;
+  readonly address: string;
+  /** Has the capability `relay`. */
+  readonly relays: boolean;
 }
+
+export interface RigRelay {
+  readonly offer: RelayOffer;
+  readonly token: string;
+  readonly controlKey: Uint8Array;
+  readonly address: string;
+  readonly instance: Uint8Array;
+}
+
+/** Private key of the relay of this name. */
+export const relaySeed = (name: string): Uint8Array => bytesOf(`relay ${name}`);
+
+export const relayOffer = (name: string, udp = ['0.0.0.0:3480']): RelayOffer => ({
+  relayKey: crypto.x25519PublicKey(relaySeed(name)),
+  udp,
+  ws: [],
+  capacity: { allocations: 100, bytesPerSecond: 1_000_000 },
+});
 
 export class RigClient {
   readonly rig: CoordinatorRig;

@@ -5,6 +5,7 @@ import type { CoordinatorEvent } from '../coordinator/events.ts';
 import { pendingDelta } from '../coordinator/operations/admission.ts';
 import { endMembership, erase, passTo } from '../coordinator/operations/members.ts';
 import { formatIpv4, formatIpv6 } from '../coordinator/pool.ts';
+import { recordRevocation } from '../coordinator/relays/relay-store.ts';
 import type { Db, TokenRow } from '../store/schema.ts';
 
 export type TokenState = 'valid' | 'expired' | 'used-up' | 'revoked';
@@ -12,6 +13,8 @@ export type TokenState = 'valid' | 'expired' | 'used-up' | 'revoked';
 export interface TokenEntry {
   readonly id: string;
   readonly state: TokenState;
+  /** Whom it enrols. */
+  readonly kind: TokenRow['kind'];
   readonly uses: number;
   /** Null: any number. */
   readonly maxUses: number | null;
@@ -31,6 +34,7 @@ export function tokenEntry(row: TokenRow, nowMs: number): TokenEntry {
   return {
     id: row.token_id,
     state,
+    kind: row.kind,
     uses: row.uses,
     maxUses: row.max_uses,
     createdAt: row.created_at,
@@ -171,6 +175,9 @@ export async function removeClient(
   const requests = await networksOf(tx, 'join_requests', clientId);
   await tx.deleteFrom('join_requests').where('client_id', '=', clientId).execute();
   for (const row of requests) events.push({ kind: 'delta', delta: await pendingDelta(tx, row) });
+  const serial = context.ticketSerials.next(context.now);
+  await recordRevocation(tx, context, '', { clientId, serial });
+  events.push({ kind: 'tickets-revoked', client: clientId, serial });
   await tx.deleteFrom('clients').where('client_id', '=', clientId).execute();
   return { value: { nick: client.nick }, events, expel: [clientId] };
 }

@@ -2,11 +2,13 @@
 import { z } from 'zod';
 import { BuriError } from '#core/errors.ts';
 import * as field from '#wire/fields.ts';
+import { relayRows } from '../coordinator/relays/relay-store.ts';
 import { createToken, listTokens, revokeToken } from '../coordinator/tokens.ts';
 import { now, type ServerState } from '../state.ts';
 import { readSetting } from '../store/settings.ts';
 import { version } from '../version.ts';
 import { listClients, listNetworks, removeClient, tokenEntry } from './actions.ts';
+import { listRelays, removeRelay } from './relays.ts';
 
 const maxUses = 1_000_000_000;
 
@@ -16,16 +18,20 @@ const requests = {
   'token-create': z.strictObject({
     uses: z.number().int().min(1).max(maxUses).nullable(),
     expiresInMs: field.milliseconds.nullable(),
+    kind: z.enum(['device', 'relay']).default('device'),
   }),
   'token-list': z.strictObject({}),
   'token-revoke': z.strictObject({ id: z.string().max(64) }),
   clients: z.strictObject({}),
   networks: z.strictObject({}),
+  relays: z.strictObject({}),
   remove: z.strictObject({ clientId: field.clientId }),
+  'relay-remove': z.strictObject({ id: field.relayId }),
 } as const;
 
 export type AdminVerb = keyof typeof requests;
-export type AdminRequest<V extends AdminVerb> = z.infer<(typeof requests)[V]>;
+export type AdminRequest<V extends AdminVerb> = z.input<(typeof requests)[V]>;
+type Parsed<V extends AdminVerb> = z.output<(typeof requests)[V]>;
 
 export const isAdminVerb = (verb: string): verb is AdminVerb => Object.hasOwn(requests, verb);
 
@@ -35,7 +41,7 @@ export interface Running {
   readonly status: () => object;
 }
 
-/** BuriError: bad-request, token-not-found, client-not-found. Without `running`, on the data of a server that is stopped. */
+/** BuriError: bad-request, token-not-found, client-not-found, relay-not-found. Without `running`, on the data of a server that is stopped. */
 export async function runVerb(
   verb: AdminVerb,
   body: unknown,
@@ -66,6 +72,13 @@ export async function runVerb(
     }
     case 'networks':
       return { networks: await listNetworks(state.store.db) };
+    case 'relays':
+      return { relays: listRelays(await relayRows(state.store.db), state.coordinator.relays) };
+    case 'relay-remove': {
+      const { id } = parsed(verb, body);
+      await state.coordinator.operate(now(), (tx) => removeRelay(tx, id));
+      return { ok: true, id };
+    }
     case 'remove': {
       const { clientId } = parsed(verb, body);
       const done = await state.coordinator.operate(now(), (tx, context) =>
@@ -79,30 +92,27 @@ export async function runVerb(
   }
 }
 
-function parsed<V extends AdminVerb>(verb: V, body: unknown): AdminRequest<V> {
+function parsed<V extends AdminVerb>(verb: V, body: unknown): Parsed<V> {
   const result = requests[verb].safeParse(body);
-  if (result.success) return result.data as AdminRequest<V>;
+  if (result.success) return result.data as Parsed<V>;
   const issue = result.error.issues[0];
   throw new BuriError('bad-request', `${issue?.path.join('.') || 'request'}: ${issue?.message}`);
 }
 
 async function tokenCreate(
   state: ServerState,
-  { uses, expiresInMs }: AdminRequest<'token-create'>,
+  { uses, expiresInMs, kind }: Parsed<'token-create'>,
 ): Promise<object> {
   const at = now();
   const expiresAt = expiresInMs === null ? null : at.wall + expiresInMs;
   const created = await state.coordinator.operate(at, async (tx, context) => ({
-    value: await createToken(tx, context, { uses, expiresAt }),
+    value: await createToken(tx, context, { uses, expiresAt, kind }),
     events: [],
   }));
   return { token: created.token, ...tokenEntry(created.row, at.wall) };
 }
 
-async function tokenRevoke(
-  state: ServerState,
-  { id }: AdminRequest<'token-revoke'>,
-): Promise<object> {
+async function tokenRevoke(state: ServerState, { id }: Parsed<'token-revoke'>): Promise<object> {
   const known = await state.coordinator.operate(now(), async (tx, context) => ({
     value: await revokeToken(tx, context, id),
     events: [],

@@ -19,8 +19,10 @@ import {
   maxHelloBytes,
   type ServerMessage,
 } from '#wire/control.ts';
+import { relayCapability } from '#wire/relay-control.ts';
 import { Limiter } from '../coordinator/limiter.ts';
 import type { LoginMessage } from '../coordinator/login.ts';
+import type { RelayLoginMessage } from '../coordinator/relays/desk.ts';
 import {
   busyRetryMs,
   bytesPerSession,
@@ -32,8 +34,13 @@ import {
 } from './limits.ts';
 
 export interface SessionHandlers {
-  readonly onLogin: (controlKey: Uint8Array, message: LoginMessage) => void;
-  readonly onMessage: (message: Exclude<ClientMessage, { t: 'login' }>) => void;
+  /** `capabilities`: of the client's hello. */
+  readonly onLogin: (
+    controlKey: Uint8Array,
+    message: LoginMessage | RelayLoginMessage,
+    capabilities: readonly string[],
+  ) => void;
+  readonly onMessage: (message: Exclude<ClientMessage, { t: 'login' | 'relay-login' }>) => void;
   /** Once, whatever ended it; `clean` when the client said goodbye. */
   readonly onClosed: (clean: boolean) => void;
   /** The connection needs no place among the handshakes any more. */
@@ -87,6 +94,7 @@ export class ControlSession {
   #loginTimer: NodeJS.Timeout | undefined;
   #resumeTimer: NodeJS.Timeout | undefined;
   #ended = false;
+  #capabilities: readonly string[] = [];
 
   constructor(socket: WebSocket, options: SessionOptions, handlers: SessionHandlers) {
     this.#socket = socket;
@@ -112,7 +120,8 @@ export class ControlSession {
       this.#socket.terminate();
       return;
     }
-    if (message.t === 'welcome') this.#settle(state);
+    // What answers a login.
+    if (message.t === 'welcome' || message.t === 'relay-state') this.#settle(state);
     let bytes = encodings.get(message);
     if (bytes === undefined) {
       bytes = encodeMessage(message);
@@ -195,11 +204,12 @@ export class ControlSession {
       this.close(closedCleanly);
       return;
     }
+    this.#capabilities = greeting.data.capabilities;
     const { crypto, nodeKeyPair, clusterKey, certificate } = this.#options;
     const reply = encodeCbor({
       t: 'hello',
       version: controlVersion,
-      capabilities: [],
+      capabilities: [relayCapability],
       clusterKey,
       certificate,
     });
@@ -244,10 +254,13 @@ export class ControlSession {
     }
     const message = decodeClientMessage(opened.bytes);
     if (typeof message === 'string') this.#reject(message);
-    else if (state.kind === 'proving' && message.t === 'login') {
-      this.#state = { kind: 'deciding', channel: state.channel };
-      this.#handlers.onLogin(state.controlKey, message);
-    } else if (state.kind === 'serving' && message.t !== 'login') this.#handlers.onMessage(message);
+    else if (message.t === 'login' || message.t === 'relay-login') {
+      if (state.kind !== 'proving') this.#reject(`${message.t} is out of turn`);
+      else {
+        this.#state = { kind: 'deciding', channel: state.channel };
+        this.#handlers.onLogin(state.controlKey, message, this.#capabilities);
+      }
+    } else if (state.kind === 'serving') this.#handlers.onMessage(message);
     else this.#reject(`${message.t} is out of turn`);
   }
 

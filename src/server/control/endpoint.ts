@@ -11,8 +11,10 @@ import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { BuriError } from '#core/errors.ts';
 import { controlPath } from '#wire/control.ts';
+import { relayPath } from '#wire/relay.ts';
 import { Limiter } from '../coordinator/limiter.ts';
 import type { ListenAddress } from '../listen-address.ts';
+import type { UpgradeHandler } from '../relays/relay-host.ts';
 import {
   connectionsPerPrefix,
   connectionsPerWidePrefix,
@@ -25,7 +27,7 @@ import {
   requestTimeoutMs,
 } from './limits.ts';
 import { Lobby } from './lobby.ts';
-import { type Prefixes, prefixesOf } from './prefix.ts';
+import { canonicalAddress, type Prefixes, prefixesOf } from './prefix.ts';
 
 /** Largest WebSocket message: one Noise message. */
 const maxPayloadBytes = 65_535;
@@ -38,6 +40,7 @@ export interface TlsFiles {
 /** A newcomer as it is handed on. `settled` gives its place among the handshakes free; it may be called again. */
 export interface Newcomer {
   readonly socket: WebSocket;
+  readonly address: string;
   readonly prefixes: Prefixes;
   readonly busy: boolean;
   readonly settled: () => void;
@@ -60,6 +63,8 @@ export class ControlEndpoint {
   #handshakeCount = 0;
   #busyCount = 0;
   #connections = 0;
+  /** Who takes what comes to the relay's path. */
+  onRelayUpgrade: UpgradeHandler | undefined;
   #state: 'preparing' | 'open' | 'closing' = 'preparing';
 
   constructor(tls: TlsFiles | undefined, accept: (newcomer: Newcomer) => void) {
@@ -124,11 +129,17 @@ export class ControlEndpoint {
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', () => socket.destroy());
     const path = request.url?.split('?')[0];
+    if (this.#state === 'open' && path === relayPath && this.onRelayUpgrade !== undefined) {
+      this.#lobby.leave(request.socket);
+      this.onRelayUpgrade(request, socket, head);
+      return;
+    }
     if (this.#state !== 'open' || path !== controlPath) {
       turnAway(socket, this.#state === 'open' ? '404 Not Found' : '503 Busy');
       return;
     }
-    const prefixes = prefixesOf(request.socket.remoteAddress ?? '');
+    const address = canonicalAddress(request.socket.remoteAddress ?? '');
+    const prefixes = prefixesOf(address);
     const busy = !this.#admits(prefixes);
     if (this.#connections >= maxConnections || (busy && this.#busyCount >= maxBusyAnswers)) {
       turnAway(socket, '503 Busy\r\nretry-after: 5');
@@ -142,7 +153,7 @@ export class ControlEndpoint {
         this.#connections--;
         settled();
       });
-      this.#accept({ socket: webSocket, prefixes, busy, settled });
+      this.#accept({ socket: webSocket, address, prefixes, busy, settled });
     });
   }
 

@@ -9,6 +9,7 @@ import {
   tokenGuesses,
 } from './limits.ts';
 import type { Pool4 } from './pool.ts';
+import type { TicketLimits, TicketSerials } from './relays/tickets.ts';
 
 export type EnrolMode = 'token' | 'open' | 'closed';
 
@@ -19,6 +20,8 @@ export interface CoordinatorConfig {
   readonly graceMs: number;
   /** Shown to clients at login. */
   readonly software: string;
+  /** What each client may use of a relay. */
+  readonly relayLimits?: TicketLimits;
 }
 
 export interface Context {
@@ -28,6 +31,7 @@ export interface Context {
   readonly sign: (message: Uint8Array) => Uint8Array;
   readonly now: Now;
   readonly guard: Guard;
+  readonly ticketSerials: TicketSerials;
 }
 
 /** Attempts that cost: in memory only, since a restart is rarer than a guess. */

@@ -17,18 +17,22 @@ import { Logins } from './logins.ts';
 import { operate } from './operations/operations.ts';
 import { hasRequest, membershipOf } from './operations/outcome.ts';
 import { Refusal } from './refusal.ts';
+import { type LocalRelay, RelayDesk, type RelayLoginMessage } from './relays/desk.ts';
+import type { Relay } from './relays/registry.ts';
 import { Renewals } from './renewals.ts';
 import { viewFor } from './revisions.ts';
 import { beginRequest, punchDelays, type Session, type SessionId } from './sessions.ts';
 import { participationsOf } from './sync.ts';
 
-export type { CoordinatorOptions, Effect } from './hub.ts';
+export type { CoordinatorOptions, Effect, RelayCheckOrder } from './hub.ts';
+export type { LocalRelay, RelayLoginMessage } from './relays/desk.ts';
 
 /** An operator's work: its answer, whom it concerns, and whose connections end for it. */
 export interface OperatorOutcome<T> {
   readonly value: T;
   readonly events: readonly CoordinatorEvent[];
   readonly expel?: readonly string[];
+  readonly expelRelays?: readonly string[];
 }
 
 export class Coordinator {
@@ -36,12 +40,17 @@ export class Coordinator {
   readonly #liveness: Liveness;
   readonly #renewals: Renewals;
   readonly #logins: Logins;
+  readonly #relays: RelayDesk;
 
   constructor(options: CoordinatorOptions) {
     this.#hub = new Hub(options);
     this.#liveness = new Liveness(this.#hub);
     this.#renewals = new Renewals(this.#hub);
-    this.#logins = new Logins(this.#hub, this.#liveness, this.#renewals);
+    this.#relays = new RelayDesk(this.#hub);
+    this.#logins = new Logins(this.#hub, this.#liveness, this.#renewals, this.#relays.lists);
+    this.#hub.delivery.onRemoved = (client, network) => this.#relays.left(client, network);
+    this.#hub.delivery.onTicketsRevoked = (clientId, serial) =>
+      this.#relays.revoked({ clientId, serial });
   }
 
   get onlineClients(): number {
@@ -65,21 +74,57 @@ export class Coordinator {
       this.#hub.directory.set(client_id, 'unconfirmed', networks);
       this.#hub.schedule({ kind: 'grace', client: client_id }, now, config.graceMs);
     }
+    await this.#relays.start(now);
+  }
+
+  /** Relays that are there now. */
+  get relays(): Iterable<Relay> {
+    return this.#relays.registry.all();
+  }
+
+  /** A relay of this process; returns what takes it back. */
+  registerRelay(relay: LocalRelay, now: Now): () => void {
+    return this.#relays.register(relay, now);
+  }
+
+  /** Answer to an effect `check-relay`. */
+  relayChecked(relay: string, generation: number, unreachable: readonly string[], now: Now): void {
+    this.#relays.checked(relay, generation, unreachable, now);
+  }
+
+  /** The first message of a standalone relay. Resolves when it has been dealt with. */
+  async relayLogin(
+    id: SessionId,
+    remote: Remote,
+    message: RelayLoginMessage,
+    now: Now,
+  ): Promise<void> {
+    await this.#relays.login(id, remote, message, now);
   }
 
   /** The first message of an authenticated connection. Resolves when it has been dealt with. */
   async login(id: SessionId, remote: Remote, message: LoginMessage, now: Now): Promise<void> {
     if (await this.#logins.login(id, remote, message, now)) await this.lost(id, false, now);
+    this.#relays.settle(now);
   }
 
   /** A message of a logged-in connection; of any other it is ignored. Resolves when its effects are out. */
   async message(
     id: SessionId,
-    message: Exclude<ClientMessage, { t: 'login' }>,
+    message: Exclude<ClientMessage, { t: 'login' | 'relay-login' }>,
     now: Now,
   ): Promise<void> {
     const session = this.#hub.sessions.get(id);
-    if (session === undefined) return;
+    if (session === undefined) await this.#relays.message(id, message, now);
+    else await this.#clientMessage(session, message, now);
+    this.#relays.settle(now);
+  }
+
+  async #clientMessage(
+    session: Session,
+    message: Exclude<ClientMessage, { t: 'login' | 'relay-login' }>,
+    now: Now,
+  ): Promise<void> {
     switch (message.t) {
       case 'request':
         await this.#request(session, message, now);
@@ -95,11 +140,11 @@ export class Coordinator {
           this.#liveness.pong(session, message.id, now);
         return;
       case 'logout':
-        this.#hub.close(id, closeNormal);
-        await this.lost(id, true, now);
+        this.#hub.close(session.id, closeNormal);
+        await this.lost(session.id, true, now);
         return;
-      case 'relay-login':
       case 'relay-offer':
+        await this.#relays.volunteer(session, message.offer, now);
         return;
       default:
         message satisfies never;
@@ -111,10 +156,13 @@ export class Coordinator {
     const session = this.#hub.sessions.get(id);
     if (session === undefined) {
       this.#logins.lost(id);
+      await this.#relays.lost(id, clean, now);
+      this.#relays.settle(now);
       return;
     }
     const { clientId, identity } = session;
     this.#hub.sessions.remove(session);
+    this.#relays.lists.forget(session);
     this.#liveness.forget(session);
     this.#renewals.forget(clientId);
     const present = this.#hub.directory.get(clientId);
@@ -128,6 +176,7 @@ export class Coordinator {
       );
       this.#hub.delivery.broadcastPresence(clientId);
     }
+    this.#relays.settle(now);
     await this.#writeSeen(clientId, !clean, now);
     await this.#decide(identity, now);
   }
@@ -156,10 +205,26 @@ export class Coordinator {
         case 'challenge':
           work.push(this.#decide(duty.identity, now));
           break;
+        case 'relay-ping':
+          work.push(this.#relays.pingDue(duty.session, now));
+          break;
+        case 'relay-grace':
+          work.push(this.#relays.graceOver(duty.relay, now));
+          break;
+        case 'relay-check':
+          this.#relays.checkDue(duty.relay, now);
+          break;
+        case 'relay-lists':
+          this.#relays.lists.due(now);
+          break;
+        case 'relay-tickets':
+          this.#relays.lists.touch(duty.client);
+          break;
         default:
           duty satisfies never;
       }
     }
+    this.#relays.settle(now);
     if (renew.length > 0) work.push(this.#renewals.renew(renew, now));
     await Promise.all(work);
   }
@@ -172,11 +237,13 @@ export class Coordinator {
     const context = this.#hub.context(now);
     const { value } = await this.#hub.options.store.commits.run(
       (tx) => work(tx, context),
-      ({ events, expel = [] }) => {
+      ({ events, expel = [], expelRelays = [] }) => {
         for (const event of events) this.#hub.delivery.deliver(event);
         for (const clientId of expel) this.#expel(clientId);
+        for (const relay of expelRelays) this.#relays.expel(relay);
       },
     );
+    this.#relays.settle(now);
     return value;
   }
 
@@ -191,6 +258,7 @@ export class Coordinator {
     if (session !== undefined) {
       this.#hub.sessions.remove(session);
       this.#liveness.forget(session);
+      this.#relays.lists.forget(session);
       this.#hub.refuse(session.id, new Refusal('client-removed'));
     }
     this.#hub.cancel({ kind: 'grace', client: clientId });

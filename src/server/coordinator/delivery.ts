@@ -16,6 +16,9 @@ export type Tell = (clientId: string, message: ServerMessage) => void;
 export class Delivery {
   readonly #directory: Directory;
   readonly #tell: Tell;
+  /** A client is out of a network. */
+  onRemoved: (clientId: string, network: string) => void = () => {};
+  onTicketsRevoked: (clientId: string, serial: number) => void = () => {};
 
   constructor(directory: Directory, tell: Tell) {
     this.#directory = directory;
@@ -36,6 +39,10 @@ export class Delivery {
       case 'removed':
         this.#directory.withdraw(event.client, event.network);
         this.#tell(event.client, { t: 'removed', network: event.network, reason: event.reason });
+        this.onRemoved(event.client, event.network);
+        return;
+      case 'tickets-revoked':
+        this.onTicketsRevoked(event.client, event.serial);
         return;
       default:
         event satisfies never;

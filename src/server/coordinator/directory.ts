@@ -22,6 +22,8 @@ export interface Present {
 export class Directory {
   readonly #clients = new Map<string, Present>();
   readonly #byNetwork = new Map<string, Set<Present>>();
+  /** Told after each change of who takes part where; `network` undefined when a client comes or goes. */
+  onChange: (clientId: string, network: string | undefined) => void = () => {};
 
   get(clientId: string): Present | undefined {
     return this.#clients.get(clientId);
@@ -46,6 +48,7 @@ export class Directory {
     this.#clients.set(clientId, present);
     for (const { network, state, active } of networks)
       this.participate(clientId, network, { state, active });
+    this.onChange(clientId, undefined);
     return present;
   }
 
@@ -54,6 +57,7 @@ export class Directory {
     if (present === undefined) return;
     for (const network of [...present.networks.keys()]) this.withdraw(clientId, network);
     this.#clients.delete(clientId);
+    this.onChange(clientId, undefined);
   }
 
   participate(clientId: string, network: string, participation: Participation): void {
@@ -66,6 +70,7 @@ export class Directory {
       this.#byNetwork.set(network, others);
     }
     others.add(present);
+    this.onChange(clientId, network);
   }
 
   withdraw(clientId: string, network: string): void {
@@ -75,6 +80,7 @@ export class Directory {
     const others = this.#byNetwork.get(network);
     others?.delete(present);
     if (others?.size === 0) this.#byNetwork.delete(network);
+    this.onChange(clientId, network);
   }
 
   /** What others see of a client in one network. */

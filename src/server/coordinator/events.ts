@@ -52,4 +52,6 @@ export type CoordinatorEvent =
       readonly client: string;
       readonly network: string;
       readonly reason: RemovedReason;
-    };
+    }
+  /** The client is one no more: relays refuse its tickets up to this serial. */
+  | { readonly kind: 'tickets-revoked'; readonly client: string; readonly serial: number };

@@ -8,12 +8,22 @@ import { type Context, type CoordinatorConfig, Guard } from './context.ts';
 import { Delivery } from './delivery.ts';
 import { Directory } from './directory.ts';
 import { Refusal } from './refusal.ts';
+import { type Ticket, TicketSerials } from './relays/tickets.ts';
 import { type SessionId, Sessions } from './sessions.ts';
 
 export type Effect =
   | { readonly kind: 'send'; readonly session: SessionId; readonly message: ServerMessage }
   /** End the connection after what was sent before. Codes of RFC 6455 §7.4. */
-  | { readonly kind: 'close'; readonly session: SessionId; readonly code: number };
+  | { readonly kind: 'close'; readonly session: SessionId; readonly code: number }
+  /** Ask a relay whether it is where it says; the answer goes to `Coordinator.relayChecked`. */
+  | { readonly kind: 'check-relay'; readonly check: RelayCheckOrder };
+
+export interface RelayCheckOrder extends Ticket {
+  readonly relay: string;
+  readonly generation: number;
+  /** As the relay is listed, and where to ask. */
+  readonly targets: readonly { readonly listed: string; readonly ask: string }[];
+}
 
 export interface CoordinatorOptions {
   readonly store: Store;
@@ -40,7 +50,14 @@ export type Duty =
   | { readonly kind: 'ping'; readonly session: SessionId }
   | { readonly kind: 'grace'; readonly client: string }
   | { readonly kind: 'renew'; readonly client: string }
-  | { readonly kind: 'challenge'; readonly identity: string };
+  | { readonly kind: 'challenge'; readonly identity: string }
+  | { readonly kind: 'relay-ping'; readonly session: SessionId }
+  | { readonly kind: 'relay-grace'; readonly relay: string }
+  | { readonly kind: 'relay-check'; readonly relay: string }
+  /** Lists of relays that have changed are sent. */
+  | { readonly kind: 'relay-lists' }
+  /** The tickets of a client are renewed. */
+  | { readonly kind: 'relay-tickets'; readonly client: string };
 
 export class Hub {
   readonly options: CoordinatorOptions;
@@ -48,6 +65,7 @@ export class Hub {
   readonly directory = new Directory();
   readonly sessions = new Sessions();
   readonly delivery: Delivery;
+  readonly ticketSerials = new TicketSerials();
   readonly #agenda = new Agenda<string>();
   #nextPing = 1;
 
@@ -61,7 +79,8 @@ export class Hub {
 
   context(now: Now): Context {
     const { crypto, config, sign } = this.options;
-    return { crypto, config, sign, now, guard: this.guard };
+    const { guard, ticketSerials } = this;
+    return { crypto, config, sign, now, guard, ticketSerials };
   }
 
   schedule(duty: Duty, now: Now, delayMs: number): void {

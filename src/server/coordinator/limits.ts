@@ -40,3 +40,26 @@ export const tokenGuesses = { burst: 20, intervalMs: 30 * secondMs };
 export const networkCreations = { burst: 100, intervalMs: 60 * secondMs };
 /** Keys that one limiter remembers; the least recently used is forgotten first. */
 export const maxLimiterKeys = 65_536;
+
+/** Tickets of relays (protocol §11): renewed at half of this. */
+export const relayTicketLifetimeMs = 6 * hourMs;
+/** Tickets are valid from a little before they are made: clocks differ. */
+export const relayTicketBackdateMs = 5 * 60 * secondMs;
+/** How long a relay goes on with what it has when it has lost the server (protocol §11). */
+export const relayAfterlifeMs = dayMs;
+export const defaultRelayBytesPerSecond = 12_500_000;
+export const defaultRelayPacketsPerSecond = 20_000;
+export const maxStandaloneRelays = 256;
+export const maxVolunteers = 1_024;
+/** Offers of one relay: this many at once, then one more each interval. Each has the server ask its addresses. */
+export const relayOffers = { burst: 5, intervalMs: 30 * secondMs };
+/** How often the server asks whether the addresses of a relay answer; sooner after it did not. */
+export const relayCheckIntervalMs = 5 * 60 * secondMs;
+export const relayRecheckMs = 30 * secondMs;
+/** A volunteer that was reachable leaves the lists after so many checks in a row that say otherwise. */
+export const maxRelayCheckFailures = 2;
+/** Lists made in one turn, and the pause between turns: each may cost a signature for every relay. */
+export const relayListsPerTurn = 32;
+export const relayListPauseMs = 20;
+/** Changes that come together are told together. */
+export const relayListDelayMs = 200;

@@ -22,6 +22,10 @@ export interface Remote {
   readonly controlKey: Uint8Array;
   /** Address prefix, for limits that many addresses must not evade. */
   readonly prefix: string;
+  /** IP address that the connection comes from. */
+  readonly address?: string | undefined;
+  /** The client has the capability `relay`. */
+  readonly relays?: boolean;
 }
 
 /** A login whose certificate holds: by the identity's own signature, for the key that the handshake proved. */

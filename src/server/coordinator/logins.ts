@@ -21,6 +21,7 @@ import {
 } from './login.ts';
 import { formatIpv4, formatIpv6, pool6 } from './pool.ts';
 import { Refusal } from './refusal.ts';
+import type { RelayLists } from './relays/lists.ts';
 import { renewalDue } from './renewal.ts';
 import type { Renewals } from './renewals.ts';
 import type { Session, SessionId } from './sessions.ts';
@@ -37,16 +38,18 @@ export class Logins {
   readonly #hub: Hub;
   readonly #liveness: Liveness;
   readonly #renewals: Renewals;
+  readonly #relayLists: RelayLists;
   readonly #challenges = new Map<string, Challenge>();
   /** Identities whose login is at the database, by session. */
   readonly #underWay = new Map<string, SessionId>();
   /** Sessions lost while their login was at the database. */
   readonly #lostEarly = new Set<SessionId>();
 
-  constructor(hub: Hub, liveness: Liveness, renewals: Renewals) {
+  constructor(hub: Hub, liveness: Liveness, renewals: Renewals, relayLists: RelayLists) {
     this.#hub = hub;
     this.#liveness = liveness;
     this.#renewals = renewals;
+    this.#relayLists = relayLists;
   }
 
   /** Resolves when the login has been answered, or waits for a challenge. True: the session was lost meanwhile. */
@@ -170,12 +173,15 @@ export class Logins {
       identity: hex(proven.certificate.identity),
       instance: hex(proven.message.instance),
       prefix: proven.remote.prefix,
+      address: proven.remote.address,
+      relays: proven.remote.relays === true,
       rttMs: undefined,
       ping: undefined,
       requestsInWork: 0,
     };
     sessions.add(session);
     this.#hub.send(id, this.#welcome(loggedIn, now));
+    this.#relayLists.welcome(session, proven.certificate.identity, now);
     delivery.synchronise(clientId, loggedIn.sync);
     const ids = networks.map(({ network }) => network);
     this.#hub.send(id, { t: 'synchronised', networks: ids });

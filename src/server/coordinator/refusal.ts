@@ -31,6 +31,12 @@ const texts = {
     'restored from a backup: bring back the newer one, or enrol it as a new device',
   'certificate-invalid': "the device's certificate does not hold; update Buri and log in again",
   'client-removed': 'the operator of the server removed this device; enrol again to come back',
+  'relay-invalid': "the relay's offer does not hold",
+  'relay-in-use':
+    'another relay is there with the same key, probably a copy of its directory; give each relay a ' +
+    'directory of its own',
+  'relay-removed': 'the operator of the server removed this relay; enrol it again with a new token',
+  'too-many-relays': 'the server knows as many relays as it may; its operator must remove some',
   'pool-exhausted':
     'the server has no virtual address left; its operator must remove unused devices',
   'rate-limited': 'too many attempts; wait a little before the next one',

@@ -12,6 +12,10 @@ export interface Session {
   readonly identity: string;
   readonly instance: string;
   readonly prefix: string;
+  /** Where the connection comes from; undefined when that is not known. */
+  readonly address: string | undefined;
+  /** The client wants to hear of relays. */
+  readonly relays: boolean;
   /** Smoothed round trip (RFC 6298), milliseconds; undefined until the first pong. */
   rttMs: number | undefined;
   ping: { readonly id: number; readonly sentAt: MonotonicMs } | undefined;

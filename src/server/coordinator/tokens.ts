@@ -28,7 +28,11 @@ const hashOf = (context: Pick<Context, 'crypto'>, token: string) =>
 export async function createToken(
   tx: Db,
   context: Pick<Context, 'crypto' | 'now'>,
-  options: { readonly uses: number | null; readonly expiresAt: number | null },
+  options: {
+    readonly uses: number | null;
+    readonly expiresAt: number | null;
+    readonly kind?: TokenRow['kind'];
+  },
 ): Promise<{ token: string; row: TokenRow }> {
   const token = `buri-${spell(context.crypto.random(tokenBytes))}`;
   const row: TokenRow = {
@@ -39,6 +43,7 @@ export async function createToken(
     created_at: context.now.wall,
     expires_at: options.expiresAt,
     revoked_at: null,
+    kind: options.kind ?? 'device',
   };
   await tx.insertInto('enrolment_tokens').values(row).execute();
   return { token, row };
@@ -62,12 +67,13 @@ export async function revokeToken(
   return row !== undefined;
 }
 
-/** Uses a token once, in the transaction that enrols the device: a refused enrolment uses nothing. */
+/** Uses a token once, in the transaction that enrols the device or relay: a refused enrolment uses nothing. */
 export async function redeemToken(
   tx: Db,
   context: Context,
   token: string | undefined,
   prefix: string,
+  kind: TokenRow['kind'] = 'device',
 ): Promise<void> {
   if (token === undefined || token === '') throw new Refusal('token-required');
   const nowMs = context.now.monotonic;
@@ -81,6 +87,10 @@ export async function redeemToken(
   if (row === undefined || row.revoked_at !== null) {
     context.guard.tokens.take(prefix, nowMs);
     throw new Refusal('token-invalid');
+  }
+  if (row.kind !== kind) {
+    const detail = `it enrols ${row.kind === 'relay' ? 'relays' : 'devices'} only`;
+    throw new Refusal('token-invalid', { detail });
   }
   if (row.expires_at !== null && row.expires_at <= context.now.wall)
     throw new Refusal('token-expired');

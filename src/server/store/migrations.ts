@@ -10,7 +10,10 @@ export interface ColumnTypes {
 }
 
 export function migrations(types: ColumnTypes): MigrationProvider {
-  const steps: Record<string, Migration> = { '001-first': first(types) };
+  const steps: Record<string, Migration> = {
+    '001-first': first(types),
+    '002-relays': relays(types),
+  };
   return { getMigrations: async () => steps };
 }
 
@@ -22,6 +25,38 @@ function first(types: ColumnTypes): Migration {
       await networks(db, bytes);
       await memberships(db, bytes);
       await history(db, bytes);
+    },
+  };
+}
+
+function relays(types: ColumnTypes): Migration {
+  const bytes = sql.raw(types.bytes);
+  return {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable('enrolment_tokens')
+        .addColumn('kind', 'text', (c) => c.notNull().defaultTo('device'))
+        .execute();
+      await db.schema
+        .createTable('relays')
+        .addColumn('relay_id', 'text', (c) => c.primaryKey())
+        .addColumn('kind', 'text', (c) => c.notNull())
+        .addColumn('relay_key', bytes, (c) => c.notNull().unique())
+        .addColumn('owner', 'text')
+        .addColumn('listing', bytes, (c) => c.notNull())
+        .addColumn('software', 'text', (c) => c.notNull())
+        .addColumn('connected', 'integer', (c) => c.notNull())
+        .addColumn('created_at', 'bigint', (c) => c.notNull())
+        .addColumn('last_seen_at', 'bigint', (c) => c.notNull())
+        .execute();
+      await db.schema
+        .createTable('relay_revocations')
+        .addColumn('client_id', 'text', (c) => c.notNull())
+        .addColumn('relay_id', 'text', (c) => c.notNull())
+        .addColumn('serial', 'bigint', (c) => c.notNull())
+        .addColumn('revoked_at', 'bigint', (c) => c.notNull())
+        .addPrimaryKeyConstraint('relay_revocations_key', ['client_id', 'relay_id'])
+        .execute();
     },
   };
 }

@@ -39,6 +39,8 @@ export interface TokenRow {
   created_at: number;
   expires_at: number | null;
   revoked_at: number | null;
+  /** Whom it enrols. */
+  kind: 'device' | 'relay';
 }
 
 export interface NetworkRow {
@@ -112,6 +114,31 @@ export interface RevocationRow {
   issued_at: number;
 }
 
+/** Relays that enrolled, or that members offered; those with a connection are listed again after a restart. */
+export interface RelayRow {
+  relay_id: string;
+  kind: 'standalone' | 'volunteer';
+  /** X25519 key, 32 bytes. */
+  relay_key: Uint8Array;
+  /** Client id of the member that volunteers; null for a standalone relay. */
+  owner: string | null;
+  /** CBOR of what clients are told of it. */
+  listing: Uint8Array;
+  software: string;
+  connected: Flag;
+  created_at: number;
+  last_seen_at: number;
+}
+
+/** Tickets of a client with serials up to this one are void at a relay. */
+export interface RelayRevocationRow {
+  client_id: string;
+  /** Empty: at every relay. */
+  relay_id: string;
+  serial: number;
+  revoked_at: number;
+}
+
 export interface Schema {
   settings: SettingRow;
   clients: ClientRow;
@@ -122,6 +149,8 @@ export interface Schema {
   join_requests: JoinRequestRow;
   network_changes: NetworkChangeRow;
   revocations: RevocationRow;
+  relays: RelayRow;
+  relay_revocations: RelayRevocationRow;
 }
 
 /** The database, or one transaction of it. */
