@@ -22,17 +22,27 @@ const ipv6Prefixes = { host: '2001:db8:0:1::', router: '2001:db8:0:2::' } as con
 
 export type Role = keyof typeof prefixes;
 
+export interface InternetOptions {
+  /**
+   * First three bytes of home routers' addresses. Programs that know the addresses for documentation and refuse to map ports to
+   * them (miniupnpd) need others; nothing leaves the laboratory anyway.
+   */
+  readonly routerPrefix?: string;
+}
+
 export class Internet implements Network {
   readonly core: Host;
   readonly #pools = { host: new Pool(10, 250), router: new Pool(10, 250) };
   #ports = 0;
   #sites = 0;
+  readonly #prefixes: Readonly<Record<Role, string>>;
 
-  private constructor(core: Host) {
+  private constructor(core: Host, { routerPrefix = prefixes.router }: InternetOptions) {
     this.core = core;
+    this.#prefixes = { ...prefixes, router: routerPrefix };
   }
 
-  static async create(lab: Lab): Promise<Internet> {
+  static async create(lab: Lab, options: InternetOptions = {}): Promise<Internet> {
     const core = await Host.create(lab, 'internet');
     await core.sysctl({
       'net.ipv4.ip_forward': 1,
@@ -44,7 +54,7 @@ export class Internet implements Network {
       'route add blackhole default',
       'route add blackhole ::/0',
     );
-    return new Internet(core);
+    return new Internet(core, options);
   }
 
   /** A machine with a public IPv4 and IPv6 address and nothing in between. */
@@ -59,7 +69,8 @@ export class Internet implements Network {
       { namespace: host.namespace, device: uplink },
       { namespace: this.core.namespace, device: `p${this.#ports++}` },
     );
-    await host.attached(new InternetPort(this.core, host, link, role, this.#pools[role]));
+    const plan = { role, prefix: this.#prefixes[role], pool: this.#pools[role] };
+    await host.attached(new InternetPort(this.core, host, link, plan));
   }
 
   /** Numbers a customer site, whose public prefixes {@link routeSite} leads to it. */
@@ -91,11 +102,18 @@ class InternetPort implements Attachment {
   readonly #core: Host;
   readonly #host: Host;
   readonly #role: Role;
+  readonly #prefix: string;
   readonly #pool: Pool;
   readonly #routes: string[] = [];
   #number: number;
 
-  constructor(core: Host, host: Host, link: Link, role: Role, pool: Pool) {
+  constructor(
+    core: Host,
+    host: Host,
+    link: Link,
+    { role, prefix, pool }: { readonly role: Role; readonly prefix: string; readonly pool: Pool },
+  ) {
+    this.#prefix = prefix;
     this.link = link;
     this.#core = core;
     this.#host = host;
@@ -105,7 +123,7 @@ class InternetPort implements Attachment {
   }
 
   get ipv4(): string {
-    return `${prefixes[this.#role]}.${this.#number}`;
+    return `${this.#prefix}.${this.#number}`;
   }
 
   get ipv6(): string {

@@ -16,6 +16,7 @@ interface DaemonFlags {
   readonly mode?: string;
   readonly port?: string;
   readonly lanRoutes?: string;
+  readonly portMapping?: string;
   readonly engineThreads?: string;
   readonly proxy?: string;
 }
@@ -48,6 +49,10 @@ export const daemonCommand = (): Command =>
     .option(
       '--lan-routes <on|off>',
       'whether broadcast and multicast of programs that name no interface goes to the members (BURI_LAN_ROUTES; default: on)',
+    )
+    .option(
+      '--port-mapping <on|off>',
+      'whether the router is asked, by PCP, NAT-PMP or UPnP, to lead the UDP port to this machine (BURI_PORT_MAPPING; default: on)',
     )
     .option(
       '--engine-threads <n>',
@@ -86,7 +91,14 @@ export const daemonCommand = (): Command =>
           device: deviceOf(flags.device ?? (process.env.BURI_DEVICE || defaultDevice)),
           mode: modeOf(flags.mode ?? (process.env.BURI_MODE || 'tun')),
           engineThreads: threadsOf(flags.engineThreads ?? (process.env.BURI_ENGINE_THREADS || '1')),
-          lanRoutes: switchOf(flags.lanRoutes ?? (process.env.BURI_LAN_ROUTES || 'on')),
+          lanRoutes: switchOf(
+            '--lan-routes',
+            flags.lanRoutes ?? (process.env.BURI_LAN_ROUTES || 'on'),
+          ),
+          portMapping: switchOf(
+            '--port-mapping',
+            flags.portMapping ?? (process.env.BURI_PORT_MAPPING || 'on'),
+          ),
           ...(port === undefined ? {} : { port }),
           ...(proxy === undefined ? {} : { proxy }),
         },
@@ -121,9 +133,9 @@ function modeOf(text: string): 'tun' | 'tap' {
   throw new UsageError('--mode takes tun or tap');
 }
 
-function switchOf(text: string): boolean {
+function switchOf(flag: string, text: string): boolean {
   if (text === 'on' || text === 'off') return text === 'on';
-  throw new UsageError('--lan-routes takes on or off');
+  throw new UsageError(`${flag} takes on or off`);
 }
 
 /** Bounds as those of the engine (`MAX_THREADS`), which is not loaded yet. */

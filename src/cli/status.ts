@@ -1,6 +1,6 @@
 /** `buri status` */
 import type { Command } from 'commander';
-import type { StatusView } from '#wire/local-api.ts';
+import type { PortMappingView, StatusView } from '#wire/local-api.ts';
 import { clientCommand } from './client-command.ts';
 import { type Cell, type Colour, facts, type Paint } from './table.ts';
 import { duration } from './view.ts';
@@ -42,12 +42,36 @@ export function statusText(status: StatusView, paint: Paint): string {
       ['server', ...serverLines(server)],
       ['NAT', `mapping ${nat.mapping}, filtering ${nat.filtering}`],
       ['seen as', ...nat.publicEndpoints],
+      ['port mapping', ...portMappingLines(status.portMapping)],
       ['notices', ...status.notices.map(({ message }): Cell => [message, 'yellow'])],
     ],
     paint,
   );
   if (server.url !== null) return text;
   return `${text}\nlog in with: buri login buri://HOST:PORT#SERVER-KEY\n`;
+}
+
+const protocolNames = { pcp: 'PCP', 'nat-pmp': 'NAT-PMP', upnp: 'UPnP' } as const;
+
+/** What the router gave, or what each protocol came to. */
+function portMappingLines(mapping: PortMappingView): Cell[] {
+  const { enabled, external, protocol, note, gateways } = mapping;
+  if (!enabled) return ['off'];
+  const lines: Cell[] = [];
+  if (external !== null && protocol !== null) {
+    lines.push([`${external} by ${protocolNames[protocol]}`, 'green']);
+  }
+  if (note !== undefined) lines.push([note, 'yellow']);
+  const opened = gateways.filter(({ family, mappings }) => family === 6 && mappings.length > 0);
+  for (const { mappings } of opened) lines.push(`${mappings[0]?.external} by PCP`);
+  if (lines.length > 0) return lines;
+  if (gateways.length === 0) return ['no router to ask'];
+  const protocols = [
+    ['PCP', mapping.pcp],
+    ['NAT-PMP', mapping.natPmp],
+    ['UPnP', mapping.upnp],
+  ] as const;
+  return [protocols.map(([name, { state, reason }]) => `${name} ${reason ?? state}`).join(', ')];
 }
 
 /** Where, whether, and if not, why and what happens next. The key in the URL says nothing to a person. */

@@ -8,6 +8,7 @@ import { isAesAccelerated } from '#crypto/aes-support.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import type { Engine } from '#engine/engine.ts';
 import type { ClientMessage } from '#wire/control.ts';
+import type { Endpoint } from '#wire/endpoint.ts';
 import { currentCertificate, extensionVersion } from './certificate.ts';
 import type { SystemClock } from './clock.ts';
 import type { ConnectOptions, ControlConnection } from './control-connection.ts';
@@ -19,6 +20,7 @@ import { GroupWatch } from './group-watch.ts';
 import { MemberDriver } from './member-driver.ts';
 import { localAddresses } from './netwatch.ts';
 import type { Notices } from './notices.ts';
+import { PortMapping } from './port-mapping.ts';
 import type { ProxyChoice } from './proxy.ts';
 import { clusterKeyText, parseServerUrl } from './server-url.ts';
 import type { Sockets } from './sockets.ts';
@@ -37,6 +39,8 @@ export interface ClientOptions {
   readonly configuredPort: number | undefined;
   /** Through which proxy connections to server and relays go. */
   readonly proxies: ProxyChoice;
+  /** Whether routers are asked to lead the port to this machine. */
+  readonly wantsPortMapping: boolean;
   /** The engine has failed: only a new process helps. */
   readonly onFatal: (error: BuriError) => void;
 }
@@ -84,6 +88,7 @@ export class Client {
   #target: Target | undefined;
   #driver: MemberDriver | undefined;
   #pending: PendingLogin | undefined;
+  #portMapping: PortMapping | undefined;
 
   constructor(options: ClientOptions) {
     this.#options = options;
@@ -109,6 +114,11 @@ export class Client {
 
   get driver(): MemberDriver | undefined {
     return this.#driver;
+  }
+
+  /** Undefined while logged out, or when it is switched off. */
+  get portMapping(): PortMapping | undefined {
+    return this.#portMapping;
   }
 
   get member(): Member | undefined {
@@ -196,6 +206,7 @@ export class Client {
 
   networkChanged(): void {
     this.#feedAddresses(true);
+    void this.#portMapping?.look(true);
     this.link.check();
   }
 
@@ -348,17 +359,37 @@ export class Client {
     this.#driver = new MemberDriver(member, {
       ...{ engine, clock, store, notices },
       send: (message) => this.link.send(message),
-      checkServer: () => this.link.check(),
+      checkServer: () => {
+        this.link.check();
+        this.#portMapping?.recheck();
+      },
       onRemoved: (network, reason) => notices.add(removedNotice(network, reason)),
     });
     this.#driver.feed({ type: 'sockets', sockets: sockets.list });
     this.#feedAddresses(false);
+    this.#mapPorts(privateKey);
     if (this.#local !== undefined) this.#driver.feed({ type: 'lan', local: this.#local });
   }
 
   #feedAddresses(changed: boolean): void {
     const addresses = localAddresses(this.#options.device.name);
     this.#driver?.feed({ type: 'local-addresses', addresses, changed });
+  }
+
+  /** From the first member machine to the logout; a later one is told what is mapped already. */
+  #mapPorts(secret: Uint8Array): void {
+    const { clock, device, sockets, wantsPortMapping } = this.#options;
+    if (!wantsPortMapping) return;
+    const onMapped = (endpoints: readonly Endpoint[]) =>
+      this.#driver?.feed({ type: 'mapped', endpoints });
+    if (this.#portMapping !== undefined) {
+      onMapped(this.#portMapping.mapped);
+      return;
+    }
+    const mains = sockets.list.filter(({ purpose }) => purpose !== 'test');
+    const ports = new Map(mains.map(({ family, localPort }) => [family, localPort] as const));
+    this.#portMapping = new PortMapping({ clock, device: device.name, ports, secret, onMapped });
+    void this.#portMapping.look(false);
   }
 
   #dropMember(): void {
@@ -370,7 +401,9 @@ export class Client {
     this.#pending?.reject(
       new BuriError('login-cancelled', 'the login was given up: somebody logged out meanwhile'),
     );
-    await this.link.stop();
+    const portMapping = this.#portMapping;
+    this.#portMapping = undefined;
+    await Promise.all([this.link.stop(), portMapping?.stop()]);
     this.#dropMember();
     await this.device.down();
   }

@@ -32,6 +32,8 @@ export interface DaemonOptions {
   readonly lanRoutes?: boolean;
   /** `http://[USER:PASSWORD@]HOST:PORT`, or `none`; absent: what the environment says. */
   readonly proxy?: string;
+  /** Whether routers are asked to lead the UDP port to this machine; default true. */
+  readonly portMapping?: boolean;
 }
 
 const certificateCheckMs = 86_400_000;
@@ -74,7 +76,12 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Pr
   });
   const proxies = proxiesOf(options.proxy, notices);
   const parts = { store, engine, device, sockets, clock, notices, proxies };
-  client = new Client({ ...parts, configuredPort: options.port, onFatal: fatal.reject });
+  client = new Client({
+    ...parts,
+    configuredPort: options.port,
+    wantsPortMapping: options.portMapping ?? true,
+    onFatal: fatal.reject,
+  });
   const running = client;
   stack.defer(() => running.stop());
   // Without a login nobody would learn before the first one that there can be no interface here.

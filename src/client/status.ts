@@ -5,6 +5,7 @@ import type { Client } from './client.ts';
 import type { SystemClock } from './clock.ts';
 import type { Device } from './device.ts';
 import type { Notices } from './notices.ts';
+import { portMappingView } from './port-mapping-view.ts';
 import type { ProxyChoice } from './proxy.ts';
 import type { Sockets } from './sockets.ts';
 import type { StateStore } from './state.ts';
@@ -52,6 +53,7 @@ export function statusOf(source: StatusSource): StatusView {
       filtering: discovered?.nat.filtering ?? 'unknown',
       publicEndpoints: discovered?.publicEndpoints.map(formatEndpoint) ?? [],
     },
+    portMapping: portMappingView(client.portMapping, discovered?.publicEndpoints ?? []),
     notices: notices.list(),
     counters: { ...engine.counters(), ...member?.counters() },
   };

@@ -56,6 +56,56 @@ export const networkEntry = z.object({
 });
 export type NetworkEntry = z.infer<typeof networkEntry>;
 
+export const mappingProtocol = z.enum(['pcp', 'nat-pmp', 'upnp']);
+export const protocolView = z.object({
+  /** `found`: it answers, but another protocol has the mapping, or none has been made yet. */
+  state: z.enum(['idle', 'asking', 'absent', 'found', 'refused', 'mapped']),
+  reason: z.string().optional(),
+  /** What a UPnP device calls itself. */
+  product: z.string().optional(),
+});
+
+/** What routers were asked, and what they gave. */
+export const portMappingView = z.object({
+  /** False when switched off (`--port-mapping off`) or logged out. */
+  enabled: z.boolean(),
+  /** Of the IPv4 gateway. */
+  pcp: protocolView,
+  natPmp: protocolView,
+  upnp: protocolView,
+  /** The IPv4 endpoint that peers are told, by which protocol, for how long; null when there is none. */
+  external: z.string().nullable(),
+  protocol: mappingProtocol.nullable(),
+  /** Null also for a mapping without end. */
+  lifetimeSeconds: z.number().nullable(),
+  renewInSeconds: z.number().nullable(),
+  /** Why a mapping is of no use to peers elsewhere, in words. */
+  note: z.string().optional(),
+  /** Also those of IPv6, where PCP opens the firewall. */
+  gateways: z
+    .array(
+      z.object({
+        family: z.union([z.literal(4), z.literal(6)]),
+        interface: z.string(),
+        gateway: z.string(),
+        local: z.string(),
+        mappings: z.array(
+          z.object({
+            protocol: mappingProtocol,
+            internal: z.string(),
+            external: z.string(),
+            lifetimeSeconds: z.number().nullable(),
+            renewInSeconds: z.number(),
+            usable: z.boolean(),
+          }),
+        ),
+        pcp: protocolView,
+      }),
+    )
+    .readonly(),
+});
+export type PortMappingView = z.infer<typeof portMappingView>;
+
 export const statusView = z.object({
   version: z.string(),
   pid: z.number(),
@@ -88,6 +138,7 @@ export const statusView = z.object({
     filtering: z.string(),
     publicEndpoints: z.array(z.string()),
   }),
+  portMapping: portMappingView,
   /** What a person should know now, newest last. */
   notices: z.array(z.object({ code: z.string(), message: z.string() })),
   counters: z.record(z.string(), z.number()),

@@ -31,6 +31,7 @@ async function clientIn(t: TestContext) {
     clock: new SystemClock(),
     configuredPort: undefined,
     proxies: noProxy,
+    wantsPortMapping: false,
     onFatal: (error) => assert.fail(error),
   });
   t.after(async () => {

@@ -9,7 +9,7 @@ const on = (name: string, ...addresses: string[]): LocalAddress[] =>
   addresses.map((address) => ({ interface: name, address }));
 const gather = (addresses: LocalAddress[], more = {}) =>
   gatherCandidates({
-    ...{ addresses, ports, reflexive: [], configuredPort: undefined, virtual },
+    ...{ addresses, ports, reflexive: [], mapped: [], configuredPort: undefined, virtual },
     ...more,
   }).map(({ kind, endpoint }) => `${kind} ${endpoint}`);
 
@@ -69,4 +69,27 @@ test('however many addresses there are, 16 are told, and those that servers saw 
   assert(all.includes('server-reflexive 198.51.100.0:1'));
   assert.equal(all.filter((text) => text.startsWith('server-reflexive')).length, 4);
   assert.equal(all.filter((text) => text.startsWith('host [')).length, 4);
+});
+
+test('a mapped port is offered, unless servers see us at another address', () => {
+  const mapped = [
+    { address: '198.51.100.1', port: 6001 },
+    { address: '203.0.113.66', port: 6001 },
+    { address: '2001:db8::2', port: 6000 },
+  ];
+  const reflexive = [{ address: '198.51.100.1', port: 5000 }];
+  assert.deepEqual(gather([], { mapped, reflexive }), [
+    'mapped [2001:db8::2]:6000',
+    'mapped 198.51.100.1:6001',
+    'server-reflexive 198.51.100.1:5000',
+  ]);
+  assert.equal(gather([], { mapped }).length, 3, 'nobody knows better yet');
+});
+
+test('a port forwarded by hand is offered on the address that the gateway knows when no server answers', () => {
+  const mapped = [{ address: '198.51.100.1', port: 6001 }];
+  assert.deepEqual(gather([], { mapped, configuredPort: 7777 }), [
+    'configured 198.51.100.1:7777',
+    'mapped 198.51.100.1:6001',
+  ]);
 });

@@ -17,6 +17,8 @@ export interface Gathered {
   readonly reflexive: readonly Endpoint[];
   /** UDP port that the user forwards by hand, on the public address. */
   readonly configuredPort: number | undefined;
+  /** Where gateways lead to this machine, as they say. */
+  readonly mapped: readonly Endpoint[];
   /** Prefixes inside the virtual LAN. */
   readonly virtual: readonly Prefix[];
 }
@@ -24,6 +26,7 @@ export interface Gathered {
 /** Of each family; the rest of the 16 is for what servers saw. */
 const maxHosts = { 4: 6, 6: 4 } as const;
 const maxReflexive = 4;
+const maxMapped = 4;
 
 /** Bridges of container and machine emulators: their addresses exist on many machines and lead to none of them. */
 const internalInterface =
@@ -48,6 +51,7 @@ export function gatherCandidates(gathered: Gathered): Candidate[] {
   for (const endpoint of hostEndpoints(gathered)) add('host', endpoint);
   const reflexive = gathered.reflexive.slice(0, maxReflexive);
   for (const endpoint of configuredEndpoints(gathered)) add('configured', endpoint);
+  for (const endpoint of mappedEndpoints(gathered)) add('mapped', endpoint);
   for (const endpoint of reflexive) add('server-reflexive', endpoint);
   return [...found.values()]
     .sort(
@@ -82,8 +86,22 @@ function hostEndpoints({ addresses, ports, virtual }: Gathered): Endpoint[] {
   });
 }
 
-function configuredEndpoints({ reflexive, configuredPort }: Gathered): Endpoint[] {
-  const seen = reflexive.find(({ address }) => familyOf(address) === 4);
+/**
+ * Only of addresses that servers see us at, where any does: an outer address of a gateway that is not ours lies behind a further
+ * NAT, or is a lie about somebody else.
+ */
+export function mappedEndpoints({ mapped, reflexive }: Pick<Gathered, 'mapped' | 'reflexive'>) {
+  const seen = (family: AddressFamily) =>
+    reflexive.filter(({ address }) => familyOf(address) === family);
+  return mapped.slice(0, maxMapped).filter(({ address }) => {
+    const ofFamily = seen(familyOf(address));
+    return ofFamily.length === 0 || ofFamily.some((other) => other.address === address);
+  });
+}
+
+/** Where no server answers, the gateway knows the public address. */
+function configuredEndpoints({ reflexive, mapped, configuredPort }: Gathered): Endpoint[] {
+  const seen = [...reflexive, ...mapped].find(({ address }) => familyOf(address) === 4);
   if (configuredPort === undefined || seen === undefined) return [];
   return [{ address: seen.address, port: configuredPort }];
 }

@@ -29,6 +29,8 @@ export type DiscoveryInput =
   | { readonly type: 'servers'; readonly servers: readonly Endpoint[] }
   /** The port that the user forwards by hand on the public address. */
   | { readonly type: 'configured-port'; readonly port: number | undefined }
+  /** Where gateways lead to the main sockets (port mapping). */
+  | { readonly type: 'mapped'; readonly endpoints: readonly Endpoint[] }
   /** Engine datagram of kind 'stun'. */
   | {
       readonly type: 'datagram';
@@ -88,6 +90,7 @@ export class Discovery {
   #addresses: readonly LocalAddress[] = [];
   #servers: readonly Endpoint[] = [];
   #configuredPort: number | undefined;
+  #mapped: readonly Endpoint[] = [];
   /** Nothing is reported before then, unless every server has answered. */
   #reportAt: MonotonicMs | undefined;
   #reported: string | undefined;
@@ -121,6 +124,9 @@ export class Discovery {
         break;
       case 'configured-port':
         this.#configuredPort = input.port;
+        break;
+      case 'mapped':
+        this.#mapped = input.endpoints;
         break;
       case 'network-changed':
         for (const family of this.#families.values()) family.networkChanged(at);
@@ -169,6 +175,7 @@ export class Discovery {
       ports: new Map(mains.map(({ family, localPort }) => [family, localPort])),
       reflexive,
       configuredPort: this.#configuredPort,
+      mapped: this.#mapped,
       virtual: this.#virtual,
     });
     const publicEndpoints = [...this.#families.values()]

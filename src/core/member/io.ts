@@ -35,6 +35,8 @@ export type MemberInput =
       readonly addresses: readonly LocalAddress[];
       readonly changed: boolean;
     }
+  /** Where gateways lead to the main sockets, as they say (port mapping). */
+  | { readonly type: 'mapped'; readonly endpoints: readonly Endpoint[] }
   | {
       readonly type: 'datagram';
       readonly kind: MemberDatagram;

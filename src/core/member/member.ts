@@ -191,6 +191,9 @@ export class Member {
         this.#discovery.handle({ type: 'network-changed' }, now);
         this.#manager.paths({ type: 'network-changed' }, now);
         return;
+      case 'mapped':
+        this.#discovery.handle(input, now);
+        return;
       case 'datagram':
         this.#datagram(input, now);
         return;

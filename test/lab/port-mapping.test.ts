@@ -1,0 +1,145 @@
+/** A member behind a router that maps ports is reached by one whose NAT allows no hole to be punched. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { BuriDaemon, BuriServer, type DaemonOptions } from '../../lab/buri.ts';
+import { Home } from '../../lab/home.ts';
+import type { Host } from '../../lab/host.ts';
+import { Internet } from '../../lab/internet.ts';
+import { Lab } from '../../lab/lab.ts';
+import { labSkipReason } from '../../lab/needs.ts';
+import {
+  type MappingProtocol,
+  mappablePrefix,
+  portMappingSkipReason,
+  withPortMapping,
+} from '../../lab/port-mapping.ts';
+import { waitFor } from '../../lab/wait.ts';
+
+const skip = labSkipReason() || portMappingSkipReason();
+
+/**
+ *   anna ── router with miniupnpd, port-restricted ──┐
+ *                                                    ├── Internet ── server
+ *   bert ── router, symmetric ───────────────────────┘
+ */
+async function build(lab: Lab) {
+  const internet = await Internet.create(lab, { routerPrefix: mappablePrefix });
+  const server = await BuriServer.start(await internet.host('server'), { enrol: 'open' });
+  const home = await Home.create(internet, { name: 'anna', nat: 'port-restricted' });
+  const other = await Home.create(internet, { name: 'bert', nat: 'symmetric' });
+  return { server, home, other };
+}
+
+async function login(host: Host, server: BuriServer, nick: string, options: DaemonOptions = {}) {
+  const daemon = await BuriDaemon.start(host, options);
+  await daemon.verb('login', [await server.url(), '--nick', nick, '--wait', '30']);
+  return daemon;
+}
+
+const portMappingOf = async (daemon: BuriDaemon) => (await daemon.verb('status')).portMapping;
+
+const mapped = (daemon: BuriDaemon) =>
+  waitFor('a mapped port', async () => {
+    const mapping = await portMappingOf(daemon);
+    return mapping.external !== null && mapping;
+  });
+
+describe('a router that maps ports', { skip }, () => {
+  for (const protocol of ['pcp', 'nat-pmp', 'upnp'] as const satisfies MappingProtocol[]) {
+    test(`by ${protocol} alone makes its member reachable from behind a symmetric NAT`, async () => {
+      await using lab = await Lab.create();
+      const { server, home, other } = await build(lab);
+      await using gateway = await withPortMapping(home, [protocol]);
+      const anna = await login(home.firstHost, server, 'anna');
+      const mapping = await mapped(anna);
+      const { port } = await anna.verb('status');
+      assert.equal(mapping.protocol, protocol);
+      assert.equal(mapping.external, `${home.publicIpv4}:${port}`);
+      assert.ok(await gateway.maps(port!), await gateway.rules());
+
+      const bert = await login(other.firstHost, server, 'bert');
+      await anna.verb('create', ['home', 'password']);
+      await bert.verb('join', ['home', 'password', '--wait', '30']);
+      const seen = await waitFor('a direct path through the mapping', async () => {
+        const { networks } = await bert.verb('list');
+        const entry = networks[0]?.members.find(({ nick }) => nick === 'anna');
+        return entry?.path.kind === 'direct' && entry;
+      });
+      assert.equal(seen.path.endpoint, mapping.external);
+      assert.equal((await other.firstHost.ping(seen.ipv4, { count: 3 })).received, 3);
+
+      await anna.stop();
+      assert.equal(await gateway.maps(port!), false, 'removed at the end');
+    });
+  }
+
+  test('is asked again before a lifetime ends, and after it has forgotten everything', async () => {
+    await using lab = await Lab.create();
+    const { server, home } = await build(lab);
+    await using gateway = await withPortMapping(home, ['pcp'], { maxLifetimeSeconds: 24 });
+    const anna = await login(home.firstHost, server, 'anna');
+    const first = await mapped(anna);
+    assert.equal(first.lifetimeSeconds, 24);
+    let last = first.renewInSeconds!;
+    await waitFor(
+      'a renewal at half the lifetime',
+      async () => {
+        const { renewInSeconds, external } = await portMappingOf(anna);
+        assert.equal(external, first.external);
+        const isRenewed = renewInSeconds! > last;
+        last = renewInSeconds!;
+        return isRenewed;
+      },
+      { timeoutMs: 20_000, intervalMs: 500 },
+    );
+    const { port } = await anna.verb('status');
+    await gateway.reboot();
+    await waitFor('the mapping to come back', () => gateway.maps(port!), { timeoutMs: 20_000 });
+  });
+
+  test('that speaks everything is asked by PCP, and shown with all it has', async () => {
+    await using lab = await Lab.create();
+    const { server, home } = await build(lab);
+    await using gateway = await withPortMapping(home, ['pcp', 'nat-pmp', 'upnp']);
+    const anna = await login(home.firstHost, server, 'anna');
+    const mapping = await waitFor('all protocols to be found', async () => {
+      const now = await portMappingOf(anna);
+      const { pcp, natPmp, upnp } = now;
+      return [pcp, natPmp, upnp].every(({ state }) => /found|mapped/.test(state)) && now;
+    });
+    assert.equal(mapping.protocol, 'pcp');
+    assert.equal(mapping.pcp.state, 'mapped');
+    // After kill -9 the same port is had again, though the gateway guards it by a nonce.
+    await anna.stop('SIGKILL');
+    const again = await BuriDaemon.start(home.firstHost, { directory: anna.directory });
+    assert.equal((await mapped(again)).protocol, 'pcp');
+    await again.verb('logout');
+    const { port } = await again.verb('status');
+    assert.equal(await gateway.maps(port!), false, 'a logout gives it back');
+  });
+
+  test('is left alone when told so', async () => {
+    await using lab = await Lab.create();
+    const { server, home } = await build(lab);
+    await using gateway = await withPortMapping(home, ['pcp', 'nat-pmp', 'upnp']);
+    const anna = await login(home.firstHost, server, 'anna', { args: ['--port-mapping', 'off'] });
+    assert.equal((await portMappingOf(anna)).enabled, false);
+    assert.doesNotMatch(await gateway.rules(), /dnat/);
+  });
+
+  test('behind a carrier NAT is said to be so, and not offered', async () => {
+    await using lab = await Lab.create();
+    const internet = await Internet.create(lab);
+    const server = await BuriServer.start(await internet.host('server'), { enrol: 'open' });
+    const home = await Home.create(internet, { name: 'anna', nat: 'port-restricted' });
+    await using _ = await withPortMapping(home, ['upnp']);
+    const anna = await login(home.firstHost, server, 'anna');
+    // miniupnpd itself refuses to map where its outer address is no public one.
+    const { upnp } = await waitFor('an answer', async () => {
+      const now = await portMappingOf(anna);
+      return /refused|absent/.test(now.upnp.state) && now;
+    });
+    assert.ok(upnp.reason);
+    assert.equal((await portMappingOf(anna)).external, null);
+  });
+});
