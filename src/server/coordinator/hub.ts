@@ -66,6 +66,8 @@ export class Hub {
   readonly sessions = new Sessions();
   readonly delivery: Delivery;
   readonly ticketSerials = new TicketSerials();
+  /** Time of the latest transaction. */
+  latest: Now | undefined;
   readonly #agenda = new Agenda<string>();
   #nextPing = 1;
 
@@ -79,6 +81,7 @@ export class Hub {
 
   context(now: Now): Context {
     const { crypto, config, sign } = this.options;
+    this.latest = now;
     const { guard, ticketSerials } = this;
     return { crypto, config, sign, now, guard, ticketSerials };
   }

@@ -18,9 +18,14 @@ export class Checks {
   readonly #hub: Hub;
   readonly #registry: Registry;
   readonly #lists: RelayLists;
-  readonly #changed: (relay: Relay) => void;
+  readonly #changed: (relay: Relay, now: Now) => void;
 
-  constructor(hub: Hub, registry: Registry, lists: RelayLists, changed: (relay: Relay) => void) {
+  constructor(
+    hub: Hub,
+    registry: Registry,
+    lists: RelayLists,
+    changed: (relay: Relay, now: Now) => void,
+  ) {
     this.#hub = hub;
     this.#registry = registry;
     this.#lists = lists;
@@ -66,7 +71,7 @@ export class Checks {
       relay.unreachable = relay.udp.filter((endpoint) => unreachable.includes(endpoint));
     if (silent) this.#hub.schedule({ kind: 'relay-check', relay: id }, now, relayRecheckMs);
     if (JSON.stringify([relay.state, relay.unreachable]) === before) return;
-    this.#changed(relay);
+    this.#changed(relay, now);
     this.#lists.touchAround(relay);
   }
 }

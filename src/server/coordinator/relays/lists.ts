@@ -40,7 +40,7 @@ export class RelayLists {
   readonly #holders = new Map<string, Holder>();
   readonly #dirty = new Set<string>();
   /** A client has met the owner of a relay that it holds a ticket of, and does not any more. */
-  onParted: (clientId: string, relay: Relay) => void = () => {};
+  onParted: (clientId: string, relay: Relay, now: Now) => void = () => {};
 
   constructor(hub: Hub, registry: Registry) {
     this.#hub = hub;
@@ -115,7 +115,7 @@ export class RelayLists {
       const { ticket, key } = held;
       relays.push({ id, kind, udp: [...listedUdp(relay)], ws: [...ws], ticket, key });
     }
-    this.#part(holder, visible);
+    this.#part(holder, visible, now);
     const told = JSON.stringify(
       relays.map(({ id, udp, ws }) => [id, udp, ws, holder.tickets.get(id)?.serial]),
     );
@@ -174,13 +174,14 @@ export class RelayLists {
   }
 
   /** Forgets tickets of relays that are no longer on the list; one whose owner is met no more must not serve this client. */
-  #part(holder: Holder, visible: readonly Relay[]): void {
+  #part(holder: Holder, visible: readonly Relay[], now: Now): void {
     const { clientId } = holder.session;
     for (const id of [...holder.tickets.keys()]) {
       if (visible.some((relay) => relay.id === id)) continue;
       holder.tickets.delete(id);
       const relay = this.#registry.get(id);
-      if (relay !== undefined && !this.#mayUse(clientId, relay)) this.onParted(clientId, relay);
+      if (relay !== undefined && !this.#mayUse(clientId, relay))
+        this.onParted(clientId, relay, now);
     }
   }
 }
