@@ -1,15 +1,20 @@
 /** Relays against the real server process: enrolment, the check of their addresses, lists, operators' verbs. */
 import assert from 'node:assert/strict';
 import { createSocket, type Socket } from 'node:dgram';
+import { once } from 'node:events';
+import { rmSync } from 'node:fs';
 import { after, before, test } from 'node:test';
+import { WebSocket } from 'ws';
 import { openTicketKey } from '#core/relay/ticket-key.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
+import { createLog } from '#server/log.ts';
+import { Server } from '#server/server.ts';
 import type { ServerMessageOf } from '#wire/control.ts';
 import { decodeRelay, encodePlainRelay, relayMacIsValid, sealRelay } from '#wire/relay.ts';
 import { relayCapability } from '#wire/relay-control.ts';
 import { peekDocument } from '#wire/signed.ts';
 import { ControlClient, DeviceKeys } from '../support/control-client.ts';
-import { buri, ServerProcess } from '../support/server-process.ts';
+import { buri, ServerProcess, temporaryDirectory } from '../support/server-process.ts';
 
 let server: ServerProcess;
 before(async () => {
@@ -170,4 +175,51 @@ test('rates are read as they are written', async () => {
     const { code } = await buri('server', '--data', server.data, '--relay-client-rate', rate);
     assert.equal(code, 2, rate);
   }
+});
+
+test("a relay in the server's process: its key is kept, clients hear of it, its WebSockets come to it", async () => {
+  const data = temporaryDirectory('relay-host');
+  const options = {
+    ...{ data, listen: ['127.0.0.1:0'], stun: [], public: '127.0.0.1', enrol: 'open' as const },
+    ...{ pool4: '100.64.0.0/10', graceMs: 1000, log: createLog('error') },
+  };
+  let key: Uint8Array | undefined;
+  for (const round of [1, 2]) {
+    await using inside = await Server.start(options);
+    const host = inside.relayHost;
+    key ??= host.keyPair.publicKey;
+    assert.deepEqual(host.keyPair.publicKey, key, `round ${round}`);
+    const withdraw = host.register({
+      offer: {
+        ...{ udp: ['0.0.0.0:3480'], ws: [...host.webSocketUrls] },
+        capacity: { allocations: 10, bytesPerSecond: 1e9 },
+      },
+      ...{ revoke: () => {}, software: 'test' },
+    });
+    await using anna = await ControlClient.login({
+      ...{ url: inside.url, keys: new DeviceKeys('anna'), capabilities: [relayCapability] },
+    });
+    const { relays } = await anna.next<ServerMessageOf<'relays'>>(({ t }) => t === 'relays');
+    const [relay] = relays;
+    assert.ok(relay);
+    assert.deepEqual([relay.id, relay.kind, relay.udp], [host.id, 'server', ['0.0.0.0:3480']]);
+    const ticket = peekDocument('relay-ticket', relay.ticket)!;
+    assert.deepEqual(openTicketKey(crypto, host.keyPair, ticket.sealedKey), relay.key);
+    const url = relay.ws[0]!;
+    await assert.rejects(once(new WebSocket(url), 'open'), /404/, 'nobody takes it yet');
+    const upgraded = Promise.withResolvers<string | undefined>();
+    host.onUpgrade((request, socket) => {
+      upgraded.resolve(request.url);
+      socket.destroy();
+    });
+    await assert.rejects(once(new WebSocket(url), 'open'));
+    assert.equal(await upgraded.promise, '/v1/relay');
+    withdraw();
+    await using bert = await ControlClient.login({
+      ...{ url: inside.url, keys: new DeviceKeys('bert'), capabilities: [relayCapability] },
+    });
+    await bert.next(({ t }) => t === 'relays');
+    assert.deepEqual(bert.last('relays')?.relays, []);
+  }
+  rmSync(data, { recursive: true, force: true });
 });
