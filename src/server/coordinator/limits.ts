@@ -60,6 +60,6 @@ export const relayRecheckMs = 30 * secondMs;
 export const maxRelayCheckFailures = 2;
 /** Lists made in one turn, and the pause between turns: each may cost a signature for every relay. */
 export const relayListsPerTurn = 32;
-export const relayListPauseMs = 20;
+export const relayListPauseMs = 40;
 /** Changes that come together are told together. */
 export const relayListDelayMs = 200;

@@ -37,7 +37,7 @@ type RelayMessage = Exclude<ClientMessage, { t: 'login' | 'relay-login' }>;
 interface RelaySession {
   readonly id: SessionId;
   readonly instance: string;
-  readonly relay: Relay;
+  relay: Relay;
   ping: number | undefined;
 }
 
@@ -288,7 +288,11 @@ export class RelayDesk {
       await store.commits.run(
         (tx) => enrolRelay(tx, context, facts, undefined, ''),
         () => {
+          if (this.#sessions.get(id) !== session) return;
+          // Another object when the offer before was taken back.
           const kept = this.#board.take(facts, 'standalone', undefined, relay.source);
+          Object.assign(kept, { session: id, state: 'listed' });
+          session.relay = kept;
           this.#board.checks.begin(kept, [], now);
         },
       );

@@ -2,7 +2,9 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { openTicketKey } from '#core/relay/ticket-key.ts';
+import { monotonicMs, wallMs } from '#core/time.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
+import { maxTicketBytes } from '#wire/relay.ts';
 import { openDocument } from '#wire/signed.ts';
 import {
   CoordinatorRig,
@@ -12,9 +14,10 @@ import {
 } from '../../../../test/support/coordinator-rig.ts';
 import { removeClient } from '../../admin/actions.ts';
 import { listRelays, removeRelay } from '../../admin/relays.ts';
-import { relayListDelayMs, relayTicketLifetimeMs } from '../limits.ts';
+import { relayListDelayMs, relayListsPerTurn, relayTicketLifetimeMs } from '../limits.ts';
 import { relayIdOf } from './registry.ts';
 import { relayRows } from './relay-store.ts';
+import { issueTicket } from './tickets.ts';
 
 const idOf = (name: string) => relayIdOf(crypto, relayOffer(name).relayKey);
 const kindsAndIds = (client: RigClient) =>
@@ -374,4 +377,47 @@ test('a relay that changes its addresses is listed with the new ones', async () 
   assert.deepEqual(ticketOf(rig, anna, idOf('r1')).entry.udp, ['192.0.2.200:5']);
   await relay.send({ t: 'relay-offer', offer: relayOffer('other') });
   assert.equal(relay.refusal, 'relay-invalid', 'but not its key');
+});
+
+test('a relay that takes its offer back and makes it again is listed, and hears of revocations', async () => {
+  await using rig = await CoordinatorRig.open();
+  const relay = await listed(rig);
+  const anna = await rig.login('anna', listener);
+  await relay.send({ t: 'relay-offer' });
+  await rig.advance(soon);
+  assert.deepEqual(kindsAndIds(anna), []);
+  await relay.send({ t: 'relay-offer', offer: relayOffer('r1') });
+  await rig.advance(soon);
+  assert.deepEqual(kindsAndIds(anna), [['standalone', idOf('r1')]]);
+  const { clientId } = anna;
+  await rig.coordinator.operate(rig.now, (tx, context) => removeClient(tx, context, clientId));
+  assert.equal(relay.last('relay-revoke').revoked[0]?.clientId, clientId);
+});
+
+test('many clients are told of a new relay a few at a time', async () => {
+  await using rig = await CoordinatorRig.open();
+  const clients: RigClient[] = [];
+  for (let i = 0; i < 100; i++) clients.push(await rig.login(`client ${i}`, listener));
+  await listed(rig);
+  const told = () => clients.filter((client) => kindsAndIds(client).length === 1).length;
+  await rig.advance(relayListDelayMs + 1);
+  assert.equal(told(), relayListsPerTurn);
+  await rig.advance(1_000);
+  assert.equal(told(), clients.length);
+});
+
+test('the largest ticket fits the datagram', () => {
+  const { ticket } = issueTicket(
+    crypto,
+    (message) => crypto.ed25519Sign(new Uint8Array(32).fill(1), message),
+    { id: 'x'.repeat(64), relayKey: relayOffer('r1').relayKey },
+    { clientId: '999-999-999', identity: new Uint8Array(32) },
+    {
+      now: { monotonic: monotonicMs(1), wall: wallMs(253_402_300_799_999) },
+      serial: Number.MAX_SAFE_INTEGER,
+      bytesPerSecond: Number.MAX_SAFE_INTEGER,
+      packetsPerSecond: Number.MAX_SAFE_INTEGER,
+    },
+  )!;
+  assert.ok(ticket.length <= maxTicketBytes, `${ticket.length}`);
 });
