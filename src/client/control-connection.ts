@@ -3,6 +3,7 @@ import type { z } from 'zod';
 import { sameBytes } from '#core/bytes.ts';
 import { FrameChannel } from '#core/control/frames.ts';
 import type { Crypto } from '#core/crypto.ts';
+import { assert } from '#core/errors.ts';
 import { openNodeCertificate } from '#core/mesh/documents.ts';
 import { HandshakeState } from '#core/noise/handshake-state.ts';
 import { type WallMs, wallMs } from '#core/time.ts';
@@ -39,7 +40,7 @@ export interface ConnectOptions {
   /** Best time known. */
   readonly time: WallMs;
   /** The login message, made when it is its turn. */
-  readonly login: () => Extract<ClientMessage, { t: 'login' }>;
+  readonly login: () => Extract<ClientMessage, { t: 'login' | 'relay-login' }>;
   readonly signal: AbortSignal;
 }
 
@@ -60,13 +61,17 @@ export async function connect(options: ConnectOptions): Promise<ControlConnectio
   try {
     await mailbox.opened();
     const { clusterKey, channel, notAfter } = await handshake(mailbox, options);
-    send(mailbox.socket, channel, options.login());
-    let welcome: ServerMessage | undefined;
-    while (welcome === undefined) welcome = open(channel, await mailbox.next());
-    if (welcome.t === 'refused') throw refusal(welcome);
-    if (welcome.t !== 'welcome') throw protocolFault('no welcome after the login');
-    if (welcome.serverTime > notAfter) throw invalidCertificate("it ends before the server's time");
-    return new ControlConnection({ mailbox, channel, clusterKey, notAfter, welcome });
+    const login = options.login();
+    send(mailbox.socket, channel, login);
+    let answer: ServerMessage | undefined;
+    while (answer === undefined) answer = open(channel, await mailbox.next());
+    if (answer.t === 'refused') throw refusal(answer);
+    if (answer.t !== 'welcome' && answer.t !== 'relay-state')
+      throw protocolFault('no welcome after the login');
+    if ((answer.t === 'welcome') !== (login.t === 'login'))
+      throw protocolFault('a welcome for another kind of login');
+    if (answer.serverTime > notAfter) throw invalidCertificate("it ends before the server's time");
+    return new ControlConnection({ mailbox, channel, clusterKey, notAfter, answer });
   } catch (error) {
     mailbox.socket.terminate();
     throw error;
@@ -81,25 +86,28 @@ interface LoggedIn {
   readonly clusterKey: Uint8Array;
   /** End of the server's certificate: what it says later than that is not believed. */
   readonly notAfter: number;
-  readonly welcome: ServerMessageOf<'welcome'>;
+  readonly answer: LoginAnswer;
 }
+
+/** What answers a login: of a client, of a relay. */
+export type LoginAnswer = ServerMessageOf<'welcome'> | ServerMessageOf<'relay-state'>;
 
 /** A logged-in connection. Messages that arrive before `start` are kept. */
 export class ControlConnection {
   readonly clusterKey: Uint8Array;
-  readonly welcome: ServerMessageOf<'welcome'>;
+  readonly answer: LoginAnswer;
   readonly #mailbox: Mailbox;
   readonly #channel: FrameChannel;
   readonly #notAfter: number;
   #lastHeard = performance.now();
   #watch: NodeJS.Timeout | undefined;
 
-  constructor({ mailbox, channel, clusterKey, notAfter, welcome }: LoggedIn) {
+  constructor({ mailbox, channel, clusterKey, notAfter, answer }: LoggedIn) {
     this.#mailbox = mailbox;
     this.#channel = channel;
     this.#notAfter = notAfter;
     this.clusterKey = clusterKey;
-    this.welcome = welcome;
+    this.answer = answer;
   }
 
   /** `onClosed` is called once, whoever ended it, except after `close`. */
@@ -126,6 +134,12 @@ export class ControlConnection {
       if (message.t === 'refused') this.#mailbox.fail(refusal(message));
       else onMessage(message);
     }, end);
+  }
+
+  /** Of a client's connection. */
+  get welcome(): ServerMessageOf<'welcome'> {
+    assert(this.answer.t === 'welcome', "a client's connection");
+    return this.answer;
   }
 
   /** IP address of the node that this is a connection to. */
