@@ -2,17 +2,11 @@ import { assert } from '#core/errors.ts';
 import { after, type MonotonicMs } from '#core/time.ts';
 import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
 import type { CandidateKind } from '#wire/signal.ts';
-import {
-  doubtAfter,
-  doubtAfterMost,
-  keepaliveMs,
-  lostAfter,
-  lostAfterMost,
-  silenceMs,
-} from './limits.ts';
+import { doubtAfter, doubtAfterMost, lostAfter, lostAfterMost, silenceMs } from './limits.ts';
 import type { Path } from './path.ts';
 import type { PathMtu } from './path-mtu.ts';
-import { directTier, type Rankable, type Tier } from './ranking.ts';
+import { directTier, type Rankable, relayTier, type Tier } from './ranking.ts';
+import type { RelayPath } from './relay-path.ts';
 
 /** How a remote address became known: signalled, or learnt from an authenticated packet (RFC 8445 §4). */
 export type RemoteKind = CandidateKind | 'peer-reflexive';
@@ -36,13 +30,11 @@ export type PairState =
 export const pairKey = (socket: number, remote: Endpoint): string =>
   `${socket} ${formatEndpoint(remote)}`;
 
-/** A local socket and a remote address: what was tried between them, and how it went. */
+export const relayKey = (relay: string): string => `relay ${relay}`;
+
+/** A local socket and a remote address, or a relay: what was tried between them, and how it went. */
 export class CandidatePair implements Rankable {
-  readonly path: Path;
   readonly key: string;
-  /** The remote endpoint in text. */
-  readonly endpoint: string;
-  readonly tier: Tier;
   kind: RemoteKind;
   state: PairState = { name: 'waiting' };
   /** The peer has had a response here. */
@@ -60,6 +52,12 @@ export class CandidatePair implements Rankable {
   rttSamples = 0;
   /** Of a pair that was in use. */
   mtu: PathMtu | undefined;
+  #path: Path;
+  #relay: RelayPath | undefined;
+  #endpoint: string;
+  #tier: Tier;
+  #leftAt: MonotonicMs | undefined;
+  #strikes = 0;
   /** Next step of the burst. */
   #step = 0;
   /** One bit for each of the last 32 probes, newest lowest: set when it was answered. */
@@ -68,12 +66,53 @@ export class CandidatePair implements Rankable {
   /** Probes before the first answer say nothing of loss: a closed NAT ate them. */
   #probesBefore = 0;
 
-  constructor(path: Path, kind: RemoteKind) {
-    this.path = path;
-    this.key = pairKey(path.socket, path.remote);
-    this.endpoint = formatEndpoint(path.remote);
-    this.tier = directTier(path.remote.address);
+  constructor(path: Path, kind: RemoteKind, relay?: RelayPath) {
+    this.#path = path;
+    this.#relay = relay;
+    this.#endpoint = relay?.label ?? formatEndpoint(path.remote);
+    this.#tier = relay === undefined ? directTier(path.remote.address) : relayTier(relay);
+    this.key = relay === undefined ? pairKey(path.socket, path.remote) : relayKey(relay.relay);
     this.kind = kind;
+  }
+
+  get path(): Path {
+    return this.#path;
+  }
+
+  /** The relay that this pair goes over. */
+  get relay(): RelayPath | undefined {
+    return this.#relay;
+  }
+
+  /** The remote endpoint in text; of a relayed pair the relay's. */
+  get endpoint(): string {
+    return this.#endpoint;
+  }
+
+  get tier(): Tier {
+    return this.#tier;
+  }
+
+  /** The relay is reached in another way now. What is known of the peer's side of it holds. */
+  reroute(path: Path, relay: RelayPath): void {
+    if (relay.transport !== this.#relay?.transport) this.mtu = undefined;
+    this.#path = path;
+    this.#relay = relay;
+    this.#endpoint = relay.label;
+    this.#tier = relayTier(relay);
+  }
+
+  /** It was left because it was silent: the oftener, the longer it has to be well before it is preferred again. */
+  leftSilent(now: MonotonicMs): void {
+    const isRepeated = this.#leftAt !== undefined && now - this.#leftAt < strikeMemoryMs;
+    this.#strikes = isRepeated ? Math.min(this.#strikes + 1, maxStrikes) : 1;
+    this.#leftAt = now;
+  }
+
+  /** Not to be preferred yet. */
+  isOnProbation(now: MonotonicMs): boolean {
+    if (this.#leftAt === undefined || this.#strikes < 2) return false;
+    return now - this.#leftAt < probationMs * 2 ** (this.#strikes - 2);
   }
 
   get proven(): boolean {
@@ -183,12 +222,16 @@ export class CandidatePair implements Rankable {
   }
 
   /** When the mapping on the way wants to be refreshed, given when something was last sent. */
-  keepaliveAt(sentAt: MonotonicMs | undefined): MonotonicMs | undefined {
+  keepaliveAt(sentAt: MonotonicMs | undefined, everyMs: number): MonotonicMs | undefined {
     const last = Math.max(sentAt ?? -Infinity, this.probedAt ?? -Infinity);
-    return last === -Infinity ? undefined : after(last as MonotonicMs, keepaliveMs);
+    return last === -Infinity ? undefined : after(last as MonotonicMs, everyMs);
   }
 }
 
+/** Being silent again within the former is held against a pair: 5, 10, 20 … 320 s. */
+const strikeMemoryMs = 600_000;
+const probationMs = 5000;
+const maxStrikes = 8;
 /** Steps of a burst are never closer than this, however late they are. */
 const minStepMs = 50;
 /** By chance alone a path is doubted once in so many rounds, and given up once in so many. */

@@ -3,10 +3,13 @@ import type { Prefix } from './address-class.ts';
 import type { AddressBudget, ProbeGate } from './budget.ts';
 import type { CandidatePair } from './candidate-pair.ts';
 import type { LocalSocket, PathOutput } from './io.ts';
+import type { RelayPath } from './relay-path.ts';
 
 export interface LocalState {
   readonly sockets: readonly LocalSocket[];
   readonly nat: NatBehaviour;
+  /** Allocations, by relay. */
+  readonly relays: ReadonlyMap<string, RelayPath>;
   /** Our own candidates are known, so that an offer has something to say. */
   readonly discovered: boolean;
   /** The control connection is up. */
@@ -34,6 +37,8 @@ export interface PathContext {
   touch(peer: number): void;
   /** It is among those whose mappings are kept open. */
   isKept(peer: number): boolean;
+  /** How often a direct path is used at least, lest mappings on the way end. */
+  keepaliveMs(): number;
 }
 
 export const noCounts = () => ({
@@ -43,6 +48,7 @@ export const noCounts = () => ({
   responsesReceived: 0,
   datagramsMalformed: 0,
   keysUnknown: 0,
+  relayMismatched: 0,
   probesForged: 0,
   requestsStale: 0,
   requestsReplayed: 0,
@@ -54,6 +60,7 @@ export const noCounts = () => ({
   pathsFound: 0,
   pathsChanged: 0,
   pathsLost: 0,
+  pathsLapsed: 0,
   mtuProbesSent: 0,
   mtuProbesAnswered: 0,
   mtuLowered: 0,

@@ -2,6 +2,7 @@
 import type { AddressFamily, Endpoint } from '#wire/endpoint.ts';
 import type { Candidate, CandidateKind, NatBehaviour } from '#wire/signal.ts';
 import type { Path } from './path.ts';
+import type { RelayPath } from './relay-path.ts';
 
 export interface LocalSocket {
   readonly socket: number;
@@ -18,6 +19,10 @@ export type PathInput =
       readonly candidates: readonly Candidate[];
       readonly nat: NatBehaviour;
     }
+  /** All allocations on relays that this client has: the ways to peers that have one there as well. */
+  | { readonly type: 'relays'; readonly relays: readonly RelayPath[] }
+  /** How long mappings of this network's NAT live without traffic; undefined: not known. */
+  | { readonly type: 'mapping-lifetime'; readonly lifetimeMs: number | undefined }
   /** Server time less wall clock, whenever an authenticated server tells the time. */
   | { readonly type: 'time-offset'; readonly offsetMs: number }
   /** The control connection came or went. Without it signals are held and known addresses tried alone. */
@@ -38,12 +43,13 @@ export type PathInput =
     }
   /** Begin the simultaneous open then. */
   | { readonly type: 'punch'; readonly peer: number; readonly inMs: number }
-  /** Engine datagram of kind 'buri'. */
+  /** Engine datagram of kind 'buri'; or what a relay delivered, from the client of this number as it says. */
   | {
       readonly type: 'datagram';
       readonly bytes: Uint8Array;
       readonly socket: number;
       readonly remote: Endpoint;
+      readonly over?: { readonly relay: string; readonly from: number };
     }
   /** Since the last report: authenticated packets, data or keepalives. */
   | {
@@ -88,16 +94,22 @@ export type PathOutput =
    * offer that arrives: a NAT that forgot us is one of the reasons.
    */
   | { readonly type: 'signal-wanted'; readonly peer: number }
+  /** This peer has an allocation on that relay, and too few are shared. */
+  | { readonly type: 'relay-wanted'; readonly peer: number; readonly relay: string }
+  /** A path over this relay is doubted. */
+  | { readonly type: 'relay-doubted'; readonly relay: string }
   | { readonly type: 'peer-alive'; readonly peer: number }
   | { readonly type: 'peer-dead'; readonly peer: number };
 
 export interface PeerPathView {
-  readonly kind: 'direct' | 'establishing' | 'unreachable' | 'none';
+  readonly kind: 'direct' | 'relayed' | 'establishing' | 'unreachable' | 'none';
+  readonly transport?: 'udp' | 'tcp';
+  /** Of the other side; of a relayed path the relay's. */
   readonly endpoint?: string;
   readonly rttMs?: number;
   /** The largest packet of the inside that fits through the path in one piece. */
   readonly mtuBytes?: number;
-  /** In words a person understands; present unless the path is direct and well. */
+  /** In words a person understands; present unless the path is direct and well: of a relayed one, why it is not direct. */
   readonly reason?: string;
   readonly candidates: readonly CandidateView[];
 }

@@ -8,6 +8,9 @@ export const maxSockets = 18;
 export { maxCandidates } from '#wire/signal.ts';
 /** Candidates of a peer that share one IP address: stops a list that aims at the ports of a third party. */
 export const maxCandidatesPerAddress = 4;
+/** Relays that a peer may name; and addresses of relays that are remembered, lest one be taken for a peer's. */
+export const maxPeerRelays = 4;
+export const maxRelayAddresses = 64;
 /** Addresses learnt from authenticated packets of a peer that it did not signal. */
 export const maxPeerReflexive = 8;
 /** Pairs of (socket, remote endpoint) of a peer. */
@@ -17,6 +20,8 @@ export const maxPairs = 64;
 export const burstOffsetsMs: readonly number[] = [0, 120, 350, 750, 1400];
 /** Probes at an address that has not answered yet which do not count against its minute: a burst and an opener. */
 export const firstBurstProbes = burstOffsetsMs.length + 1;
+/** At a relay nothing has to be opened: only loss asks for more than one. */
+export const relayBurstOffsetsMs: readonly number[] = [0, 250, 600, 1200, 2000];
 /** Later bursts are shorter: the minute has room for few. */
 export const laterBurstOffsetsMs: readonly number[] = [0, 350];
 export const unprovenProbesPerMinute = 10;
@@ -42,8 +47,17 @@ export const maxSeenTransactions = 256;
 /** Requests older than this are recordings (protocol §7). */
 export const requestLifetimeMs = 30_000;
 
-/** NAT mappings of 30 s are common (RFC 4787 asks for 2 minutes): refreshed in time. */
+/** NAT mappings of 30 s are common (RFC 4787 asks for 2 minutes): refreshed in time, until their lifetime is known. */
 export const keepaliveMs = 25_000;
+export const keepaliveLeastMs = 5000;
+export const keepaliveMostMs = 110_000;
+/** The share of a mapping's lifetime after which it is refreshed. */
+export const lifetimeShare = 0.7;
+/** Over a relay no mapping hangs on the peer's packets: both refresh their allocations. It is asked that often all the same. */
+export const relayKeepaliveMs = 300_000;
+/** Relays in common that a peer which is not reached directly has to have; and how often more are asked for. */
+export const relaysWanted = 2;
+export const relayWantMs = 60_000;
 export const keepalivePeers = 64;
 /** While sending with nothing received for max(3 RTT, this): probe. */
 export const silenceMs = 400;
@@ -61,6 +75,9 @@ export const establishMs = 4000;
 /** Signals to a peer without a path: 1, 2, 4 … 30 s, each ± a fifth. */
 export const signalFirstMs = 1000;
 export const signalMostMs = 30_000;
+/** While a relay carries the traffic, and no direct path is to be expected, or nobody needs one. */
+export const signalRelayedMostMs = 60_000;
+export const signalHopelessMostMs = 300_000;
 /** The side with the higher tunnel key lets the other one begin. */
 export const signalYieldMs = 1500;
 /** News (other candidates of ours) need not wait a second after the last signal. */

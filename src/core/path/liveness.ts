@@ -1,6 +1,5 @@
 import { after, type MonotonicMs } from '#core/time.ts';
 import type { CandidatePair } from './candidate-pair.ts';
-import { keepaliveMs } from './limits.ts';
 import { minRttSamples } from './ranking.ts';
 
 /**
@@ -20,10 +19,11 @@ export class Liveness {
   /** A probe is wanted at once. */
   #wanted = false;
 
-  sent(pair: CandidatePair, now: MonotonicMs): void {
+  /** @param keepaliveMs after so long a silence the mappings on the way may be gone. */
+  sent(pair: CandidatePair, now: MonotonicMs, keepaliveMs: number): void {
     this.#sentAt = now;
     this.#sendingSince ??= now;
-    // After a long silence the mappings on the way may be gone: ask before the data has waited in vain.
+    // Ask before the data has waited in vain.
     if (pair.heardAt === undefined || now - pair.heardAt > keepaliveMs + sampleMs) {
       if (pair.unanswered === 0) this.#wanted = true;
     }
@@ -48,15 +48,20 @@ export class Liveness {
     this.#wanted = false;
   }
 
-  /** @param kept the peer is among those whose mappings are kept open. */
-  probeDueAt(pair: CandidatePair, now: MonotonicMs, kept: boolean): MonotonicMs | undefined {
+  /** @param keepaliveMs undefined: the peer is not among those whose mappings are kept open. */
+  probeDueAt(
+    pair: CandidatePair,
+    now: MonotonicMs,
+    keepaliveMs: number | undefined,
+  ): MonotonicMs | undefined {
     if (this.#wanted) return now;
     if (pair.unanswered > 0 && pair.probedAt !== undefined) {
       return after(pair.probedAt, pair.patienceMs);
     }
     const due: number[] = [];
     if (this.#sendingSince !== undefined) due.push(this.#sendingSince + pair.patienceMs);
-    const keepaliveAt = kept ? pair.keepaliveAt(this.#sentAt) : undefined;
+    const keepaliveAt =
+      keepaliveMs === undefined ? undefined : pair.keepaliveAt(this.#sentAt, keepaliveMs);
     if (keepaliveAt !== undefined) due.push(keepaliveAt);
     if (pair.rttSamples < minRttSamples && pair.probedAt !== undefined)
       due.push(pair.probedAt + sampleMs);

@@ -1,16 +1,30 @@
 import { type Endpoint, familyOf } from '#wire/endpoint.ts';
-import { CandidatePair, pairKey } from './candidate-pair.ts';
+import { CandidatePair, pairKey, relayKey } from './candidate-pair.ts';
 import type { LocalSocket } from './io.ts';
 import { maxPairs, maxPeerReflexive } from './limits.ts';
 import { compareProven } from './ranking.ts';
+import { pathOver, type RelayPath } from './relay-path.ts';
 import type { RemoteCandidate } from './remote-candidates.ts';
 
-/** The pairs of one peer: sockets × signalled candidates of their family, and those learnt from the peer's packets. */
+/**
+ * The pairs of one peer: sockets × signalled candidates of their family, those learnt from the peer's packets, and one for each relay
+ * where both have an allocation.
+ */
 export class PairTable {
   /** The pair in use. */
   current: CandidatePair | undefined;
   readonly #pairs = new Map<string, CandidatePair>();
   #candidates: readonly RemoteCandidate[] = [];
+  /** Where this client has allocations. */
+  #relays: ReadonlyMap<string, RelayPath> = new Map();
+  /** Where the peer says that it has some. */
+  #peerRelays: readonly string[] = [];
+  /** The peer's number, as relays know it; undefined: it cannot be reached by them. */
+  readonly #number: number | undefined;
+
+  constructor(number: number | undefined) {
+    this.#number = number;
+  }
 
   values(): IterableIterator<CandidatePair> {
     return this.#pairs.values();
@@ -34,6 +48,40 @@ export class PairTable {
     return this.#pairs.get(pairKey(socket, remote));
   }
 
+  /** The pair over a relay where this client has an allocation: made when `heard`, the peer's packets having come by it. */
+  atRelay(relay: string, heard: boolean): CandidatePair | undefined {
+    const known = this.#pairs.get(relayKey(relay));
+    return known ?? (heard ? this.#addRelay(relay) : undefined);
+  }
+
+  /** Relays of the peer where this client is not, in the peer's order; and how many both are at. */
+  get relays(): { readonly missing: readonly string[]; readonly shared: number } {
+    const missing = this.#peerRelays.filter((relay) => !this.#relays.has(relay));
+    return { missing, shared: this.#peerRelays.length - missing.length };
+  }
+
+  /** Pairs of allocations that are gone go; those that are reached in another way follow. Returns the new ones. */
+  setRelays(relays: ReadonlyMap<string, RelayPath>): CandidatePair[] {
+    this.#relays = relays;
+    for (const pair of this.#pairs.values()) {
+      if (pair.relay === undefined) continue;
+      const way = relays.get(pair.relay.relay);
+      if (way === undefined) this.#pairs.delete(pair.key);
+      else if (way !== pair.relay) pair.reroute(pathOver(way, this.#number!), way);
+    }
+    return this.#pairUpRelays();
+  }
+
+  /** Replaces what the peer says of its relays. Pairs that were answered stay all the same. Returns the new ones. */
+  setPeerRelays(relays: readonly string[]): CandidatePair[] {
+    this.#peerRelays = relays;
+    for (const pair of this.#pairs.values()) {
+      if (pair.relay === undefined || pair.state.name === 'answered') continue;
+      if (!relays.includes(pair.relay.relay)) this.#pairs.delete(pair.key);
+    }
+    return this.#pairUpRelays();
+  }
+
   has(pair: CandidatePair): boolean {
     return this.#pairs.get(pair.key) === pair;
   }
@@ -53,6 +101,7 @@ export class PairTable {
     this.#candidates = candidates;
     const listed = new Set(candidates.map(({ text }) => text));
     for (const pair of this.#pairs.values()) {
+      if (pair.relay !== undefined) continue;
       const keep = pair.kind === 'peer-reflexive' || pair.state.name === 'answered';
       if (!listed.has(pair.endpoint) && !keep) this.#pairs.delete(pair.key);
     }
@@ -63,7 +112,8 @@ export class PairTable {
   setSockets(sockets: readonly LocalSocket[]): void {
     const open = new Set(sockets.map(({ socket }) => socket));
     for (const pair of this.#pairs.values()) {
-      if (!open.has(pair.path.socket)) this.#pairs.delete(pair.key);
+      const isDirect = pair.relay === undefined;
+      if (isDirect && !open.has(pair.path.socket)) this.#pairs.delete(pair.key);
     }
     this.#pairUp(sockets);
   }
@@ -90,6 +140,22 @@ export class PairTable {
         else if (this.#pairs.size < maxPairs) this.#add(socket, endpoint, kind);
       }
     }
+  }
+
+  #pairUpRelays(): CandidatePair[] {
+    return this.#peerRelays.flatMap((relay) => {
+      const isKnown = this.#pairs.has(relayKey(relay));
+      return (isKnown ? undefined : this.#addRelay(relay)) ?? [];
+    });
+  }
+
+  /** Beyond `maxPairs`: relays are bounded by the allocations of this client. */
+  #addRelay(relay: string): CandidatePair | undefined {
+    const way = this.#relays.get(relay);
+    if (way === undefined || this.#number === undefined) return undefined;
+    const pair = new CandidatePair(pathOver(way, this.#number), 'relay', way);
+    this.#pairs.set(pair.key, pair);
+    return pair;
   }
 
   #add(socket: number, remote: Endpoint, kind: CandidatePair['kind']): CandidatePair {

@@ -9,6 +9,7 @@ import { type MonotonicMs, monotonicMs, type Now } from '#core/time.ts';
 import type { NatBehaviour } from '#wire/signal.ts';
 import { type Prefix, parsePrefix, virtualPrefixes } from './address-class.ts';
 import { AddressBudget, ProbeGate } from './budget.ts';
+import { pairKey } from './candidate-pair.ts';
 import { noCounts, type PathContext, type PathCounter } from './context.ts';
 import { Deadlines } from './deadlines.ts';
 import {
@@ -23,6 +24,7 @@ import type { Path } from './path.ts';
 import { PeerPaths } from './peer-paths.ts';
 import { ProbeExchange, transactionText } from './probe-exchange.ts';
 import { deriveProbeKeys } from './probe-keys.ts';
+import { pathOver, type RelayPath } from './relay-path.ts';
 
 export interface PathsOptions {
   readonly crypto: Crypto;
@@ -53,6 +55,10 @@ export class Paths {
   #outputs: PathOutput[] = [];
   #outputsTaken = 0;
   #sockets: readonly LocalSocket[] = [];
+  #relays: ReadonlyMap<string, RelayPath> = new Map();
+  /** Where relays are and were lately: never a peer's own address. */
+  readonly #relayAddresses = new Map<string, string>();
+  #keepaliveMs = limits.keepaliveMs;
   #localNat: NatBehaviour = unknownNat;
   /** Our candidates in text, to notice a change; undefined before discovery. */
   #localList: string | undefined;
@@ -125,6 +131,12 @@ export class Paths {
       case 'local-candidates':
         this.#localCandidates(input, at);
         break;
+      case 'relays':
+        this.#setRelays(input.relays, at);
+        break;
+      case 'mapping-lifetime':
+        this.#keepaliveMs = keepaliveFor(input.lifetimeMs);
+        break;
       case 'time-offset':
         this.#exchange.setTimeOffset(input.offsetMs, now);
         break;
@@ -148,10 +160,12 @@ export class Paths {
         if (input.peer === 'all') this.#forAll(at, (peer) => peer.checkLiveness(at));
         else this.#forOne(input.peer, at, (peer) => peer.checkLiveness(at));
         break;
+      case 'roam':
+        this.#roam(input, at);
+        break;
       case 'remote-candidates':
       case 'punch':
       case 'activity':
-      case 'roam':
       case 'want':
         this.#forOne(input.peer, at, (peer) => tell(peer, input, at));
         break;
@@ -162,8 +176,29 @@ export class Paths {
     }
   }
 
+  #setRelays(relays: readonly RelayPath[], at: MonotonicMs): void {
+    this.#relays = new Map(relays.map((way) => [way.relay, way]));
+    for (const { relay, socket, remote } of relays) {
+      const key = pairKey(socket, remote);
+      this.#relayAddresses.delete(key);
+      this.#relayAddresses.set(key, relay);
+      if (this.#relayAddresses.size <= limits.maxRelayAddresses) continue;
+      const oldest = this.#relayAddresses.keys().next();
+      if (oldest.done !== true) this.#relayAddresses.delete(oldest.value);
+    }
+    this.#forAll(at, (peer) => peer.relaysChanged(at));
+  }
+
+  /** Authenticated data of the peer came from there: directly, or bare from a relay. */
+  #roam({ peer, socket, remote }: InputOf<'roam'>, at: MonotonicMs): void {
+    const relay = this.#relayAddresses.get(pairKey(socket, remote));
+    this.#forOne(peer, at, (paths) => paths.roam({ socket, remote, relay }, at));
+  }
+
   #localCandidates({ candidates, nat }: InputOf<'local-candidates'>, at: MonotonicMs): void {
-    const list = candidates.map(({ kind, endpoint }) => `${kind} ${endpoint}`).join();
+    const list = candidates
+      .map(({ kind, endpoint, relay }) => `${kind} ${relay ?? endpoint}`)
+      .join();
     const before = this.#localList;
     this.#localNat = nat;
     this.#localList = list;
@@ -213,9 +248,10 @@ export class Paths {
     if (paths.path !== undefined) this.#outputs.push({ type: 'path', peer, path: undefined });
   }
 
-  #datagram({ bytes, socket, remote }: InputOf<'datagram'>, now: Now): void {
+  #datagram({ bytes, socket, remote, over }: InputOf<'datagram'>, now: Now): void {
     const at = now.monotonic;
-    const arrived = this.#exchange.open(bytes, socket, remote, now);
+    const from = { socket, remote, relay: over?.relay };
+    const arrived = this.#exchange.open(bytes, from, now);
     if (arrived.type === 'dropped') {
       this.#counters[arrived.reason] += 1;
       return;
@@ -223,7 +259,10 @@ export class Paths {
     const peer = this.#peers.get(arrived.peer);
     assert(peer !== undefined, 'keys are kept of known peers only');
     const { body } = arrived;
-    if (arrived.type === 'response') {
+    if (over !== undefined && peer.number !== over.from) {
+      // A relay that lies about who sent it, or a peer that does about itself.
+      this.#counters.relayMismatched += 1;
+    } else if (arrived.type === 'response') {
       this.#counters.responsesReceived += 1;
       peer.response(arrived.transaction.pair, arrived.transaction, body, at);
     } else if (!peer.responses.take(at)) {
@@ -231,10 +270,12 @@ export class Paths {
     } else {
       this.#counters.requestsReceived += 1;
       const transaction = transactionText(body.transaction);
-      const flags = peer.request(socket, remote, body, transaction, at);
-      if (flags !== undefined) {
+      const flags = peer.request(from, body, transaction, at);
+      const way = over === undefined ? undefined : this.#relays.get(over.relay);
+      const back = over === undefined ? { socket, remote } : way && pathOver(way, over.from);
+      if (flags !== undefined && back !== undefined) {
         this.#counters.responsesSent += 1;
-        this.#exchange.sendResponse(arrived.peer, body, flags, { socket, remote }, now);
+        this.#exchange.sendResponse(arrived.peer, body, flags, back, now);
       }
     }
     this.#reschedule(peer, at);
@@ -283,6 +324,7 @@ export class Paths {
       local: () => ({
         sockets: this.#sockets,
         nat: this.#localNat,
+        relays: this.#relays,
         discovered: this.#localList !== undefined,
         connected: this.#connected,
       }),
@@ -307,13 +349,14 @@ export class Paths {
       },
       touch: (peer) => this.#touch(peer),
       isKept: (peer) => this.#recent.has(peer),
+      keepaliveMs: () => this.#keepaliveMs,
     };
   }
 }
 
 function tell(
   peer: PeerPaths,
-  input: InputOf<'remote-candidates' | 'punch' | 'activity' | 'roam' | 'want'>,
+  input: InputOf<'remote-candidates' | 'punch' | 'activity' | 'want'>,
   at: MonotonicMs,
 ): void {
   switch (input.type) {
@@ -326,15 +369,19 @@ function tell(
     case 'activity':
       peer.activity(input, at);
       break;
-    case 'roam':
-      peer.roam(input.socket, input.remote, at);
-      break;
     case 'want':
       peer.want(at);
       break;
     default:
       input satisfies never;
   }
+}
+
+/** In time before mappings end, as far as is known when they do. */
+function keepaliveFor(lifetimeMs: number | undefined): number {
+  if (lifetimeMs === undefined) return limits.keepaliveMs;
+  const shareMs = lifetimeMs * limits.lifetimeShare;
+  return Math.min(Math.max(shareMs, limits.keepaliveLeastMs), limits.keepaliveMostMs);
 }
 
 function prefixOf(text: string): Prefix {

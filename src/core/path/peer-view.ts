@@ -10,6 +10,8 @@ export interface PeerFacts {
   readonly pairs: readonly CandidatePair[];
   readonly current: CandidatePair | undefined;
   readonly doubted: boolean;
+  /** Nobody needs a direct path now. */
+  readonly lapsed: boolean;
   /** How long a path has been looked for. */
   readonly searchedMs: number;
   readonly local: LocalState;
@@ -34,9 +36,12 @@ export function viewOf(facts: PeerFacts): PeerPathView {
   const { current, pairs } = facts;
   const candidates = pairs.map((pair) => candidateView(pair, current));
   if (current !== undefined) {
+    const relayed = current.relay === undefined ? {} : { reason: whyRelayed(facts) };
     return {
-      kind: 'direct',
+      kind: current.relay === undefined ? 'direct' : 'relayed',
+      transport: current.relay?.transport ?? 'udp',
       endpoint: current.endpoint,
+      ...relayed,
       ...(current.rttMs === undefined ? {} : { rttMs: rounded(current.rttMs) }),
       ...(facts.mtuBytes === undefined ? {} : { mtuBytes: facts.mtuBytes }),
       ...(facts.doubted ? { reason: 'the other side does not answer; trying other ways' } : {}),
@@ -48,16 +53,24 @@ export function viewOf(facts: PeerFacts): PeerPathView {
   return { kind: searching ? 'establishing' : 'unreachable', reason, candidates };
 }
 
-function situationOf({ local, remote, heardOnly, lost }: PeerFacts): Situation {
+/** Why a relay carries what could go directly. */
+function whyRelayed(facts: PeerFacts): string {
+  if (facts.lapsed) return 'no traffic lately; a direct path is looked for when there is some';
+  if (facts.searchedMs < establishMs) return 'a direct path is being looked for';
+  return `no direct path: ${explainNoPath(situationOf(facts))}`;
+}
+
+function situationOf({ local, remote, heardOnly, lost, current }: PeerFacts): Situation {
   return {
     serverConnected: local.connected,
     localCandidatesKnown: local.discovered,
+    isRelayed: current?.relay !== undefined,
     socketsOpen: local.sockets.length > 0,
     remoteCandidates: remote?.candidates,
     familiesInCommon: local.sockets.some(({ family }) => remote?.families.has(family)),
     localNat: local.nat,
     remoteNat: remote?.nat ?? unknownNat,
-    heardOnly,
+    heardOnly: heardOnly && current === undefined,
     lost,
   };
 }

@@ -4,7 +4,7 @@
  */
 import type { Crypto } from '#core/crypto.ts';
 import type { MonotonicMs, Now } from '#core/time.ts';
-import type { Endpoint } from '#wire/endpoint.ts';
+import { type Endpoint, sameEndpoint } from '#wire/endpoint.ts';
 import {
   openProbe,
   type ProbeBody,
@@ -18,7 +18,9 @@ import type { CandidatePair } from './candidate-pair.ts';
 import type { PathCounter } from './context.ts';
 import type { PathOutput } from './io.ts';
 import { maxTransactions, requestLifetimeMs, transactionLifetimeMs } from './limits.ts';
+import type { Path } from './path.ts';
 import type { ProbeKeys } from './probe-keys.ts';
+import { onPath } from './relay-path.ts';
 
 /** A request in flight. */
 export interface Transaction {
@@ -80,13 +82,13 @@ export class ProbeExchange {
   sendRequest(peer: number, pair: CandidatePair, using: boolean, now: Now): void {
     const number = pair.probeSent(now.monotonic);
     const body = this.#begin({ peer, pair, number, sizeBytes: probeBytes }, using, now);
-    this.#seal(peer, 'request', body, pair.path.socket, pair.path.remote);
+    this.#seal(peer, 'request', body, pair.path);
   }
 
-  /** A request padded to `sizeBytes` on the pair in use, which nobody may fragment. */
+  /** A request padded to `sizeBytes`, the relay's header included, on the pair in use, which nobody may fragment. */
   sendPadded(peer: number, pair: CandidatePair, sizeBytes: number, now: Now): void {
     const body = this.#begin({ peer, pair, number: 0, sizeBytes }, true, now);
-    this.#seal(peer, 'request', body, pair.path.socket, pair.path.remote, sizeBytes);
+    this.#seal(peer, 'request', body, pair.path, sizeBytes);
   }
 
   /** Remembers a request that is about to leave. */
@@ -103,15 +105,24 @@ export class ProbeExchange {
     peer: number,
     request: ProbeBody,
     flags: { readonly proven: boolean; readonly using: boolean },
-    from: { readonly socket: number; readonly remote: Endpoint },
+    from: Path,
     now: Now,
   ): void {
     const time = this.#bestTime(now);
     const body = { transaction: request.transaction, ...flags, observed: from.remote, time };
-    this.#seal(peer, 'response', body, from.socket, from.remote);
+    this.#seal(peer, 'response', body, from);
   }
 
-  open(bytes: Uint8Array, socket: number, remote: Endpoint, now: Now): Arrived {
+  /** @param relay over which it came; undefined: directly. */
+  open(
+    bytes: Uint8Array,
+    from: {
+      readonly socket: number;
+      readonly remote: Endpoint;
+      readonly relay?: string | undefined;
+    },
+    now: Now,
+  ): Arrived {
     const header = readProbeHeader(bytes);
     if (header === undefined) return dropped('datagramsMalformed');
     const peer = this.#peerOfKeyId.get(header.keyId);
@@ -123,7 +134,7 @@ export class ProbeExchange {
       if (this.#bestTime(now) - body.time > requestLifetimeMs) return dropped('requestsStale');
       return { type: 'request', peer, body };
     }
-    const transaction = this.#takeMatching(peer, body, socket, remote, now.monotonic);
+    const transaction = this.#takeMatching(peer, body, from, now.monotonic);
     if (transaction === undefined) return dropped('responsesUnmatched');
     return { type: 'response', peer, body, transaction };
   }
@@ -132,18 +143,23 @@ export class ProbeExchange {
   #takeMatching(
     peer: number,
     body: ProbeBody,
-    socket: number,
-    remote: Endpoint,
+    from: {
+      readonly socket: number;
+      readonly remote: Endpoint;
+      readonly relay?: string | undefined;
+    },
     at: MonotonicMs,
   ): Transaction | undefined {
     const id = transactionText(body.transaction);
     const transaction = this.#transactions.get(id);
     if (transaction === undefined || transaction.peer !== peer) return undefined;
-    const { path } = transaction.pair;
+    const { path, relay } = transaction.pair;
     const isHere =
-      path.socket === socket &&
-      path.remote.port === remote.port &&
-      path.remote.address === remote.address;
+      relay === undefined
+        ? from.relay === undefined &&
+          path.socket === from.socket &&
+          sameEndpoint(path.remote, from.remote)
+        : from.relay === relay.relay;
     if (!isHere || at - transaction.sentAt > transactionLifetimeMs) return undefined;
     this.#transactions.delete(id);
     return transaction;
@@ -153,15 +169,17 @@ export class ProbeExchange {
     peer: number,
     type: 'request' | 'response',
     body: ProbeBody,
-    socket: number,
-    remote: Endpoint,
-    sizeBytes = probeBytes,
+    path: Path,
+    sizeBytes?: number,
   ): void {
     const keys = this.#keys.get(peer);
     if (keys === undefined) return;
     const nonce = this.#crypto.random(probeNonceBytes);
-    const bytes = sealProbe(this.#crypto, keys.send, type, body, nonce, sizeBytes);
-    const isPadded = sizeBytes > probeBytes;
+    const { socket, remote, prefix } = path;
+    const probeSize = sizeBytes === undefined ? probeBytes : sizeBytes - (prefix?.length ?? 0);
+    const probe = sealProbe(this.#crypto, keys.send, type, body, nonce, probeSize);
+    const bytes = onPath(path, probe);
+    const isPadded = probeSize > probeBytes;
     this.#emit({ type: 'send', socket, remote, bytes, ...(isPadded && { dontFragment: true }) });
   }
 

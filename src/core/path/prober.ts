@@ -92,11 +92,23 @@ export class Prober {
   beginBursts(searching: boolean, liveness: Liveness, now: MonotonicMs): void {
     for (const pair of this.#pairs.values()) {
       if (pair === this.#pairs.current) continue;
-      if (pair.state.name !== 'answered') {
+      if (pair.relay !== undefined && pair.state.name !== 'answered') {
+        this.askRelay(pair, now);
+      } else if (pair.state.name !== 'answered') {
         const whole = pair.rttMs !== undefined || pair.probesSent <= 1;
         pair.startBurst(now, whole ? limits.burstOffsetsMs : limits.laterBurstOffsetsMs);
       } else if (searching && pair.unanswered === 0) this.probe(pair, liveness, now);
     }
+  }
+
+  keepaliveMs({ relay }: CandidatePair): number {
+    return relay === undefined ? this.#context.keepaliveMs() : limits.relayKeepaliveMs;
+  }
+
+  /** A burst at one relay pair that has no answer. */
+  askRelay(pair: CandidatePair, now: MonotonicMs): void {
+    if (pair.state.name === 'answered' || pair.state.name === 'probing') return;
+    pair.startBurst(now, limits.relayBurstOffsetsMs);
   }
 
   #role(now: MonotonicMs): Role {
@@ -105,7 +117,9 @@ export class Prober {
   }
 
   #dueAt(pair: CandidatePair, liveness: Liveness, role: Role): MonotonicMs | undefined {
-    if (pair === this.#pairs.current) return liveness.probeDueAt(pair, role.now, role.kept);
+    if (pair === this.#pairs.current) {
+      return liveness.probeDueAt(pair, role.now, role.kept ? this.keepaliveMs(pair) : undefined);
+    }
     if (pair.state.name === 'probing') return pair.burstDueAt();
     if (pair.state.name !== 'answered' || pair.probedAt === undefined) return undefined;
     if (pair.unanswered > 0 || !pair.proven || !pair.announced) {
@@ -113,11 +127,13 @@ export class Prober {
     }
     if (pair !== role.spare) return undefined;
     if (pair.rttSamples < minRttSamples) return after(pair.probedAt, measureMs);
-    return pair.keepaliveAt(undefined);
+    return pair.keepaliveAt(undefined, this.keepaliveMs(pair));
   }
 
   #mayProbe(pair: CandidatePair, now: MonotonicMs): boolean {
     const { addresses } = this.#context;
+    // It goes to a relay that gave us an allocation, and from there to the peer alone.
+    if (pair.relay !== undefined) return true;
     if (!addresses.known(pair.endpoint) && !this.#newAddresses.take(now)) return false;
     return addresses.take(pair.endpoint, now);
   }

@@ -6,14 +6,22 @@ import { classOf } from './address-class.ts';
 
 /**
  * Lower is better. `local`: an address of the same LAN, or IPv6, where nothing is translated. `public`: over a public IPv4 address.
- * Relays come below both.
+ * Relays come below both, and one that is about to end comes last.
  */
-export const tiers = { local: 0, public: 1, relayUdp: 2, relayTcp: 3 } as const;
+export const tiers = { local: 0, public: 1, relayUdp: 2, relayTcp: 3, relayEnding: 4 } as const;
 export type Tier = (typeof tiers)[keyof typeof tiers];
 
 /** Told from the address alone, so that both sides come to the same answer whoever learnt it how. */
 export const directTier = (address: string): Tier =>
   address.includes(':') || classOf(address) === 'private' ? tiers.local : tiers.public;
+
+export const relayTier = (way: {
+  readonly transport: 'udp' | 'tcp';
+  readonly draining: boolean;
+}): Tier => {
+  if (way.draining) return tiers.relayEnding;
+  return way.transport === 'udp' ? tiers.relayUdp : tiers.relayTcp;
+};
 
 export interface Rankable {
   readonly tier: Tier;

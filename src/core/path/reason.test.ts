@@ -14,6 +14,7 @@ const symmetric: NatBehaviour = {
 const tried: Situation = {
   serverConnected: true,
   localCandidatesKnown: true,
+  isRelayed: false,
   socketsOpen: true,
   remoteCandidates: 3,
   familiesInCommon: true,
@@ -24,6 +25,10 @@ const tried: Situation = {
 };
 
 const table: [Partial<Situation>, string][] = [
+  [
+    { isRelayed: true, lost: true },
+    'no answer from any of 3 addresses; your side is behind a symmetric NAT, theirs is behind a port-restricted NAT: needs a forwarded port or IPv6',
+  ],
   [
     {},
     'no answer from any of 3 addresses; your side is behind a symmetric NAT, theirs is behind a port-restricted NAT: needs a relay or a forwarded port',

@@ -5,6 +5,8 @@ import { punchOutlook } from './ranking.ts';
 export interface Situation {
   readonly serverConnected: boolean;
   readonly localCandidatesKnown: boolean;
+  /** A relay carries the traffic meanwhile. */
+  readonly isRelayed: boolean;
   readonly socketsOpen: boolean;
   /** Undefined before the peer signalled. */
   readonly remoteCandidates: number | undefined;
@@ -33,14 +35,14 @@ export function explainNoPath(s: Situation): string {
     s.remoteCandidates === 1
       ? 'no answer from its only address'
       : `no answer from any of ${s.remoteCandidates} addresses`;
-  const prefix = s.lost ? `the path was lost; ${unanswered}` : unanswered;
+  const prefix = s.lost && !s.isRelayed ? `the path was lost; ${unanswered}` : unanswered;
   if (s.heardOnly) {
     return `${prefix}, although the other side is heard: something lets its packets in but not ours`;
   }
   const nats = `your side ${describeNat(s.localNat)}, theirs ${describeNat(s.remoteNat)}`;
   switch (punchOutlook(s.localNat, s.remoteNat)) {
     case 'impossible':
-      return `${prefix}; ${nats}: needs a relay or a forwarded port`;
+      return `${prefix}; ${nats}: needs ${s.isRelayed ? 'a forwarded port or IPv6' : 'a relay or a forwarded port'}`;
     case 'possible':
       return `${prefix}; ${nats}: this should work, so a firewall is likely to drop UDP on one side`;
     case 'unknown':

@@ -62,13 +62,21 @@ test('addresses that no peer can have, and our own virtual ones, are not believe
   ];
   assert.deepEqual(believedCandidates(bad.map(host), virtual), {
     candidates: [],
+    relays: [],
     refused: bad.length,
   });
 });
 
-test('relays are left for those who know how to use them', () => {
-  const relay: Candidate = { kind: 'relay', endpoint: '192.0.2.1:5' };
-  assert.equal(believedCandidates([relay], virtual).candidates.length, 0);
+test('relays are believed by their names, at most four, and never by an address', () => {
+  const relays = ['a', 'b', 'a', 'c', 'd', 'e'].map(
+    (relay): Candidate => ({ kind: 'relay', endpoint: '192.0.2.1:5', relay }),
+  );
+  const nameless: Candidate = { kind: 'relay', endpoint: '192.0.2.1:5' };
+  assert.deepEqual(believedCandidates([nameless, ...relays], virtual), {
+    candidates: [],
+    relays: ['a', 'b', 'c', 'd'],
+    refused: 2,
+  });
 });
 
 test('duplicates count once, and a list cannot aim at the ports of one address', () => {

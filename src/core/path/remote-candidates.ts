@@ -2,7 +2,7 @@
 import { type Endpoint, formatEndpoint, parseEndpoint } from '#wire/endpoint.ts';
 import type { Candidate, CandidateKind } from '#wire/signal.ts';
 import { classOf, inPrefix, type Prefix } from './address-class.ts';
-import { maxCandidates, maxCandidatesPerAddress } from './limits.ts';
+import { maxCandidates, maxCandidatesPerAddress, maxPeerRelays } from './limits.ts';
 
 export interface RemoteCandidate {
   readonly kind: CandidateKind;
@@ -12,6 +12,8 @@ export interface RemoteCandidate {
 
 export interface Believed {
   readonly candidates: readonly RemoteCandidate[];
+  /** Relays where the peer says that it has an allocation. */
+  readonly relays: readonly string[];
   readonly refused: number;
 }
 
@@ -25,11 +27,19 @@ export function believedCandidates(
 ): Believed {
   const byText = new Map<string, RemoteCandidate>();
   const perAddress = new Map<string, number>();
+  const relays = new Set<string>();
   let duplicates = 0;
   // A list beyond its bound is cut before it is looked at.
-  for (const { kind, endpoint: given } of signalled.slice(0, maxCandidates)) {
+  for (const { kind, endpoint: given, relay } of signalled.slice(0, maxCandidates)) {
+    if (kind === 'relay') {
+      // What stands as its endpoint is for people: nothing is ever sent there.
+      if (relay === undefined) continue;
+      if (relays.has(relay)) duplicates += 1;
+      else if (relays.size < maxPeerRelays) relays.add(relay);
+      continue;
+    }
     const endpoint = parseEndpoint(given);
-    if (endpoint === undefined || !isUsable(endpoint, virtual) || kind === 'relay') continue;
+    if (endpoint === undefined || !isUsable(endpoint, virtual)) continue;
     const text = formatEndpoint(endpoint);
     if (byText.has(text)) {
       duplicates += 1;
@@ -42,7 +52,8 @@ export function believedCandidates(
   }
   return {
     candidates: [...byText.values()],
-    refused: signalled.length - byText.size - duplicates,
+    relays: [...relays],
+    refused: signalled.length - byText.size - relays.size - duplicates,
   };
 }
 

@@ -10,7 +10,7 @@ const freshMs = 5000;
 /**
  * The pair to take into use instead of the present one, or undefined to stay. Rules, first match wins:
  *
- * 1. Nothing in use: the best proven pair.
+ * 1. Nothing in use: the best pair that was proven lately, or else over a relay.
  * 2. The peer sends over another proven pair: follow, if the present one is silent, or if the peer leads and its choice is not
  *    of a worse tier. One side leading is what keeps two sides from swapping pairs for ever.
  * 3. The present one is doubtful: the best pair that was heard since it fell silent.
@@ -26,7 +26,9 @@ export function choosePair(
     pair !== current && pair.heardAt !== undefined && now - pair.heardAt < freshMs;
   // A pair that was just left because of its silence must answer before it counts again.
   const isWell = (pair: CandidatePair) => isFresh(pair) && pair.unanswered === 0;
-  if (current === undefined) return pairs.best(isFresh);
+  // No mapping on the way hangs on us at a relay: what was proven long ago is worth a try.
+  const isRelayed = (pair: CandidatePair) => pair.relay !== undefined;
+  if (current === undefined) return pairs.best(isFresh) ?? pairs.best(isRelayed);
   const silent = current.overdue(now);
   const used = pairs.best((pair) => isWell(pair) && pair.peerUsing);
   if (used !== undefined && (silent || (!role.leads && used.tier <= current.tier))) return used;
@@ -37,7 +39,8 @@ export function choosePair(
   const mayPromoteByRtt =
     (role.leads || !current.peerUsing) && now - role.usedSince >= dwellMs && !silent;
   return pairs.best((pair) => {
-    const why = isWell(pair) ? promotion(pair, current) : undefined;
+    const isEligible = isWell(pair) && !pair.isOnProbation(now);
+    const why = isEligible ? promotion(pair, current) : undefined;
     return why === 'tier' || (why === 'rtt' && mayPromoteByRtt);
   });
 }

@@ -38,10 +38,13 @@ export class SignalSchedule {
     if (this.#dueAt !== undefined && this.#dueAt < until) this.#dueAt = until;
   }
 
-  /** @param chance 0 to 1, random. */
-  sent(now: MonotonicMs, chance: number): void {
+  /**
+   * @param chance 0 to 1, random.
+   * @param mostMs the longest pause
+   */
+  sent(now: MonotonicMs, chance: number, mostMs: number = signalMostMs): void {
     this.#sentAt = now;
-    const pauseMs = Math.min(signalFirstMs * 2 ** this.#attempts, signalMostMs);
+    const pauseMs = Math.min(signalFirstMs * 2 ** this.#attempts, mostMs);
     this.#attempts = Math.min(this.#attempts + 1, 16);
     this.#dueAt = after(now, Math.round(pauseMs * (0.8 + 0.4 * chance)));
   }
