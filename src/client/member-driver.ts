@@ -9,6 +9,11 @@ import type { StateStore } from './state.ts';
 /** A timer is never set further ahead: a machine that slept comes back to it soon. */
 const maxTimerMs = 30_000;
 
+export type BridgeWish = Extract<
+  MemberOutput,
+  { readonly type: 'bridge-wanted' | 'bridge-unwanted' }
+>;
+
 export interface DriverOptions {
   readonly engine: Engine;
   readonly clock: SystemClock;
@@ -16,6 +21,8 @@ export interface DriverOptions {
   readonly notices: Notices;
   readonly send: (message: ClientMessage) => void;
   readonly checkServer: () => void;
+  /** A relay's WebSocket is to be bridged, or not any more. */
+  readonly bridge?: (wish: BridgeWish) => void;
   /** The server took this client out of a network. */
   readonly onRemoved: (network: string, reason: string) => void;
 }
@@ -121,6 +128,10 @@ export class MemberDriver {
         break;
       case 'save-server-time':
         store.update({ serverTimeMs: output.serverTimeMs });
+        break;
+      case 'bridge-wanted':
+      case 'bridge-unwanted':
+        this.#options.bridge?.(output);
         break;
       case 'notice':
         notices.add({ code: output.code, message: output.message });

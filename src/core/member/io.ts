@@ -59,6 +59,8 @@ export type MemberInput =
   | { readonly type: 'message'; readonly peer: number; readonly bytes: Uint8Array }
   /** What this client takes of broadcast and multicast. */
   | { readonly type: 'lan'; readonly local: LocalLan }
+  /** The bridge to a relay's WebSocket is ready at this endpoint of the loopback interface; undefined: not any more. */
+  | { readonly type: 'bridge'; readonly relay: string; readonly endpoint: Endpoint | undefined }
   | { readonly type: 'tick' };
 
 export type MemberOutput =
@@ -87,6 +89,12 @@ export type MemberOutput =
   | { readonly type: 'remove-keys'; readonly localIndex: number }
   | { readonly type: 'keepalive'; readonly peer: number }
   | LanOutput
+  /**
+   * UDP to this relay does not work: connect a WebSocket to one of these, and answer with `bridge` and the loopback endpoint whose
+   * datagrams it carries; again whenever it broke and when it is back, until it is unwanted.
+   */
+  | { readonly type: 'bridge-wanted'; readonly relay: string; readonly urls: readonly string[] }
+  | { readonly type: 'bridge-unwanted'; readonly relay: string }
   /** A network's durable state changed: keep `saved(network)`. */
   | { readonly type: 'save-network'; readonly network: string }
   /** Not a member any more: forget the network and its secret. */

@@ -4,14 +4,16 @@ import { Lan } from '../lan/lan.ts';
 import { type CachedNetwork, Mesh, type MeshOutcome } from '../mesh/mesh.ts';
 import type { NetworkView } from '../mesh/network-view.ts';
 import type { Pair } from '../mesh/pairs.ts';
+import type { Relays } from '../relay/relays.ts';
 import { after, type MonotonicMs, type Now } from '../time.ts';
 import { BestTime } from './best-time.ts';
 import type { MemberInput, MemberOutput } from './io.ts';
+import { MemberRelays } from './member-relays.ts';
 import { MemberNotices } from './notices.ts';
 import type { MemberOptions } from './options.ts';
-import { PeerManager } from './peer-manager.ts';
+import { kebab, PeerManager } from './peer-manager.ts';
 import type { Peer } from './peers.ts';
-import { Signalling } from './signalling.ts';
+import { Signalling, withRelays } from './signalling.ts';
 import { Signals } from './signals.ts';
 import { stunServers } from './stun-servers.ts';
 
@@ -39,12 +41,14 @@ export class Member {
   readonly #lan: Lan;
   readonly #manager: PeerManager;
   readonly #signalling: Signalling;
+  readonly #relays: MemberRelays;
   readonly #signals: Signals;
   readonly #notices: MemberNotices;
   #outputs: MemberOutput[] = [];
   #polled = 0;
   #pairs: ReadonlyMap<string, Pair> = new Map();
   #connected = false;
+  #serverAddress: string | undefined;
   /** Between welcome and synchronised the pairs are left as they are: half of them are still to be told. */
   #synchronising = false;
   #stale = true;
@@ -53,6 +57,7 @@ export class Member {
   #reviewAt: MonotonicMs | undefined;
   #serverTimeSavedMs: number;
   #serverCheckedAt: MonotonicMs | undefined;
+  #local: Pick<Discovered, 'candidates' | 'nat'> | undefined;
   /** Public IP addresses as servers saw them. */
   #publicAddresses = '';
   readonly #resyncedAt = new Map<string, MonotonicMs>();
@@ -81,6 +86,7 @@ export class Member {
       lan: this.#lan,
       offer: (peer, now) => this.#offer(peer, now),
       disagree: (peer, now) => this.#disagree(peer, now),
+      relay: (input, now) => this.#relays.handle(input, now),
     });
     this.#signals = new Signals(crypto, tunnelKey, options.clientId);
     this.#signalling = new Signalling({
@@ -89,6 +95,13 @@ export class Member {
       send: (message) => emit({ type: 'send', message }),
       paths: (input, now) => this.#manager.paths(input, now),
       time: (now) => this.#time.signals(now),
+    });
+    this.#relays = new MemberRelays({
+      crypto,
+      manager: this.#manager,
+      signalling: this.#signalling,
+      emit,
+      announced: (now) => this.#tellCandidates(now),
     });
     this.#notices = new MemberNotices(emit);
   }
@@ -113,7 +126,7 @@ export class Member {
 
   /** When a tick is wanted. */
   deadline(): MonotonicMs | undefined {
-    const machines = [this.#discovery, this.#manager, this.#lan];
+    const machines = [this.#discovery, this.#manager, this.#lan, this.#relays];
     const all = [this.#reviewAt, ...machines.map((machine) => machine.deadline())];
     const known = all.filter((at) => at !== undefined);
     return known.length === 0 ? undefined : (Math.min(...known) as MonotonicMs);
@@ -141,6 +154,11 @@ export class Member {
     return this.#discovery.discovered;
   }
 
+  /** What is held of relays: for people to read. */
+  get relays(): Relays {
+    return this.#relays.relays;
+  }
+
   get manager(): PeerManager {
     return this.#manager;
   }
@@ -163,6 +181,9 @@ export class Member {
     for (const [fault, count] of this.#mesh.faults) counters[`mesh-${fault}`] = count;
     for (const [fault, count] of this.#signalling.faults) counters[fault] = count;
     Object.assign(counters, this.#lan.counters);
+    for (const [name, count] of Object.entries(this.#relays.relays.counters())) {
+      counters[`relay-${kebab(name)}`] = count;
+    }
     counters.peers = this.#manager.peers.size;
     return counters;
   }
@@ -188,8 +209,10 @@ export class Member {
       case 'local-addresses':
         this.#discovery.handle({ type: 'local-addresses', addresses: input.addresses }, now);
         if (!input.changed) return;
-        this.#discovery.handle({ type: 'network-changed' }, now);
-        this.#manager.paths({ type: 'network-changed' }, now);
+        this.#networkChanged(now);
+        return;
+      case 'bridge':
+        this.#relays.handle(input, now);
         return;
       case 'mapped':
         this.#discovery.handle(input, now);
@@ -224,6 +247,7 @@ export class Member {
       case 'tick':
         this.#lan.tick(now);
         this.#discovery.handle({ type: 'tick' }, now);
+        this.#relays.handle({ type: 'tick' }, now);
         this.#manager.tick(now);
         return;
       default:
@@ -231,9 +255,16 @@ export class Member {
     }
   }
 
+  #networkChanged(now: Now): void {
+    this.#discovery.handle({ type: 'network-changed' }, now);
+    this.#relays.handle({ type: 'network-changed' }, now);
+    this.#manager.paths({ type: 'network-changed' }, now);
+  }
+
   #connect(welcome: ServerMessageOf<'welcome'>, serverAddress: string | undefined, now: Now): void {
     this.#connected = true;
     this.#synchronising = true;
+    this.#serverAddress = serverAddress;
     this.#serverTime(welcome.serverTime, now);
     const servers = stunServers(this.#options, welcome.nodeList, serverAddress);
     this.#discovery.handle({ type: 'servers', servers }, now);
@@ -282,6 +313,9 @@ export class Member {
       case 'punch':
         this.#signalling.punch(message, now);
         return;
+      case 'relays':
+        this.#relays.list(message.relays, this.#serverAddress, now);
+        return;
       case 'ping':
         this.#serverTime(message.serverTime, now);
         return;
@@ -293,7 +327,7 @@ export class Member {
       case 'refused':
       case 'response':
       case 'undelivered':
-      case 'relays':
+      // For a machine that is a relay.
       case 'relay-state':
       case 'relay-revoke':
         return;
@@ -320,6 +354,7 @@ export class Member {
     const offsetMs = this.#time.offsetMs(now);
     if (offsetMs === undefined) return;
     this.#manager.paths({ type: 'time-offset', offsetMs }, now);
+    this.#relays.handle({ type: 'time-offset', offsetMs }, now);
     this.#notices.clock(offsetMs);
     if (Math.abs(this.#time.latestMs - this.#serverTimeSavedMs) < saveTimeEveryMs) return;
     this.#serverTimeSavedMs = this.#time.latestMs;
@@ -332,6 +367,7 @@ export class Member {
     this.#discovery.handle({ type: 'sockets', sockets }, now);
     const mains = sockets.filter((socket) => socket.purpose !== 'test');
     this.#manager.paths({ type: 'local-sockets', sockets: mains }, now);
+    this.#relays.handle({ type: 'sockets', sockets: mains }, now);
   }
 
   #datagram(input: MemberInput & { readonly type: 'datagram' }, now: Now): void {
@@ -339,6 +375,7 @@ export class Member {
     if (kind === 'stun') {
       this.#discovery.handle({ type: 'datagram', bytes, socket, remote }, now);
     } else if (kind === 'buri') {
+      if (this.#relays.datagram(bytes, socket, remote, now)) return;
       this.#manager.paths({ type: 'datagram', bytes, socket, remote }, now);
     } else {
       const from = { socket, remote };
@@ -381,9 +418,23 @@ export class Member {
       }
       const { candidates, nat, publicEndpoints } = out;
       this.#publicAddressesAre(publicEndpoints.map(({ address }) => address).join(), now);
-      this.#signalling.setLocal({ candidates, nat }, now);
-      this.#manager.paths({ type: 'local-candidates', candidates, nat }, now);
+      this.#local = { candidates, nat };
+      this.#signalling.setLocal(this.#local, now);
+      this.#tellCandidates(now);
     }
+  }
+
+  /** What peers are told may be news to them. */
+  #tellCandidates(now: Now): void {
+    if (this.#local === undefined) {
+      // Servers do not answer by UDP, most likely: what is known already has to do.
+      if (this.#relays.relays.home?.transport !== 'tcp') return;
+      const { candidates, nat } = this.#discovery.discovered;
+      this.#local = { candidates, nat };
+      this.#signalling.setLocal(this.#local, now);
+    }
+    const candidates = withRelays(this.#local.candidates, this.#relays.relays.candidates);
+    this.#manager.paths({ ...this.#local, type: 'local-candidates', candidates }, now);
   }
 
   /** A path is missing: perhaps because our own mapping is another one by now, so the server is asked about it too. */

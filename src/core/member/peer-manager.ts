@@ -6,6 +6,7 @@ import type { KeyPair } from '../noise/handshake-state.ts';
 import { Deadlines } from '../path/deadlines.ts';
 import type { PathInput, PathOutput, PeerPathView } from '../path/io.ts';
 import { Paths } from '../path/paths.ts';
+import { onPath } from '../path/relay-path.ts';
 import type { SessionInput, SessionOutput } from '../session/events.ts';
 import { Tunnels } from '../session/tunnels.ts';
 import { after, type MonotonicMs, type Now } from '../time.ts';
@@ -29,6 +30,11 @@ export interface PeerManagerOptions {
   readonly lan: Lan;
   /** This peer is to be sent an offer. */
   readonly offer: (peer: Peer, now: Now) => void;
+  /** A relay is wanted for the sake of a peer, or doubted. */
+  readonly relay: (
+    input: { readonly type: 'want' | 'check'; readonly relay: string },
+    now: Now,
+  ) => void;
   /** This client and the peer see their common networks differently. */
   readonly disagree: (peer: Peer, now: Now) => void;
 }
@@ -232,6 +238,11 @@ export class PeerManager {
       emit({ type: 'datagram', ...datagram });
       return;
     }
+    if (output.type === 'relay-wanted' || output.type === 'relay-doubted') {
+      const type = output.type === 'relay-wanted' ? 'want' : 'check';
+      this.#options.relay({ type, relay: output.relay }, now);
+      return;
+    }
     const peer = this.#peers.get(output.peer);
     if (peer === undefined) return;
     switch (output.type) {
@@ -296,7 +307,7 @@ export class PeerManager {
               : this.#paths.pathOf(output.peer);
         if (path === undefined) return;
         const { socket, remote } = path;
-        emit({ type: 'datagram', socket, remote, bytes: output.bytes });
+        emit({ type: 'datagram', socket, remote, bytes: onPath(path, output.bytes) });
         return;
       }
       case 'heard': {
@@ -361,5 +372,5 @@ const livenessCheckAt = ({ pair, livenessCheckedAt }: Peer): MonotonicMs | undef
     ? undefined
     : after(livenessCheckedAt, livenessEveryMs);
 
-const kebab = (name: string): string =>
+export const kebab = (name: string): string =>
   name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

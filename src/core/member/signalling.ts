@@ -1,5 +1,5 @@
 import type { ClientMessage, ServerMessageOf } from '#wire/control.ts';
-import type { Candidate, NatBehaviour } from '#wire/signal.ts';
+import { type Candidate, maxCandidates, type NatBehaviour } from '#wire/signal.ts';
 import type { PathInput } from '../path/io.ts';
 import type { Now } from '../time.ts';
 import type { Peer, PeerTable } from './peers.ts';
@@ -27,6 +27,7 @@ export class Signalling {
   readonly faults = new Map<SignalFault | 'signal-from-stranger', number>();
   readonly #options: SignallingOptions;
   #local: Local | undefined;
+  #relays: readonly Candidate[] = [];
   /** Peers whose offer waits for our candidates. */
   readonly #unanswered = new Set<number>();
 
@@ -41,6 +42,11 @@ export class Signalling {
       if (peer !== undefined) this.#send(peer, 'answer', now);
     }
     this.#unanswered.clear();
+  }
+
+  /** Where relays reach this machine: told beside its addresses. */
+  setRelays(relays: readonly Candidate[]): void {
+    this.#relays = relays;
   }
 
   disconnected(): void {
@@ -81,7 +87,8 @@ export class Signalling {
     if (this.#local === undefined) return;
     const { signals, send, time } = this.#options;
     const { candidates, nat } = this.#local;
-    const content = { kind, candidates: [...candidates], nat };
+    const told = withRelays(candidates, this.#relays);
+    const content = { kind, candidates: told, nat };
     const sealed = signals.seal(peer.pair, content, time(now));
     if (sealed === undefined) return;
     send({ t: 'signal', to: peer.pair.clientId, sealed, punch: kind === 'answer' });
@@ -91,3 +98,9 @@ export class Signalling {
     this.faults.set(fault, (this.faults.get(fault) ?? 0) + 1);
   }
 }
+
+/** Relays first, because nothing else works everywhere; the rest as far as there is room. */
+export const withRelays = (
+  candidates: readonly Candidate[],
+  relays: readonly Candidate[],
+): Candidate[] => [...relays, ...candidates].slice(0, maxCandidates);
