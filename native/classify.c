@@ -3,7 +3,8 @@
 #include "engine.h"
 
 static const uint32_t STUN_MAGIC_COOKIE = 0x2112a442;  // RFC 8489 section 5
-static const uint32_t BURI_MAGIC = 0x42555201;
+static const uint32_t BURI_MAGIC = 0x42555201;   // probes
+static const uint32_t RELAY_MAGIC = 0x42555202;  // what relays say, and what they deliver under a header
 
 // KIND_*, or 0 for none. WireGuard first: its types with a fitting size are never STUN or ours.
 static int kind_of(const uint8_t *bytes, size_t length) {
@@ -16,7 +17,8 @@ static int kind_of(const uint8_t *bytes, size_t length) {
     default: break;
   }
   if (length >= 20 && bytes[0] < 0x40 && load_be32(bytes + 4) == STUN_MAGIC_COOKIE) return KIND_STUN;
-  return load_be32(bytes) == BURI_MAGIC ? KIND_BURI : 0;
+  uint32_t magic = load_be32(bytes);
+  return magic == BURI_MAGIC || magic == RELAY_MAGIC ? KIND_BURI : 0;
 }
 
 // Adds a datagram to the last run when it belongs there. Returns the new number of runs.

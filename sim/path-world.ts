@@ -1,28 +1,37 @@
 /**
- * Clients with their path machines and discovery, a server that only forwards signals, and the network between: everything
- * that finding a path needs, without tunnels. The data plane is a stub that sends counted packets over the path in use.
+ * Clients with their path and relay machines and discovery, a server that only forwards signals, relays, and the network between:
+ * everything that finding a path needs, without tunnels. The data plane is a stub that sends counted packets over the path in use.
  */
 import type { Crypto } from '#core/crypto.ts';
 import { type Discovered, Discovery } from '#core/discovery/discovery.ts';
+import { withRelays } from '#core/member/signalling.ts';
 import type { PathOutput, PeerPathView } from '#core/path/io.ts';
 import type { Path } from '#core/path/path.ts';
 import { Paths } from '#core/path/paths.ts';
+import { onPath } from '#core/path/relay-path.ts';
+import type { RelaysOutput } from '#core/relay/io.ts';
+import { Relays } from '#core/relay/relays.ts';
 import type { Now } from '#core/time.ts';
 import { nodeCrypto } from '#crypto/node-crypto.ts';
 import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
 import { readProbeHeader } from '#wire/probe.ts';
+import { relayPrefixBytes, relayType } from '#wire/relay.ts';
+import type { RelayEntry } from '#wire/relay-control.ts';
 import type { Candidate, NatBehaviour } from '#wire/signal.ts';
 import { looksLikeStun } from '#wire/stun.ts';
 import { type NatKind, natKind } from '../lab/nat-kinds.ts';
+import { Bridge } from './bridge.ts';
 import { type Scheduled, VirtualClock } from './clock.ts';
 import { type Home, type HomeOptions, type Host, type LinkOptions, Network } from './network.ts';
 import { deterministicCrypto, Random } from './random.ts';
+import { RelayHost } from './relay-host.ts';
 import { StunServer } from './stun-server.ts';
 
 /** Round trip of a control connection, and how far ahead the server announces a punch. */
 const signalDelayMs = 25;
 const punchInMs = 50;
-const dataMagic = 0xda;
+/** Looks like a transport message to relays: `04 00 00 00`, the sender, the number of the packet, and zeros up to 32 bytes. */
+const dataBytes = 32;
 
 interface Told {
   readonly candidates: readonly Candidate[];
@@ -35,6 +44,7 @@ export class PathWorld {
   readonly network: Network;
   readonly stun: StunServer;
   readonly clients: PathClient[] = [];
+  readonly relays = new Map<string, RelayHost>();
   /** False: no signal gets through. */
   serverUp = true;
   signals = 0;
@@ -43,6 +53,24 @@ export class PathWorld {
     this.random = new Random(seed);
     this.network = new Network(this.clock, this.random.fork('network'), link);
     this.stun = new StunServer(this.network.internet.host('server', ['203.0.113.1']));
+  }
+
+  /** Relays at this distance beyond the Internet's own; clients are told of them when they come. */
+  addRelays(...extraMs: readonly number[]): RelayHost[] {
+    return extraMs.map((extra, i) => {
+      const index = this.relays.size + 1;
+      const realm = this.network.home({
+        name: `relay site ${index}`,
+        kind: 'none',
+        publicAddress: `203.0.113.${100 + index}`,
+        link: { delayMs: extra },
+      });
+      const host = realm.host(`relay ${index}`, [`203.0.113.${10 + index}`]);
+      const crypto = deterministicCrypto(nodeCrypto, this.random.fork(`relay ${index} ${i}`));
+      const relay = new RelayHost(`r${index}`, host, this.clock, crypto);
+      this.relays.set(relay.id, relay);
+      return relay;
+    });
   }
 
   home(kind: NatKind, options: Partial<HomeOptions> = {}): Home {
@@ -157,18 +185,28 @@ export class PathClient {
   told: Told = { candidates: [], nat: { mapping: 'unknown', filtering: 'unknown' } };
   #lie: ((told: Told) => Told) | undefined;
   discovered: Discovered | undefined;
-  /** Data packets that arrived, by sender. */
+  /** Data packets that arrived, by sender; and the numbers of those. */
   readonly received = new Map<number, number>();
+  readonly numbers = new Map<number, Set<number>>();
+  readonly relayMachine: Relays;
+  readonly relays: Driver<Parameters<Relays['handle']>[0], RelaysOutput>;
+  readonly bridge: Bridge;
+  readonly clientId: string;
+  #sent = 0;
   /** Everything the path machine said of peers. */
   readonly events: { atMs: number; output: PathOutput }[] = [];
+  /** Nothing leaves: asleep, or unplugged. */
+  offline = false;
   probesSent = 0;
   moves = 0;
   /** Requests that left, and the addresses that any probe ever came from. */
   readonly requests: { readonly atMs: number; readonly to: string }[] = [];
   readonly heardFrom = new Set<string>();
   readonly #world: PathWorld;
+  readonly #discoveryMachine: Discovery;
   readonly #crypto: Crypto;
   readonly #roamedAt = new Map<number, number>();
+  readonly #entries = new Map<string, RelayEntry>();
 
   constructor(world: PathWorld, index: number, host: Host, home: Home | undefined) {
     this.#world = world;
@@ -181,11 +219,25 @@ export class PathClient {
     this.publicKey = this.#crypto.x25519PublicKey(privateKey);
     this.machine = new Paths({ crypto: this.#crypto, tunnelPrivateKey: privateKey });
     this.paths = new Driver(this.machine, world.clock, (output) => this.#act(output));
-    const discovery = new Discovery({ crypto: this.#crypto });
-    this.discovery = new Driver(discovery, world.clock, (output) => this.#discovered(output));
+    this.clientId = clientIdAt(index);
+    this.relayMachine = new Relays(this.#crypto);
+    this.relays = new Driver(this.relayMachine, world.clock, (output) => this.#relayOutput(output));
+    this.bridge = new Bridge({
+      clock: world.clock,
+      name: this.clientId,
+      relays: () => world.relays,
+      ready: (relay, endpoint) => this.relays.input({ type: 'bridge', relay, endpoint }),
+      receive: (bytes, remote) => this.#receive(bytes, remote),
+      passes: () => !this.offline,
+    });
+    this.#discoveryMachine = new Discovery({ crypto: this.#crypto });
+    this.discovery = new Driver(this.#discoveryMachine, world.clock, (output) =>
+      this.#discovered(output),
+    );
     host.bind(this.port, (bytes, remote) => this.#receive(bytes, remote));
     this.#open();
     this.discovery.input({ type: 'servers', servers: world.stun.endpoints });
+    this.learnRelays();
   }
 
   get stopped(): boolean {
@@ -197,7 +249,7 @@ export class PathClient {
       type: 'add-peer',
       peer: other.index,
       tunnelPublicKey: other.publicKey,
-      clientId: `000-000-${String(other.index).padStart(3, '0')}`,
+      clientId: other.clientId,
     });
   }
 
@@ -211,16 +263,14 @@ export class PathClient {
   }
 
   /** One packet of the data plane, of this size outside; false when there is no path. */
-  sendData(other: PathClient, sizeBytes = 2): boolean {
+  sendData(other: PathClient, sizeBytes = dataBytes): boolean {
     if (this.stopped) return false;
     const path = this.pathTo(other);
     if (path === undefined) {
       this.paths.input({ type: 'want', peer: other.index });
       return false;
     }
-    const bytes = new Uint8Array(sizeBytes);
-    bytes.set([dataMagic, this.index]);
-    this.host.send(this.port, path.remote, bytes);
+    this.#send(path.remote, onPath(path, this.#dataPacket(sizeBytes)));
     this.paths.input({
       type: 'activity',
       peer: other.index,
@@ -229,6 +279,22 @@ export class PathClient {
       sentData: true,
     });
     return true;
+  }
+
+  #dataPacket(sizeBytes: number): Uint8Array {
+    const bytes = new Uint8Array(Math.max(sizeBytes, dataBytes));
+    const view = new DataView(bytes.buffer);
+    bytes[0] = 4;
+    view.setUint32(4, this.index);
+    view.setUint32(8, this.#sent++);
+    return bytes;
+  }
+
+  /** What leaves for the loopback interface goes to a bridge. */
+  #send(remote: Endpoint, bytes: Uint8Array, ttl?: number, dontFragment?: boolean): void {
+    if (this.offline) return;
+    if (remote.address === '127.0.0.1') this.bridge.send(remote.port, bytes);
+    else this.host.send(this.port, remote, bytes, ttl, dontFragment);
   }
 
   /** The port that its user forwards by hand (`--port`). */
@@ -248,14 +314,35 @@ export class PathClient {
     this.home = home;
     this.host.move(home.realm, addresses);
     this.discovery.input({ type: 'local-addresses', addresses: this.#localAddresses() });
+    this.wakeUp();
+  }
+
+  /** As after another network was joined, or a sleep. */
+  wakeUp(): void {
     this.discovery.input({ type: 'network-changed' });
+    this.relays.input({ type: 'network-changed' });
     this.paths.input({ type: 'network-changed' });
+  }
+
+  /** Told by the server, as soon as it is there. */
+  learnRelays(): void {
+    const relays = [...this.#world.relays.values()].map((relay) => {
+      let entry = this.#entries.get(relay.id);
+      if (entry === undefined) {
+        entry = relay.entryFor(this.clientId);
+        this.#entries.set(relay.id, entry);
+      }
+      return entry;
+    });
+    this.relays.input({ type: 'relays', relays });
   }
 
   /** Killed: nothing leaves, nothing is answered. */
   stop(): void {
     this.host.close(this.port);
+    this.bridge.close();
     this.paths.stopped = true;
+    this.relays.stopped = true;
     this.discovery.stopped = true;
   }
 
@@ -269,6 +356,7 @@ export class PathClient {
     const socket = (family: 4 | 6) => ({ socket: family, family, localPort: this.port });
     const sockets = [socket(4), socket(6)];
     this.paths.input({ type: 'local-sockets', sockets });
+    this.relays.input({ type: 'sockets', sockets });
     this.discovery.input({ type: 'sockets', sockets });
     this.discovery.input({ type: 'local-addresses', addresses: this.#localAddresses() });
   }
@@ -279,7 +367,7 @@ export class PathClient {
 
   #discovered(output: ReturnType<Discovery['poll']> & object): void {
     if (output.type === 'send') {
-      this.host.send(this.port, output.remote, output.bytes);
+      this.#send(output.remote, output.bytes);
       return;
     }
     this.discovered = output;
@@ -287,21 +375,61 @@ export class PathClient {
   }
 
   #tell(): void {
-    if (this.discovered === undefined) return;
+    if (this.discovered === undefined) {
+      // As the member machine does it: servers do not answer by UDP, most likely.
+      if (this.relayMachine.home?.transport !== 'tcp') return;
+      this.discovered = this.#discoveryMachine.discovered;
+    }
     const { candidates, nat } = this.discovered;
-    this.told = this.#lie?.({ candidates, nat }) ?? { candidates, nat };
+    const told = { candidates: withRelays(candidates, this.relayMachine.candidates), nat };
+    this.told = this.#lie?.(told) ?? told;
     this.paths.input({ type: 'local-candidates', ...this.told });
+  }
+
+  #relayOutput(output: RelaysOutput): void {
+    switch (output.type) {
+      case 'send':
+        this.#send(output.remote, output.bytes);
+        return;
+      case 'up':
+      case 'down':
+        this.paths.input({ type: 'relays', relays: this.relayMachine.ways });
+        return;
+      case 'announced':
+        this.#tell();
+        return;
+      case 'bridge-wanted':
+        this.bridge.want(output.relay);
+        return;
+      case 'bridge-unwanted':
+        this.bridge.unwant(output.relay);
+        return;
+      case 'delivered': {
+        const { way, from, bytes } = output;
+        const { socket, remote, relay } = way;
+        this.paths.input({ type: 'datagram', bytes, socket, remote, over: { relay, from } });
+        return;
+      }
+      default:
+        output satisfies never;
+    }
   }
 
   #act(output: PathOutput): void {
     switch (output.type) {
       case 'send':
         this.probesSent += 1;
-        if (readProbeHeader(output.bytes)?.type === 'request') {
+        if (isRequest(output.bytes)) {
           const atMs = this.#world.clock.monotonic;
           this.requests.push({ atMs, to: formatEndpoint(output.remote) });
         }
-        this.host.send(this.port, output.remote, output.bytes, output.ttl, output.dontFragment);
+        this.#send(output.remote, output.bytes, output.ttl, output.dontFragment);
+        return;
+      case 'relay-wanted':
+        this.relays.input({ type: 'want', relay: output.relay });
+        return;
+      case 'relay-doubted':
+        this.relays.input({ type: 'check', relay: output.relay });
         return;
       case 'signal-wanted': {
         this.discovery.input({ type: 'recheck' });
@@ -323,15 +451,22 @@ export class PathClient {
   #receive(bytes: Uint8Array, remote: Endpoint): void {
     const socket = remote.address.includes(':') ? 6 : 4;
     if (looksLikeStun(bytes)) this.discovery.input({ type: 'datagram', bytes, socket, remote });
-    else if (bytes[0] === dataMagic) this.#receiveData(bytes[1]!, socket, remote);
-    else {
+    else if (bytes[0] === 4) this.#receiveData(bytes, socket, remote);
+    else if (relayType(bytes) !== undefined) {
+      this.heardFrom.add(formatEndpoint(remote));
+      this.relays.input({ type: 'datagram', bytes, socket, remote });
+    } else {
       this.heardFrom.add(formatEndpoint(remote));
       this.paths.input({ type: 'datagram', bytes, socket, remote });
     }
   }
 
-  #receiveData(peer: number, socket: number, remote: Endpoint): void {
+  #receiveData(bytes: Uint8Array, socket: number, remote: Endpoint): void {
+    const view = new DataView(bytes.buffer, bytes.byteOffset);
+    const [peer, number] = [view.getUint32(4), view.getUint32(8)];
     this.received.set(peer, (this.received.get(peer) ?? 0) + 1);
+    const numbers = this.numbers.get(peer) ?? new Set();
+    this.numbers.set(peer, numbers.add(number));
     const path = this.machine.pathOf(peer);
     const isElsewhere =
       path === undefined || formatEndpoint(path.remote) !== formatEndpoint(remote);
@@ -344,3 +479,11 @@ export class PathClient {
     this.paths.input({ type: 'activity', peer, sent: false, received: true });
   }
 }
+
+const clientIdAt = (index: number) => `000-000-${String(index).padStart(3, '0')}`;
+
+/** A probe request, directly or under a relay's header. */
+const isRequest = (bytes: Uint8Array): boolean => {
+  const probe = relayType(bytes) === 'data' ? bytes.subarray(relayPrefixBytes) : bytes;
+  return readProbeHeader(probe)?.type === 'request';
+};

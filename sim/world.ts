@@ -14,6 +14,7 @@ import { VirtualClock } from './clock.ts';
 import type { Packet } from './nat.ts';
 import { Network } from './network.ts';
 import { deterministicCrypto, Random } from './random.ts';
+import { RelayHost } from './relay-host.ts';
 import { StunServer } from './stun-server.ts';
 import { maxEventsPerMoment } from './world/bounds.ts';
 import { ControlWire, type WireEnd } from './world/control-wire.ts';
@@ -57,6 +58,7 @@ export class World implements DaemonWorld {
   readonly ledger: Ledger;
   readonly sites: Site[] = [];
   readonly daemons: Daemon[] = [];
+  readonly relays = new Map<string, RelayHost>();
   /** Ways through the Internet that are broken: `a b` for packets from site a to site b. */
   readonly blackHoles = new Set<string>();
   readonly recorded: Packet[] = [];
@@ -108,6 +110,7 @@ export class World implements DaemonWorld {
       },
     });
     const world = new World({ clock, random, trace, network, stun, server, commits });
+    world.#addRelays();
     world.#populate(members);
     server.start();
     await server.settle();
@@ -162,6 +165,10 @@ export class World implements DaemonWorld {
   }
 
   // What daemons need and tell.
+
+  isOnline(daemon: Daemon): boolean {
+    return !daemon.site.cut;
+  }
 
   connect(daemon: Daemon, end: WireEnd): ControlWire | undefined {
     if (daemon.site.cut || !this.server.isUp) return undefined;
@@ -237,6 +244,14 @@ export class World implements DaemonWorld {
 
   #siteOf(address: string): Site | undefined {
     return this.sites.find((site) => site.owns(address));
+  }
+
+  #addRelays(): void {
+    for (const index of [1, 2]) {
+      const host = this.network.internet.host(`relay ${index}`, [`203.0.113.${10 + index}`]);
+      const crypto = deterministicCrypto(nodeCrypto, this.random.fork(`relay ${index}`));
+      this.relays.set(`r${index}`, new RelayHost(`r${index}`, host, this.clock, crypto));
+    }
   }
 
   #populate(members: number): void {

@@ -169,18 +169,19 @@ function pairFaults(world: World, daemon: Daemon, truth: Truth, since: number): 
     }
     const heardAt = world.lastDelivery.get(`${clientId} ${self}`) ?? -Infinity;
     const view = member.manager.pathView(peer);
-    const talks = heardAt >= since && view.kind === 'direct';
+    const isReached = view.kind === 'direct' || view.kind === 'relayed';
+    const talks = heardAt >= since && isReached;
+    if (talks && view.kind === 'relayed') {
+      const isWrong = canTalkDirectly(daemon.site, other.site) || view.reason === undefined;
+      if (isWrong) faults.push(`${daemon.name} reaches ${other.name} by a relay: ${view.reason}`);
+    }
     if (talks) {
       faults.push(...lanFaults(daemon, peer.index, other));
       continue;
     }
     const seen = `${view.kind}, ${view.reason ?? 'no reason'}`;
-    if (canTalkDirectly(daemon.site, other.site)) {
-      const places = `${daemon.site.name} from ${other.site.name}`;
-      faults.push(`${daemon.name} hears nothing of ${other.name}, ${places}: ${seen}`);
-    } else if (view.kind !== 'unreachable' || view.reason === undefined) {
-      faults.push(`${daemon.name} shows ${other.name} as ${seen}, not as unreachable`);
-    }
+    const places = `${daemon.site.name} from ${other.site.name}`;
+    faults.push(`${daemon.name} hears nothing of ${other.name}, ${places}: ${seen}`);
   }
   return faults;
 }

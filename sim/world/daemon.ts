@@ -8,9 +8,12 @@ import { Member } from '#core/member/member.ts';
 import { type Now, wallMs } from '#core/time.ts';
 import { Secret } from '#crypto/secret.ts';
 import type { ClientMessage, ServerMessage, ServerMessageOf } from '#wire/control.ts';
+import type { RelayEntry } from '#wire/relay-control.ts';
+import { Bridge } from '../bridge.ts';
 import type { Scheduled, VirtualClock } from '../clock.ts';
 import type { Host } from '../network.ts';
 import type { Random } from '../random.ts';
+import type { RelayHost } from '../relay-host.ts';
 import * as bounds from './bounds.ts';
 import type { ControlWire, WireEnd } from './control-wire.ts';
 import { SimDataPlane } from './data-plane.ts';
@@ -24,6 +27,9 @@ export interface DaemonWorld {
   readonly clock: VirtualClock;
   readonly trace: Trace;
   readonly clusterKey: Uint8Array;
+  readonly relays: ReadonlyMap<string, RelayHost>;
+  /** TCP passes from this daemon to the Internet. */
+  isOnline(daemon: Daemon): boolean;
   connect(daemon: Daemon, end: WireEnd): ControlWire | undefined;
   delivered(receiver: Daemon, packet: Uint8Array, senderId: string | undefined): void;
   accepted(receiveKey: string, counter: number): void;
@@ -54,6 +60,7 @@ const sockets = [
 interface Life {
   readonly link: SimLink;
   readonly instance: Uint8Array;
+  readonly bridge: Bridge;
   member: Member | undefined;
   plane: SimDataPlane | undefined;
   tick: Scheduled | undefined;
@@ -77,6 +84,8 @@ export class Daemon {
   clockErrorMs = 0;
   /** When the server sent the last thing that was taken in while synchronised. */
   upToDateAt = -Infinity;
+  /** Tickets, as the server gave them. */
+  readonly #relayEntries = new Map<string, RelayEntry>();
   readonly #options: DaemonOptions;
   readonly #world: DaemonWorld;
   #life: Life | undefined;
@@ -135,8 +144,16 @@ export class Daemon {
       onLost: (error, wasConnected) => this.#lost(life, error, wasConnected),
       onSend: (bytes) => world.controlSent(this, bytes),
     });
+    const bridge = new Bridge({
+      clock: world.clock,
+      name: this.name,
+      relays: () => world.relays,
+      ready: (relay, endpoint) => this.feed(life, { type: 'bridge', relay, endpoint }),
+      receive: (bytes, remote) => life.plane?.receive(bytes, 0, remote),
+      passes: () => world.isOnline(this),
+    });
     const life: Life = {
-      ...{ link, instance: crypto.random(16), ended: false },
+      ...{ link, bridge, instance: crypto.random(16), ended: false },
       ...{ member: undefined, plane: undefined, tick: undefined },
     };
     this.#life = life;
@@ -199,6 +216,7 @@ export class Daemon {
     this.#unbind();
     life.ended = true;
     life.tick?.cancel();
+    life.bridge.close();
     life.plane?.stop();
     this.#life = undefined;
     this.upToDateAt = -Infinity;
@@ -245,6 +263,12 @@ export class Daemon {
     this.disk.update({ self: { clientId, ipv4, ipv6, pools: [pool4, pool6] } });
     if (life.member === undefined) this.#makeMember(life);
     this.feed(life, { type: 'connected', welcome, serverAddress });
+    const relays = [...this.#world.relays.values()].map((relay) => {
+      const entry = this.#relayEntries.get(relay.id) ?? relay.entryFor(clientId);
+      this.#relayEntries.set(relay.id, entry);
+      return entry;
+    });
+    this.feed(life, { type: 'server', message: { t: 'relays', relays } });
   }
 
   #lost(life: Life, error: ControlError, wasConnected: boolean): void {
@@ -289,7 +313,8 @@ export class Daemon {
       addresses: [self.ipv4, self.ipv6],
       transmit: (socket, remote, bytes, ttl) => {
         world.datagramSent(this, bytes);
-        this.#host.send(socket === 2 ? testPort : mainPort, remote, bytes, ttl);
+        if (remote.address === '127.0.0.1') this.#life?.bridge.send(remote.port, bytes);
+        else this.#host.send(socket === 2 ? testPort : mainPort, remote, bytes, ttl);
       },
       report: (report) => this.feed(life, report),
       watcher: {
@@ -393,6 +418,12 @@ export class Daemon {
         break;
       case 'save-server-time':
         this.disk.update({ serverTimeMs: output.serverTimeMs });
+        break;
+      case 'bridge-wanted':
+        life.bridge.want(output.relay);
+        break;
+      case 'bridge-unwanted':
+        life.bridge.unwant(output.relay);
         break;
       case 'notice':
       case 'clear-notice':

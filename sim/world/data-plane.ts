@@ -2,6 +2,7 @@ import type { Crypto } from '#core/crypto.ts';
 import type { LocalLan } from '#core/lan/lan.ts';
 import type { MemberInput } from '#core/member/io.ts';
 import type { Path } from '#core/path/path.ts';
+import { onPath } from '#core/path/relay-path.ts';
 import { Keypair, type TransportKeys } from '#core/session/keypair.ts';
 import {
   ACTIVITY_INTERVAL_MS,
@@ -51,7 +52,8 @@ const wantIntervalMs = 250;
 const roamIntervalMs = 100;
 /** From worker to main thread. */
 const reportDelayMs = 0.2;
-const buriMagic = [0x42, 0x55, 0x52, 0x01];
+/** Of probes, and of what relays say and deliver. */
+const buriMagics = [0x4255_5201, 0x4255_5202];
 const nothing = new Uint8Array(0);
 
 interface PlanePeer {
@@ -246,7 +248,7 @@ export class SimDataPlane {
       this.#report({ type: 'datagram', kind, bytes, socket, remote });
     } else if (looksLikeStun(bytes)) {
       this.#report({ type: 'datagram', kind: 'stun', bytes, socket, remote });
-    } else if (buriMagic.every((byte, i) => bytes[i] === byte)) {
+    } else if (bytes.length >= 4 && buriMagics.includes(magicOf(bytes))) {
       this.#report({ type: 'datagram', kind: 'buri', bytes, socket, remote });
     }
     this.#settle();
@@ -302,7 +304,7 @@ export class SimDataPlane {
     const message = active?.keypair.seal(packet);
     if (active === undefined || path === undefined || message === undefined) return;
     this.#activity.mark(active.slot, packet.length > 0 ? SENT_DATA : SENT_KEEPALIVE);
-    this.#options.transmit(path.socket, path.remote, message);
+    this.#options.transmit(path.socket, path.remote, onPath(path, message));
   }
 
   #sendStaged(peer: number): void {
@@ -348,3 +350,5 @@ export class SimDataPlane {
     });
   }
 }
+
+const magicOf = (bytes: Uint8Array) => new DataView(bytes.buffer, bytes.byteOffset).getUint32(0);

@@ -1,4 +1,5 @@
 import { readProbeHeader } from '#wire/probe.ts';
+import { readData } from '#wire/relay.ts';
 import { maxProbesPerSecond } from './bounds.ts';
 import { Violation } from './trace.ts';
 
@@ -8,7 +9,7 @@ export class ProbeMeter {
   readonly #sent = new Map<string, number[]>();
 
   count(member: string, bytes: Uint8Array, at: number): void {
-    if (readProbeHeader(bytes)?.type !== 'request') return;
+    if (readProbeHeader(readData(bytes)?.payload ?? bytes)?.type !== 'request') return;
     const times = this.#sent.get(member) ?? [];
     this.#sent.set(member, times);
     while (times.length > 0 && times[0]! <= at - 1000) times.shift();

@@ -35,7 +35,8 @@ test('datagrams are told apart by type and size, cookie and magic', () => {
     ['c00100002112a442', 20, 0],
     ['42555201', 4, KIND_BURI],
     ['425552012112a442', 40, KIND_BURI],
-    ['42555202', 40, 0],
+    ['42555202', 4, KIND_BURI],
+    ['42555203', 40, 0],
     ['425552', 3, 0],
     ['', 0, 0],
   ];

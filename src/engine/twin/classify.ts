@@ -9,7 +9,9 @@ import {
 import { get32 } from './checksum.ts';
 
 const STUN_MAGIC_COOKIE = 0x2112a442;
+/** Probes; and what relays say and deliver under a header. */
 const BURI_MAGIC = 0x42555201;
+const RELAY_MAGIC = 0x42555202;
 
 const SIZE_OF_KIND: Readonly<Record<number, number>> = {
   [KIND_INITIATION]: 148,
@@ -26,7 +28,8 @@ export function kindOf(bytes: Uint8Array): number {
   if (bytes.length >= 20 && bytes[0]! < 0x40 && get32(bytes, 4) === STUN_MAGIC_COOKIE) {
     return KIND_STUN;
   }
-  return get32(bytes, 0) === BURI_MAGIC ? KIND_BURI : 0;
+  const magic = get32(bytes, 0);
+  return magic === BURI_MAGIC || magic === RELAY_MAGIC ? KIND_BURI : 0;
 }
 
 /** Consecutive datagrams of one kind and, for transport, one receiver index. */

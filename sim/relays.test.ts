@@ -1,0 +1,195 @@
+/** Level 3: clients with relays over simulated NATs, from a seed, under virtual time. */
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { type NatKind, natKinds } from '../lab/nat-kinds.ts';
+import { type PathClient, PathWorld } from './path-world.ts';
+
+const joined = (a: PathClient, b: PathClient) => () =>
+  a.pathTo(b) !== undefined && b.pathTo(a) !== undefined;
+const isRelayed = (a: PathClient, b: PathClient) => a.pathTo(b)?.prefix !== undefined;
+const isDirect = (a: PathClient, b: PathClient) =>
+  a.pathTo(b) !== undefined && a.pathTo(b)?.prefix === undefined;
+const bothDirect = (a: PathClient, b: PathClient) => () => isDirect(a, b) && isDirect(b, a);
+
+function pair(seed: number, a: NatKind, b: NatKind, relays: readonly number[] = [0, 5]) {
+  const world = new PathWorld(seed);
+  const hosts = world.addRelays(...relays);
+  const clients = [world.clientBehind(a), world.clientBehind(b)] as const;
+  world.introduceAll();
+  return { world, a: clients[0], b: clients[1], hosts };
+}
+
+/** Numbered packets, until stopped; how many have left. */
+function stream(world: PathWorld, from: PathClient, to: PathClient, everyMs: number) {
+  let on = true;
+  const numbers: number[] = [];
+  const next = () => {
+    if (!on) return;
+    if (from.sendData(to)) numbers.push(numbers.length);
+    world.clock.in(everyMs, next);
+  };
+  next();
+  return {
+    get sent() {
+      return numbers.length;
+    },
+    stop: () => {
+      on = false;
+    },
+  };
+}
+
+const count = (from: PathClient, to: PathClient) => to.received.get(from.index) ?? 0;
+
+/** How long until data of both directions flows again after `fault`. */
+function recovery(world: PathWorld, a: PathClient, b: PathClient, fault: () => void): number {
+  stream(world, a, b, 20);
+  stream(world, b, a, 20);
+  world.run(3000);
+  fault();
+  world.run(200);
+  const before = [count(a, b), count(b, a)] as const;
+  const tookMs = world.runUntil(
+    () => count(a, b) > before[0] + 5 && count(b, a) > before[1] + 5,
+    20_000,
+  );
+  assert(tookMs !== undefined, 'data never flows again');
+  return tookMs + 200;
+}
+
+describe('every pair of NAT kinds', () => {
+  for (const { name: a } of natKinds) {
+    for (const { name: b } of natKinds) {
+      test(`${a} and ${b} talk within a second`, () => {
+        for (const seed of [1, 2]) {
+          const { world, a: left, b: right } = pair(seed, a, b);
+          const tookMs = world.runUntil(joined(left, right), 10_000);
+          assert(tookMs !== undefined && tookMs <= 1000, `seed ${seed}: ${tookMs} ms`);
+          world.run(20_000);
+          assert(joined(left, right)());
+          const view = left.viewOf(right);
+          if (view.kind === 'relayed') assert.match(view.reason!, /^no direct path: /);
+          const isBlocked = a === 'udp-blocked';
+          if (isBlocked) assert.equal(view.transport, 'tcp');
+        }
+      });
+    }
+  }
+});
+
+const hard = ['symmetric', 'symmetric'] as const;
+const easy = ['port-restricted', 'port-restricted'] as const;
+
+/** Long enough for everything to be settled. */
+function settled(seed: number, kinds: readonly [NatKind, NatKind], relays?: readonly number[]) {
+  const made = pair(seed, ...kinds, relays);
+  const { world, a, b } = made;
+  assert(world.runUntil(joined(a, b), 2000) !== undefined, 'they talk');
+  world.run(5000);
+  return made;
+}
+
+describe('a relay carries the traffic', () => {
+  test('and a direct path takes over without a packet lost', () => {
+    for (const seed of [1, 2, 3]) {
+      const { world, a, b } = pair(seed, ...easy);
+      // Nothing passes directly at first.
+      const relayed = (address: string) => address.startsWith('203.0.113.');
+      world.network.drop = ({ source, destination }, realm) =>
+        realm === world.network.internet &&
+        !relayed(source.address) &&
+        !relayed(destination.address);
+      assert(world.runUntil(joined(a, b), 2000) !== undefined);
+      world.run(2000);
+      assert(isRelayed(a, b) && isRelayed(b, a), 'relayed');
+      const streams = [stream(world, a, b, 5), stream(world, b, a, 5)];
+      world.run(3000);
+      world.network.drop = undefined;
+      const tookMs = world.runUntil(bothDirect(a, b), 120_000);
+      assert(tookMs !== undefined, 'direct');
+      world.run(5000);
+      for (const { stop } of streams) stop();
+      world.run(500);
+      assert.equal(count(a, b), streams[0]!.sent, `seed ${seed}: a to b`);
+      assert.equal(count(b, a), streams[1]!.sent, `seed ${seed}: b to a`);
+    }
+  });
+
+  test('when the direct path turns into a black hole, and is left once that heals', () => {
+    for (const seed of [1, 2, 3, 4, 5]) {
+      const { world, a, b } = settled(seed, easy);
+      assert(bothDirect(a, b)());
+      const relayed = (address: string) => address.startsWith('203.0.113.');
+      const tookMs = recovery(world, a, b, () => {
+        world.network.drop = ({ source, destination }, realm) =>
+          realm === world.network.internet &&
+          !relayed(source.address) &&
+          !relayed(destination.address);
+      });
+      assert(tookMs < 2000, `seed ${seed}: ${tookMs} ms`);
+      assert(isRelayed(a, b) && isRelayed(b, a));
+      assert.equal(a.machine.counters().pathsLost, 0);
+      world.run(10_000);
+      world.network.drop = undefined;
+      const backMs = world.runUntil(bothDirect(a, b), 200_000);
+      assert(backMs !== undefined && backMs < 65_000, `direct again after ${backMs} ms`);
+    }
+  });
+
+  test('another one when it is killed, and none is lost when it drains', () => {
+    for (const seed of [1, 2, 3, 4, 5]) {
+      const { world, a, b, hosts } = settled(seed, hard);
+      assert(isRelayed(a, b) && isRelayed(b, a));
+      const tookMs = recovery(world, a, b, () => {
+        hosts[0]!.up = false;
+      });
+      assert(tookMs < 2000, `seed ${seed}: ${tookMs} ms`);
+    }
+    const { world, a, b, hosts } = settled(1, hard);
+    const streams = [stream(world, a, b, 5), stream(world, b, a, 5)];
+    world.run(1000);
+    hosts[0]!.drain();
+    world.run(20_000);
+    for (const { stop } of streams) stop();
+    world.run(500);
+    assert(!hosts[0]!.up && joined(a, b)());
+    assert.equal(count(a, b), streams[0]!.sent);
+    assert.equal(count(b, a), streams[1]!.sent);
+  });
+
+  test('again when the only one restarts', () => {
+    for (const seed of [1, 2, 3]) {
+      const { world, a, b, hosts } = settled(seed, hard, [0]);
+      const tookMs = recovery(world, a, b, () => hosts[0]!.restart());
+      assert(tookMs < 2000, `seed ${seed}: ${tookMs} ms`);
+    }
+  });
+});
+
+describe('traffic is back within two seconds, and direct within five', () => {
+  const faults: readonly [string, (world: PathWorld, a: PathClient) => void][] = [
+    ['a NAT reboots', (_, a) => a.home!.reboot()],
+    [
+      'the client moves to another network',
+      (world, a) => {
+        const cafe = { name: 'cafe', publicAddress: '198.51.100.77' };
+        a.moveTo(world.home('port-restricted', cafe), ['10.1.1.2']);
+      },
+    ],
+  ];
+  for (const [name, fault] of faults) {
+    test(`after ${name}`, () => {
+      for (const kinds of [easy, hard, ['port-restricted', 'symmetric'] as const]) {
+        for (const seed of [1, 2, 3, 4, 5]) {
+          const { world, a, b } = settled(seed, kinds);
+          const wasDirect = isDirect(a, b);
+          const tookMs = recovery(world, a, b, () => fault(world, a));
+          assert(tookMs < 2000, `${kinds.join(' and ')}, seed ${seed}: ${tookMs} ms`);
+          if (!wasDirect) continue;
+          const directMs = world.runUntil(bothDirect(a, b), 10_000);
+          assert(directMs !== undefined && directMs < 5000 - tookMs, `direct: ${directMs} ms`);
+        }
+      }
+    });
+  }
+});
