@@ -65,6 +65,12 @@ export class Cluster {
   sign = (message: Uint8Array): Uint8Array =>
     this.#crypto.ed25519Sign(this.#clusterKey.bytes(), message);
 
+  /** A secret of all nodes of the cluster, for one purpose. */
+  derive(purpose: string): Uint8Array {
+    const info = new TextEncoder().encode(purpose);
+    return this.#crypto.hkdfSha256(this.#clusterKey.bytes(), new Uint8Array(), info, 32);
+  }
+
   /** The key as it stands in the server's URL. */
   get keyText(): string {
     return Buffer.from(this.publicKey).toString('base64url');

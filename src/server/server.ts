@@ -154,6 +154,8 @@ export class Server implements AsyncDisposable {
   ): Promise<void> {
     const { cluster, coordinator, directory, store } = this.#state;
     await coordinator.start(now());
+    const { tokens } = this.#state;
+    this.#stun.setToken((address) => tokens.issue(address, now().wall));
     await this.#stun.listen(stun);
     const scheme = options.tls === undefined ? 'buri' : 'buris';
     const ports: number[] = [];

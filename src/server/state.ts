@@ -10,6 +10,7 @@ import { containsAddress, parsePool4 } from './coordinator/pool.ts';
 import type { TicketLimits } from './coordinator/relays/tickets.ts';
 import { DataDirectory } from './data-directory.ts';
 import { Store } from './store/store.ts';
+import { StunTokens } from './stun-token.ts';
 import { version } from './version.ts';
 
 export interface StateOptions {
@@ -31,6 +32,7 @@ export interface ServerState extends AsyncDisposable {
   readonly store: Store;
   readonly cluster: Cluster;
   readonly coordinator: Coordinator;
+  readonly tokens: StunTokens;
 }
 
 export const now = (): Now => ({
@@ -48,8 +50,10 @@ export async function openState(crypto: Crypto, options: StateOptions): Promise<
   const cluster = await Cluster.open(crypto, directory, store);
   stack.defer(() => cluster.erase());
   if (options.anyPool !== true) await checkPool(store, options.pool4);
+  const tokens = new StunTokens(crypto, cluster.derive('buri stun token 1'));
   const coordinator = new Coordinator({
     store,
+    tokens,
     crypto,
     config: {
       enrol: options.enrol,
@@ -69,6 +73,7 @@ export async function openState(crypto: Crypto, options: StateOptions): Promise<
     store,
     cluster,
     coordinator,
+    tokens,
     [Symbol.asyncDispose]: () => owned.disposeAsync(),
   };
 }

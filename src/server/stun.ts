@@ -1,12 +1,12 @@
-/** STUN over UDP on two ports, IPv4 and IPv6 (protocol §8). */
+/** STUN over UDP on two ports of one or two addresses, IPv4 and IPv6 (protocol §8). */
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { addressBytes, type Endpoint, formatAddress } from '#wire/endpoint.ts';
-import { looksLikeStun, maxStunBytes } from '#wire/stun.ts';
+import { maxStunBytes, stunHeaderBytes } from '#wire/stun.ts';
 import { listenError } from './control/endpoint.ts';
 import { canonicalAddress, prefixesOf } from './control/prefix.ts';
 import { Limiter, type Rate } from './coordinator/limiter.ts';
 import { isUnspecified, type ListenAddress } from './listen-address.ts';
-import { answerStun, type StunSocketFacts } from './stun-answer.ts';
+import { answerStun, type StunFacts, type StunSocketFacts } from './stun-answer.ts';
 
 /** Requests of one address, or IPv6 /64: a home behind one NAT, or a whole carrier's. */
 const requestsPerPrefix: Rate = { burst: 500, intervalMs: 5 };
@@ -19,10 +19,19 @@ type Family = 4 | 6;
 interface StunSocket {
   readonly socket: Socket;
   readonly family: Family;
-  readonly index: 0 | 1;
+  /** Numbers of its address and its port among those of the server. */
+  readonly addressIndex: number;
+  readonly portIndex: number;
   readonly port: number;
   /** The address it is bound to, when that is one. */
   readonly address: string | undefined;
+}
+
+/** A socket to be bound. */
+interface Wanted {
+  readonly at: ListenAddress;
+  readonly addressIndex: number;
+  readonly portIndex: number;
 }
 
 export interface StunCounters {
@@ -38,23 +47,34 @@ export class StunServer {
   readonly #wide = new Limiter(requestsPerWidePrefix);
   /** How clients reach this machine, by family. */
   #publicAddresses: { readonly [family in Family]?: string } = {};
-  #facts = new Map<
-    Family,
-    readonly [StunSocketFacts, StunSocketFacts] | readonly [StunSocketFacts]
-  >();
+  readonly #facts = new Map<Family, StunFacts>();
+  #token: ((address: string) => Uint8Array) | undefined;
 
-  /** Binds one or two addresses. BuriError: port-in-use, port-forbidden, address-unavailable. */
+  /** @param token what proves that somebody receives at an address; without it none is given. */
+  setToken(token: (address: string) => Uint8Array): void {
+    this.#token = token;
+    this.#learn();
+  }
+
+  /**
+   * Binds one or two addresses; two that differ in host and port give four sockets, so that answers can come from another
+   * port, another address, or both (RFC 5780). BuriError: port-in-use, port-forbidden, address-unavailable.
+   */
   async listen(addresses: readonly ListenAddress[]): Promise<void> {
-    for (const [index, address] of addresses.slice(0, 2).entries()) {
-      const families = familiesOf(address);
-      let port = address.port;
+    const ports: number[] = [];
+    for (const { at, addressIndex, portIndex } of socketsOf(addresses.slice(0, 2))) {
+      const families = familiesOf(at);
+      // A port that the system chose is the same for both families, and for both addresses.
+      let port = at.port === 0 ? (ports[portIndex] ?? 0) : at.port;
       let bound = 0;
       for (const family of families) {
         const optional = families.length > 1 && bound > 0;
-        const opened = await this.#bind(family, index as 0 | 1, address, port, optional);
+        const wanted = { at, addressIndex, portIndex };
+        const opened = await this.#bind(family, wanted, port, optional);
         if (opened === undefined) continue;
         bound++;
         port = opened.port;
+        ports[portIndex] = port;
       }
     }
     this.#learn();
@@ -78,7 +98,7 @@ export class StunServer {
     this.#learn();
   }
 
-  /** Where clients send requests, at most two a family. */
+  /** Where clients send requests, at most four a family. */
   get publicEndpoints(): Endpoint[] {
     return this.#sockets.flatMap((socket) => {
       const endpoint = this.#publicEndpoint(socket);
@@ -96,8 +116,7 @@ export class StunServer {
 
   async #bind(
     family: Family,
-    index: 0 | 1,
-    address: ListenAddress,
+    { at: address, addressIndex, portIndex }: Wanted,
     port: number,
     optional: boolean,
   ): Promise<StunSocket | undefined> {
@@ -119,7 +138,8 @@ export class StunServer {
     const opened: StunSocket = {
       socket,
       family,
-      index,
+      addressIndex,
+      portIndex,
       port: socket.address().port,
       address: isUnspecified(host) ? undefined : canonicalAddress(socket.address().address),
     };
@@ -129,7 +149,7 @@ export class StunServer {
   }
 
   #answer(to: StunSocket, request: Buffer, remote: RemoteInfo): void {
-    if (request.length > maxStunBytes || !looksLikeStun(request)) {
+    if (!mayBeRequest(request)) {
       this.counters.ignored++;
       return;
     }
@@ -140,27 +160,33 @@ export class StunServer {
       return;
     }
     const source = { address: canonicalAddress(remote.address), port: remote.port };
-    const answer = answerStun(request, source, to.index, this.#facts.get(to.family) ?? [nobody]);
-    const sender = this.#sockets.find(
-      ({ family, index }) => family === to.family && index === answer?.from,
-    );
+    const ofFamily = this.#ofFamily(to.family);
+    const facts = this.#facts.get(to.family) ?? { sockets: [] };
+    const answer = answerStun(request, source, ofFamily.indexOf(to), facts);
+    const sender = answer === undefined ? undefined : ofFamily[answer.from];
     if (answer === undefined || sender === undefined) {
       this.counters.ignored++;
       return;
     }
     if (sender.socket.getSendQueueSize() > maxQueuedBytes) return;
     this.counters.answered++;
-    sender.socket.send(answer.bytes, remote.port, remote.address, () => {});
+    sender.socket.send(answer.bytes, answer.toPort, remote.address, () => {});
+  }
+
+  #ofFamily(wanted: Family): StunSocket[] {
+    return this.#sockets.filter(({ family }) => family === wanted);
   }
 
   #learn(): void {
     for (const family of [4, 6] as const) {
-      const facts = this.#sockets
-        .filter((socket) => socket.family === family)
-        .sort((a, b) => a.index - b.index)
-        .map((socket) => ({ public: this.#publicEndpoint(socket) }));
-      const [first = nobody, second] = facts;
-      this.#facts.set(family, second === undefined ? [first] : [first, second]);
+      const sockets = this.#ofFamily(family).map(
+        (socket): StunSocketFacts => ({
+          address: socket.addressIndex,
+          port: socket.portIndex,
+          public: this.#publicEndpoint(socket),
+        }),
+      );
+      this.#facts.set(family, { sockets, token: this.#token });
     }
   }
 
@@ -170,7 +196,33 @@ export class StunServer {
   }
 }
 
-const nobody: StunSocketFacts = { public: undefined };
+/** A Binding request by its first bytes: with the magic cookie, or as RFC 3489 had it. */
+const mayBeRequest = (bytes: Uint8Array): boolean =>
+  bytes.length >= stunHeaderBytes &&
+  bytes.length <= maxStunBytes &&
+  bytes[0] === 0 &&
+  bytes[1] === 1;
+
+/** Two addresses that differ in host and port are all four combinations; others are themselves. */
+function socketsOf(addresses: readonly ListenAddress[]): readonly Wanted[] {
+  const [first, second] = addresses;
+  if (first === undefined) return [];
+  const own = { at: first, addressIndex: 0, portIndex: 0 };
+  if (second === undefined) return [own];
+  const isOneHost = first.host === second.host;
+  if (isOneHost) return [own, { at: second, addressIndex: 0, portIndex: 1 }];
+  const isOneFamily = familiesOf(first).join() === familiesOf(second).join();
+  const isSpecific = !isUnspecified(first.host) && !isUnspecified(second.host);
+  const isOnePort = first.port === second.port && first.port !== 0;
+  if (!isOneFamily || !isSpecific) return [own, { at: second, addressIndex: 0, portIndex: 1 }];
+  if (isOnePort) return [own, { at: second, addressIndex: 1, portIndex: 0 }];
+  return [
+    own,
+    { at: { ...first, port: second.port }, addressIndex: 0, portIndex: 1 },
+    { at: { ...second, port: first.port }, addressIndex: 1, portIndex: 0 },
+    { at: second, addressIndex: 1, portIndex: 1 },
+  ];
+}
 
 function familiesOf({ host }: ListenAddress): readonly Family[] {
   if (host === undefined) return [4, 6];

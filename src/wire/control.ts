@@ -87,6 +87,12 @@ const operation = z.discriminatedUnion('op', [
 ]);
 export type Operation = z.infer<typeof operation>;
 
+const addressProof = z.object({
+  address: field.ipAddress,
+  token: field.bytesOf(stunTokenBytes),
+});
+export type AddressProof = z.infer<typeof addressProof>;
+
 export const clientMessage = z.discriminatedUnion('t', [
   z.object({
     t: z.literal('login'),
@@ -108,7 +114,9 @@ export const clientMessage = z.discriminatedUnion('t', [
     sealed: field.bytesUpTo(maxSignalBytes),
     punch: z.boolean(),
     /** Tokens from the server's STUN answers: the sender receives at the addresses that they were sent to (protocol §8). */
-    proofs: z.array(field.bytesOf(stunTokenBytes)).max(maxProofs).optional(),
+    proofs: z.array(addressProof).max(maxProofs).optional(),
+    /** The sender would like to send the receiver more probes than the usual few. */
+    probes: z.boolean().optional(),
   }),
   /** Ask for the whole view of one network again. */
   z.object({ t: z.literal('resync'), network: field.networkId }),
@@ -237,8 +245,8 @@ export const serverMessage = z.discriminatedUnion('t', [
     sealed: field.bytesUpTo(maxSignalBytes),
     punchInMs: field.milliseconds.optional(),
     /**
-     * IP addresses at which the sender receives, as it proved to the server, and which no two others probe now: more than
-     * the usual few probes may go there for a while (protocol §8).
+     * IP addresses at which the sender receives, as it proved to the server, and which no two others probe now: for half a
+     * minute more than the usual few probes may go there. Only for whoever asked by `probes` (protocol §8).
      */
     proven: z.array(field.ipAddress).max(maxProofs).optional(),
   }),

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
 import {
@@ -75,6 +76,27 @@ test('a request says which port and address to answer from', () => {
   );
 });
 
+test('a request names another port for the answer, and asks for a token', () => {
+  const request = encodeBindingRequest({ transactionId, responsePort: 40_000, wantsToken: true });
+  assert.deepEqual(request.subarray(20, 28), bytes('00270004 9c400000'));
+  assert.deepEqual(request.subarray(28), bytes(`c0b50010 ${'00'.repeat(16)}`));
+  const decoded = decodeStun(request);
+  assert.equal(decoded?.responsePort, 40_000);
+  assert.deepEqual(decoded.token, new Uint8Array(16));
+  const short = bytes('00010008 2112a442 b7e7a701 bc34d686 fa87dfae c0b50004 01020304');
+  assert.equal(decodeStun(short)?.token, undefined, 'of another length it is not understood');
+});
+
+test('the integrity of RFC 5769’s samples is what their password makes', () => {
+  for (const sample of [sampleRequest, sampleIpv4Response, sampleIpv6Response]) {
+    // Over everything before the attribute, with a length that ends behind it (RFC 8489 §14.5).
+    const before = sample.slice(0, -32);
+    new DataView(before.buffer).setUint16(2, before.length - 20 + 24);
+    const expected = createHmac('sha1', 'VOkJxbRl1RmTxUk/WvJxBt').update(before).digest();
+    assert.deepEqual(Buffer.from(sample.subarray(-28, -8)), expected);
+  }
+});
+
 test('an answer carries the mapped address, its origin and the other address', () => {
   const origin = { address: '198.51.100.7', port: 3478 };
   const other = { address: '2001:db8::1', port: 3479 };
@@ -92,18 +114,18 @@ test('an answer carries the mapped address, its origin and the other address', (
 });
 
 test('an unknown required attribute is named, and refused with error 420', () => {
-  const request = bytes('00010008 2112a442 b7e7a701 bc34d686 fa87dfae 00270004 0d960000');
-  assert.deepEqual(decodeStun(request)?.unknownRequired, [0x27]);
+  const request = bytes('00010008 2112a442 b7e7a701 bc34d686 fa87dfae 00290004 0d960000');
+  assert.deepEqual(decodeStun(request)?.unknownRequired, [0x29]);
   const error = encodeBindingError({
     transactionId,
     code: 420,
     reason: 'Unknown Attribute',
-    unknownAttributes: [0x27],
+    unknownAttributes: [0x29],
   });
   const decoded = decodeStun(error);
   assert.equal(decoded?.class, 'error');
   assert.deepEqual(decoded.errorCode, { code: 420, reason: 'Unknown Attribute' });
-  assert.deepEqual(error.subarray(-8), bytes('000a0002 00270000'));
+  assert.deepEqual(error.subarray(-8), bytes('000a0002 00290000'));
 });
 
 test('malformed messages are no messages', () => {

@@ -11,6 +11,8 @@
  *     MAPPED-ADDRESS, RESPONSE-ORIGIN, OTHER-ADDRESS      the same, nothing xored
  *     CHANGE-REQUEST      32 bits: 4 change IP, 2 change port
  *     ERROR-CODE          0000 ‖ hundreds ‖ number ‖ reason
+ *     RESPONSE-PORT       port ‖ 0000
+ *     BURI-TOKEN (C0B5)   16 bytes, comprehension-optional: zeros ask for a token, an answer brings it (protocol §8)
  *     FINGERPRINT         CRC-32 of all before it, ^ 5354554E; last
  */
 import { addressBytes, type Endpoint, formatAddress } from './endpoint.ts';
@@ -49,6 +51,7 @@ export const stunAttribute = {
   fingerprint: 0x8028,
   responseOrigin: 0x802b,
   otherAddress: 0x802c,
+  buriToken: 0xc0b5,
 } as const;
 
 export type StunClass = 'request' | 'indication' | 'success' | 'error';
@@ -63,6 +66,10 @@ export interface StunMessage {
   readonly responseOrigin?: Endpoint;
   readonly otherAddress?: Endpoint;
   readonly changeRequest?: { readonly ip: boolean; readonly port: boolean };
+  /** Where at the source's address the answer is wanted (RFC 5780 §7.5). */
+  readonly responsePort?: number;
+  /** Of an answer, or 16 zeros in a request that asks for one. */
+  readonly token?: Uint8Array;
   readonly errorCode?: { readonly code: number; readonly reason: string };
   readonly username?: string;
   readonly software?: string;
@@ -149,6 +156,13 @@ function readAttribute(
       if (value.length !== 4) return false;
       message.changeRequest = { ip: (value[3]! & 4) !== 0, port: (value[3]! & 2) !== 0 };
       return true;
+    case stunAttribute.responsePort:
+      if (value.length !== 4 && value.length !== 2) return false;
+      message.responsePort = (value[0]! << 8) | value[1]!;
+      return true;
+    case stunAttribute.buriToken:
+      if (value.length === stunTokenBytes) message.token = value.slice();
+      return true;
     case stunAttribute.errorCode:
       if (value.length < 4) return false;
       message.errorCode = {
@@ -215,6 +229,10 @@ export interface BindingRequest {
   /** Ask for the answer from the server's other port, or its other address (RFC 5780 §7.2). */
   readonly changePort?: boolean;
   readonly changeIp?: boolean;
+  /** Let the answer come to this port instead (RFC 5780 §7.5). */
+  readonly responsePort?: number;
+  /** Ask for a token (protocol §8). */
+  readonly wantsToken?: boolean;
   readonly software?: string;
 }
 
@@ -224,6 +242,13 @@ export function encodeBindingRequest(request: BindingRequest): Uint8Array {
     const bits = (request.changeIp === true ? 4 : 0) | (request.changePort === true ? 2 : 0);
     attributes.push([stunAttribute.changeRequest, Uint8Array.of(0, 0, 0, bits)]);
   }
+  const { responsePort } = request;
+  if (responsePort !== undefined) {
+    const value = Uint8Array.of(responsePort >> 8, responsePort & 0xff, 0, 0);
+    attributes.push([stunAttribute.responsePort, value]);
+  }
+  if (request.wantsToken === true)
+    attributes.push([stunAttribute.buriToken, new Uint8Array(stunTokenBytes)]);
   if (request.software !== undefined) attributes.push(softwareAttribute(request.software));
   return encode('request', request.transactionId, attributes);
 }
@@ -236,6 +261,7 @@ export interface BindingSuccess {
   readonly responseOrigin?: Endpoint;
   /** Where a request with CHANGE-REQUEST would be answered from. */
   readonly otherAddress?: Endpoint;
+  readonly token?: Uint8Array;
   readonly software?: string;
 }
 
@@ -250,6 +276,7 @@ export function encodeBindingSuccess(success: BindingSuccess): Uint8Array {
     attributes.push([stunAttribute.responseOrigin, endpointValue(success.responseOrigin)]);
   if (success.otherAddress !== undefined)
     attributes.push([stunAttribute.otherAddress, endpointValue(success.otherAddress)]);
+  if (success.token !== undefined) attributes.push([stunAttribute.buriToken, success.token]);
   if (success.software !== undefined) attributes.push(softwareAttribute(success.software));
   return encode('success', success.transactionId, attributes);
 }
@@ -283,7 +310,8 @@ const softwareAttribute = (software: string): Attribute => [
   new TextEncoder().encode(software).subarray(0, maxSoftwareBytes),
 ];
 
-function endpointValue({ address, port }: Endpoint): Uint8Array {
+/** The value of MAPPED-ADDRESS and its like. */
+export function endpointValue({ address, port }: Endpoint): Uint8Array {
   const bytes = addressBytes(address);
   if (bytes === undefined) throw new Error(`not an address: ${address}`);
   const value = new Uint8Array(4 + bytes.length);

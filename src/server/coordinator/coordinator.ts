@@ -16,6 +16,7 @@ import type { LoginMessage, Remote } from './login.ts';
 import { Logins } from './logins.ts';
 import { operate } from './operations/operations.ts';
 import { hasRequest, membershipOf } from './operations/outcome.ts';
+import { ProbeGrants } from './probe-grants.ts';
 import { Refusal } from './refusal.ts';
 import { type LocalRelay, RelayDesk, type RelayLoginMessage } from './relays/desk.ts';
 import type { Relay } from './relays/registry.ts';
@@ -35,12 +36,15 @@ export interface OperatorOutcome<T> {
   readonly expelRelays?: readonly string[];
 }
 
+type SignalMessage = Extract<ClientMessage, { t: 'signal' }>;
+
 export class Coordinator {
   readonly #hub: Hub;
   readonly #liveness: Liveness;
   readonly #renewals: Renewals;
   readonly #logins: Logins;
   readonly #relays: RelayDesk;
+  readonly #probes: ProbeGrants;
 
   constructor(options: CoordinatorOptions) {
     this.#hub = new Hub(options);
@@ -51,6 +55,7 @@ export class Coordinator {
     this.#hub.delivery.onRemoved = (client, network) => this.#relays.left(client, network);
     this.#hub.delivery.onTicketsRevoked = (clientId, serial) =>
       this.#relays.revoked({ clientId, serial });
+    this.#probes = new ProbeGrants(options.tokens);
   }
 
   get onlineClients(): number {
@@ -130,7 +135,7 @@ export class Coordinator {
         await this.#request(session, message, now);
         return;
       case 'signal':
-        this.#signal(session, message);
+        this.#signal(session, message, now);
         return;
       case 'resync':
         await this.#resync(session, message.network);
@@ -302,7 +307,7 @@ export class Coordinator {
   }
 
   /** Whoever may not be reached is answered like whoever is not there. */
-  #signal(session: Session, message: Extract<ClientMessage, { t: 'signal' }>): void {
+  #signal(session: Session, message: SignalMessage, now: Now): void {
     const { to, sealed } = message;
     const from = session.clientId;
     const other = this.#hub.sessions.ofClient(to);
@@ -310,13 +315,23 @@ export class Coordinator {
       this.#hub.send(session.id, { t: 'undelivered', to });
       return;
     }
+    const granted = this.#grant(from, to, message, now);
     if (!message.punch) {
-      this.#hub.send(other.id, { t: 'signal', from, sealed });
+      this.#hub.send(other.id, { t: 'signal', from, sealed, ...granted });
       return;
     }
     const { aMs, bMs } = punchDelays(session, other);
-    this.#hub.send(other.id, { t: 'signal', from, sealed, punchInMs: bMs });
+    this.#hub.send(other.id, { t: 'signal', from, sealed, punchInMs: bMs, ...granted });
     this.#hub.send(session.id, { t: 'punch', peer: to, punchInMs: aMs });
+  }
+
+  /** Who gets a signal may send its sender more probes, when it asked for that and the sender proved its addresses. */
+  #grant(from: string, to: string, message: SignalMessage, now: Now): { proven?: string[] } {
+    if (message.probes === true) this.#probes.wish(from, to, now.monotonic);
+    const { proofs } = message;
+    if (proofs === undefined) return {};
+    const proven = this.#probes.grant(to, from, proofs, now.monotonic, now.wall);
+    return proven.length === 0 ? {} : { proven };
   }
 
   /** One that cannot be served ends the connection: the client waits for the view, and has it at its next login. */

@@ -3,6 +3,7 @@ import type { Crypto } from '#core/crypto.ts';
 import { after, type MonotonicMs, type Now } from '#core/time.ts';
 import type { ServerMessage } from '#wire/control.ts';
 import type { Store } from '../store/store.ts';
+import type { StunTokens } from '../stun-token.ts';
 import { Agenda } from './agenda.ts';
 import { type Context, type CoordinatorConfig, Guard } from './context.ts';
 import { Delivery } from './delivery.ts';
@@ -33,6 +34,8 @@ export interface CoordinatorOptions {
   readonly sign: (message: Uint8Array) => Uint8Array;
   /** The signed list of nodes as it is now. */
   readonly nodeList: () => Uint8Array;
+  /** Knows the tokens of STUN answers; without it nobody may send many probes. */
+  readonly tokens?: StunTokens;
   /** Called in order; must not call back. */
   readonly emit: (effect: Effect) => void;
   /** A failure of the database: the client is told that nothing was done, the operator why. */

@@ -63,3 +63,9 @@ export const relayListsPerTurn = 32;
 export const relayListPauseMs = 40;
 /** Changes that come together are told together. */
 export const relayListDelayMs = 200;
+
+/** Clients that send many probes to one address at a time, and how long each may (protocol §8). */
+export const probersPerAddress = 2;
+export const probeGrantMs = 30 * secondMs;
+/** Pairs whose wish to probe is remembered. */
+export const maxProbeWishes = 65_536;
