@@ -50,10 +50,12 @@ const serverAddress = '203.0.113.1';
 /** Of every member; NATs may change it. */
 const mainPort = 41_641;
 const testPort = 41_642;
+const samplePort = 41_643;
 const sockets = [
   { socket: 0, family: 4, localPort: mainPort },
   { socket: 1, family: 6, localPort: mainPort },
   { socket: 2, family: 4, localPort: testPort, purpose: 'test' },
+  { socket: 3, family: 4, localPort: samplePort, purpose: 'sample' },
 ] as const;
 
 /** One run of the daemon's process. */
@@ -224,17 +226,19 @@ export class Daemon {
 
   #bind(): void {
     const receive =
-      (isTest: boolean) => (bytes: Uint8Array, remote: { address: string; port: number }) => {
-        const socket = isTest ? 2 : remote.address.includes(':') ? 1 : 0;
+      (test?: 2 | 3) => (bytes: Uint8Array, remote: { address: string; port: number }) => {
+        const socket = test ?? (remote.address.includes(':') ? 1 : 0);
         this.#life?.plane?.receive(bytes, socket, remote);
       };
-    this.#host.bind(mainPort, receive(false));
-    this.#host.bind(testPort, receive(true));
+    this.#host.bind(mainPort, receive());
+    this.#host.bind(testPort, receive(2));
+    this.#host.bind(samplePort, receive(3));
   }
 
   #unbind(): void {
     this.#host.close(mainPort);
     this.#host.close(testPort);
+    this.#host.close(samplePort);
   }
 
   #login(life: Life): Extract<ClientMessage, { t: 'login' }> {
@@ -314,7 +318,7 @@ export class Daemon {
       transmit: (socket, remote, bytes, ttl) => {
         world.datagramSent(this, bytes);
         if (remote.address === '127.0.0.1') this.#life?.bridge.send(remote.port, bytes);
-        else this.#host.send(socket === 2 ? testPort : mainPort, remote, bytes, ttl);
+        else this.#host.send(sockets[socket]?.localPort ?? mainPort, remote, bytes, ttl);
       },
       report: (report) => this.feed(life, report),
       watcher: {

@@ -43,6 +43,9 @@ export const commands: readonly CommandEntry[] = [
   entry(here, 'set-nick', 'Change the nickname that others see', async () =>
     (await import('./set-nick.ts')).setNickCommand(),
   ),
+  entry(here, 'netcheck', 'Test what the network lets through, and what that means', async () =>
+    (await import('./netcheck.ts')).netcheckCommand(),
+  ),
   entry(networks, 'list', 'Show all networks with their members and the paths to them', async () =>
     (await import('./list.ts')).listCommand(),
   ),

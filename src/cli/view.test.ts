@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import type { MemberEntry, NetworkEntry } from '#wire/local-api.ts';
 import { networkTree } from './list.ts';
+import { netcheckText } from './netcheck.ts';
 import { networkText } from './network.ts';
 import { peerText } from './peer.ts';
 import { accessOf } from './set-access.ts';
@@ -264,4 +265,34 @@ test('numbers are written as people read them', () => {
   assert.equal(amount(2_560_000_000), '2.6 GB');
   assert.equal(pathText({ kind: 'establishing' }), 'connecting');
   assert.equal(pathText({ kind: 'none', reason: 'offline' }), '(offline)');
+});
+
+test('a check of the network says after each fact what it means', () => {
+  const text = netcheckText(
+    {
+      udp: 'works',
+      ipv4: { udp: 'works', publicEndpoint: '198.51.100.1:1234', rttMs: 40 },
+      ipv6: null,
+      nat: {
+        mapping: 'address-and-port-dependent',
+        filtering: 'unknown',
+        hairpin: false,
+        portPreserved: null,
+        allocation: { pattern: 'block', block: { first: 30_208, size: 512 } },
+        mappingLifetimeMs: 26_000,
+      },
+      portMapping: [{ protocol: 'upnp', usable: false, reason: 'refused' }],
+      httpProxy: null,
+      relays: [{ id: 'node-1', rttMs: 12, home: true }],
+      meaning: [{ about: 'hairpin', text: 'neighbours see each other locally' }],
+    },
+    plain,
+  );
+  assert.match(text, /IPv4 +seen as 198\.51\.100\.1:1234, 40\.0 ms to the server\n/);
+  assert.match(text, /hairpin +no\n +neighbours see each other locally\n/);
+  assert.match(text, /allocation +block of about 512 ports from 30208\n/);
+  assert.match(text, /idle lifetime +more than 26 s\n/);
+  assert.match(text, /port mapping +upnp \(refused\)\n/);
+  assert.match(text, /relays +node-1 12\.0 ms \(home\)\n/);
+  assert.doesNotMatch(text, /preserved/, 'what is unknown is left out');
 });

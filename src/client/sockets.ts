@@ -12,7 +12,7 @@ export interface SocketsOptions {
   readonly lastPort: number | undefined;
 }
 
-/** The UDP sockets of the daemon: one for tunnels in each address family, and one to test filtering with. */
+/** The UDP sockets of the daemon: one for tunnels in each address family, and three that NATs are tested with. */
 export class Sockets {
   readonly list: readonly DiscoverySocket[];
   readonly port: number;
@@ -29,8 +29,10 @@ export class Sockets {
     const list: DiscoverySocket[] = [{ socket: main.socket, family: 4, localPort: main.port }];
     const ipv6 = await openIpv6(engine, main.port, fixedPort !== undefined);
     if (ipv6 !== undefined) list.push({ socket: ipv6.socket, family: 6, localPort: ipv6.port });
-    const test = await engine.openSocket({ family: 4, port: 0 });
-    list.push({ socket: test.socket, family: 4, localPort: test.port, purpose: 'test' });
+    for (const purpose of ['test', 'sample', 'sample'] as const) {
+      const { socket, port } = await engine.openSocket({ family: 4, port: 0 });
+      list.push({ socket, family: 4, localPort: port, purpose });
+    }
     return new Sockets(list, main.port);
   }
 }

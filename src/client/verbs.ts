@@ -9,6 +9,7 @@ import { admissionKeys, newAdmission, unwrapSecret } from './admission.ts';
 import type { Client } from './client.ts';
 import type { Verbs } from './local-api.ts';
 import { checkedName, clientNamed, type Named, networkNamed } from './names.ts';
+import { netcheck } from './netcheck.ts';
 import type { StateStore } from './state.ts';
 import type { StatusSource } from './status.ts';
 import { statusOf } from './status.ts';
@@ -71,6 +72,7 @@ export function verbsOf(source: StatusSource): Verbs {
       if (view !== undefined) return view;
       throw new BuriError('client-unknown', `you share no network with ${clientId}`);
     },
+    netcheck: (_request, signal) => netcheck(source, signal),
   };
 }
 

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 import * as field from './fields.ts';
+import { portAllocation } from './signal.ts';
 
 /** Largest request body. */
 export const maxLocalRequestBytes = 65_536;
@@ -172,6 +173,52 @@ export const peerView = z.object({
 });
 export type PeerView = z.infer<typeof peerView>;
 
+const familyCheck = z.object({
+  udp: z.enum(['works', 'blocked', 'unknown']),
+  publicEndpoint: z.string().nullable(),
+  /** To the STUN server. */
+  rttMs: z.number().nullable(),
+});
+
+export const netcheckView = z.object({
+  udp: z.enum(['works', 'blocked', 'unknown']),
+  /** Null where this machine has no address of that family, or the server none. */
+  ipv4: familyCheck.nullable(),
+  ipv6: familyCheck.nullable(),
+  nat: z.object({
+    mapping: z.string(),
+    filtering: z.string(),
+    /** Null where that is unknown, or nothing is translated. */
+    hairpin: z.boolean().nullable(),
+    portPreserved: z.boolean().nullable(),
+    allocation: portAllocation.nullable(),
+    /** An idle mapping lives longer than this; null while it is being measured, which takes minutes. */
+    mappingLifetimeMs: z.number().nullable(),
+  }),
+  /** Protocols by which the router opens a port, as far as one answered. */
+  portMapping: z.array(
+    z.object({
+      protocol: z.enum(['pcp', 'nat-pmp', 'upnp']),
+      usable: z.boolean(),
+      externalEndpoint: z.string().optional(),
+      reason: z.string().optional(),
+    }),
+  ),
+  /** HOST:PORT of the HTTP proxy that is configured. */
+  httpProxy: z.string().nullable(),
+  relays: z.array(
+    z.object({
+      id: z.string(),
+      transport: z.enum(['udp', 'tcp']).optional(),
+      rttMs: z.number().optional(),
+      home: z.boolean(),
+    }),
+  ),
+  /** What each of these means for the user, in the order of `about`'s fields above. */
+  meaning: z.array(z.object({ about: z.string(), text: z.string() })),
+});
+export type NetcheckView = z.infer<typeof netcheckView>;
+
 const done = z.object({ ok: z.literal(true) });
 const joined = z.object({
   ok: z.literal(true),
@@ -238,6 +285,8 @@ export const localApi = {
   list: { request: empty, response: z.object({ networks: z.array(networkEntry) }) },
   network: { request: z.strictObject({ network }), response: networkEntry },
   peer: { request: z.strictObject({ clientId: peer }), response: peerView },
+  /** Tests the network anew; takes some seconds. */
+  netcheck: { request: empty, response: netcheckView },
 } as const;
 
 export type Verb = keyof typeof localApi;

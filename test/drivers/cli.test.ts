@@ -139,6 +139,24 @@ const status = {
   notices: [],
   counters: { 'udp-received': 7 },
 };
+const check = {
+  udp: 'works',
+  ipv4: { udp: 'works', publicEndpoint: '198.51.100.1:1234', rttMs: 41.2 },
+  ipv6: null,
+  nat: {
+    mapping: 'address-and-port-dependent',
+    filtering: 'address-and-port-dependent',
+    hairpin: false,
+    portPreserved: false,
+    allocation: { pattern: 'sequential', step: 1 },
+    mappingLifetimeMs: null,
+  },
+  portMapping: [],
+  httpProxy: null,
+  relays: [],
+  meaning: [{ about: 'udp', text: 'tunnels can be made' }],
+};
+
 const peer = {
   ...bert,
   networks: ['games'],
@@ -312,6 +330,13 @@ const verbs: readonly {
     body: { clientId: 'bert' },
     answer: peer,
     shows: /path +direct UDP 203\.0\.113\.7:4242 1\.5 ms\n/,
+  },
+  {
+    verb: 'netcheck',
+    args: ['netcheck'],
+    body: {},
+    answer: check,
+    shows: /UDP +works\n +tunnels can be made\n(?:.*\n)+ +allocation +sequential, step 1\n/,
   },
 ];
 

@@ -5,21 +5,25 @@
 import type { Crypto } from '#core/crypto.ts';
 import { assert } from '#core/errors.ts';
 import { after, type MonotonicMs, type Now } from '#core/time.ts';
+import type { AddressProof } from '#wire/control.ts';
 import { type AddressFamily, type Endpoint, familyOf, formatEndpoint } from '#wire/endpoint.ts';
 import type { Candidate, NatBehaviour } from '#wire/signal.ts';
 import { type Prefix, parsePrefix, virtualPrefixes } from '../path/address-class.ts';
 import { type LocalSocket, unknownNat } from '../path/io.ts';
 import { gatherCandidates, hostAddresses, type LocalAddress } from './candidates.ts';
-import { FamilyDiscovery, type Question } from './family-discovery.ts';
+import { FamilyDiscovery } from './family-discovery.ts';
 import { classifyNat } from './nat-behaviour.ts';
-import { StunClient } from './stun-client.ts';
+import { NatTests } from './nat-tests.ts';
+import type { Question } from './question.ts';
+import { StunClient, type StunResult } from './stun-client.ts';
 
 export interface DiscoverySocket extends LocalSocket {
   /**
    * `main` (the default): tunnels use it, so its mapping matters. `test`: a second socket for the filtering test, whose result
-   * is then right at any time; without one the test is only made when the mapping is new.
+   * is then right at any time; without one the test is only made when the mapping is new. `sample`: its mappings show how the
+   * NAT allocates ports. Tunnels use neither.
    */
-  readonly purpose?: 'main' | 'test';
+  readonly purpose?: 'main' | 'test' | 'sample';
 }
 
 export type DiscoveryInput =
@@ -44,12 +48,14 @@ export type DiscoveryInput =
    * at most every two seconds.
    */
   | { readonly type: 'recheck' }
+  /** Somebody wants to know: all tests again, now. Over when `isSettled`. */
+  | { readonly type: 'check' }
   | { readonly type: 'tick' };
 
 export interface Discovered {
   /** What peers are told, at most 16. */
   readonly candidates: readonly Candidate[];
-  /** Of the IPv4 way where there is one. */
+  /** Of the IPv4 way where there is one. Allocation and hairpin need sockets for tests and samples. */
   readonly nat: NatBehaviour;
   readonly publicEndpoints: readonly Endpoint[];
   /** Whether any STUN answer came back. */
@@ -59,6 +65,16 @@ export interface Discovered {
    * was measured. Absent until known. Keepalives that begin at 25 s may grow to somewhat less than it.
    */
   readonly mappingLifetimeMs?: number;
+}
+
+/** What is known of one address family. */
+export interface FamilyReport {
+  readonly udp: 'works' | 'blocked' | 'unknown';
+  readonly publicEndpoint: Endpoint | undefined;
+  /** The public port is the one of the socket. */
+  readonly portPreserved: boolean | undefined;
+  /** To the STUN server. */
+  readonly rttMs: number | undefined;
 }
 
 export type DiscoveryOutput =
@@ -82,10 +98,12 @@ const maxServers = 16;
 const maxAddresses = 64;
 
 export class Discovery {
+  readonly #crypto: Crypto;
   readonly #stun: StunClient<Question>;
   readonly #virtual: readonly Prefix[];
   readonly #families = new Map<AddressFamily, FamilyDiscovery>();
   #outputs: DiscoveryOutput[] = [];
+  #tests: NatTests | undefined;
   #sockets: readonly DiscoverySocket[] = [];
   #addresses: readonly LocalAddress[] = [];
   #servers: readonly Endpoint[] = [];
@@ -96,9 +114,8 @@ export class Discovery {
   #reported: string | undefined;
 
   constructor(options: DiscoveryOptions) {
-    this.#stun = new StunClient(options.crypto, (socket, remote, bytes) =>
-      this.#outputs.push({ type: 'send', socket, remote, bytes }),
-    );
+    this.#crypto = options.crypto;
+    this.#stun = new StunClient(options.crypto, this.#send);
     this.#virtual = (options.virtualPrefixes ?? virtualPrefixes).map((text) => {
       const prefix = parsePrefix(text);
       assert(prefix !== undefined, `a prefix is address/length, not ${text}`);
@@ -130,6 +147,11 @@ export class Discovery {
         break;
       case 'network-changed':
         for (const family of this.#families.values()) family.networkChanged(at);
+        this.#tests?.networkChanged();
+        break;
+      case 'check':
+        for (const family of this.#families.values()) family.start(at);
+        this.#tests?.check();
         break;
       case 'recheck':
         for (const family of this.#families.values()) family.recheck(at);
@@ -154,6 +176,7 @@ export class Discovery {
     const all = [
       this.#reportAt,
       this.#stun.deadline(),
+      this.#tests?.deadline(),
       ...[...this.#families.values()].map((family) => family.deadline()),
     ].filter((at) => at !== undefined);
     return all.length === 0 ? undefined : (Math.min(...all) as MonotonicMs);
@@ -181,7 +204,39 @@ export class Discovery {
     const publicEndpoints = [...this.#families.values()]
       .map((family) => family.seen)
       .filter((seen) => seen !== undefined);
-    return { candidates, nat: this.#nat(mains), publicEndpoints, udp: this.#udp() };
+    const mappingLifetimeMs = this.#tests?.lifetimeMs;
+    return {
+      ...{ candidates, nat: this.#nat(mains), publicEndpoints, udp: this.#udp() },
+      ...(mappingLifetimeMs === undefined ? {} : { mappingLifetimeMs }),
+    };
+  }
+
+  /** Nothing but the lifetime of mappings is being found out now, which takes minutes. */
+  get isSettled(): boolean {
+    const families = [...this.#families.values()];
+    const isKnown = families.every((family) => family.known);
+    return isKnown && !this.#stun.isAsking(isOfFamily) && this.#tests?.isDone !== false;
+  }
+
+  /** Tokens that prove to the server that this machine receives where servers saw it (protocol §8). */
+  get proofs(): AddressProof[] {
+    return [...this.#families.values()].flatMap(({ token, seen }) =>
+      token === undefined || seen === undefined ? [] : [{ address: seen.address, token }],
+    );
+  }
+
+  /** Undefined where there is no socket of that family, or no server. */
+  report(wanted: AddressFamily): FamilyReport | undefined {
+    const family = this.#families.get(wanted);
+    const main = this.#sockets.find((socket) => socket.family === wanted && isMain(socket));
+    if (family === undefined || main === undefined) return undefined;
+    const { seen, blocked, rttMs } = family;
+    return {
+      udp: blocked ? 'blocked' : seen === undefined ? 'unknown' : 'works',
+      publicEndpoint: seen,
+      portPreserved: seen && seen.port === main.localPort,
+      rttMs,
+    };
   }
 
   #nat(mains: readonly DiscoverySocket[]): NatBehaviour {
@@ -190,7 +245,8 @@ export class Discovery {
     const port = mains.find((socket) => socket.family === family)?.localPort;
     if (discovery === undefined || port === undefined) return unknownNat;
     const local = hostAddresses(this.#addresses, []).map((address) => ({ address, port }));
-    return classifyNat({ ...discovery.observations, local });
+    const behaviour = classifyNat({ ...discovery.observations, local });
+    return { ...behaviour, ...(family === 4 ? this.#tests?.facts : {}) };
   }
 
   #udp(): Discovered['udp'] {
@@ -204,10 +260,11 @@ export class Discovery {
   #restart(at: MonotonicMs): void {
     this.#stun.cancel(() => true);
     this.#families.clear();
+    this.#tests = undefined;
     for (const family of [4, 6] as const) {
       const ofFamily = this.#sockets.filter((socket) => socket.family === family);
       const main = ofFamily.find(isMain);
-      const test = ofFamily.find((socket) => !isMain(socket));
+      const test = ofFamily.find(({ purpose }) => purpose === 'test');
       const servers = this.#servers.filter(({ address }) => familyOf(address) === family);
       if (main === undefined || servers.length === 0) continue;
       const discovery = new FamilyDiscovery({
@@ -217,22 +274,40 @@ export class Discovery {
       });
       this.#families.set(family, discovery);
       discovery.start(at);
+      if (family === 4 && test !== undefined) {
+        const samples = ofFamily.filter(({ purpose }) => purpose === 'sample');
+        const { crypto, stun, send } = { crypto: this.#crypto, stun: this.#stun, send: this.#send };
+        this.#tests = new NatTests({ crypto, stun, send, main, test, samples, servers });
+      }
     }
     this.#reportAt = after(at, firstReportMs);
   }
 
   #datagram(bytes: Uint8Array, socket: number, remote: Endpoint, at: MonotonicMs): void {
     const arrived = this.#stun.receive(bytes, socket, remote, at);
-    if (arrived === undefined) return;
-    this.#families.get(arrived.tag.family)?.result(arrived.tag, arrived.result, at);
+    if (arrived === undefined) this.#tests?.receive(bytes, socket);
+    else this.#result(arrived.tag, arrived.result, at);
+  }
+
+  #result(question: Question, result: StunResult, at: MonotonicMs): void {
+    if (question.part !== 'family') this.#tests?.result(question, result, at);
+    else this.#families.get(question.family)?.result(question, result, at);
   }
 
   #wake(at: MonotonicMs): void {
-    for (const question of this.#stun.wake(at)) {
-      this.#families.get(question.family)?.result(question, { type: 'silent' }, at);
-    }
+    for (const question of this.#stun.wake(at)) this.#result(question, { type: 'silent' }, at);
     for (const family of this.#families.values()) family.wake(at);
+    const family = this.#families.get(4);
+    if (family === undefined || this.#tests === undefined) return;
+    this.#tests.wake(family, at);
+    if (family.known && !this.#stun.isAsking(isOfFamily)) {
+      this.#tests.follow(family, this.discovered.nat.mapping !== 'none', at);
+    }
   }
+
+  readonly #send = (socket: number, remote: Endpoint, bytes: Uint8Array): void => {
+    this.#outputs.push({ type: 'send', socket, remote, bytes });
+  };
 
   /** Tells what is known, if it is news; at first only when the servers have answered, or had time to. */
   #report(at: MonotonicMs): void {
@@ -249,9 +324,13 @@ export class Discovery {
   }
 }
 
-const isMain = ({ purpose }: DiscoverySocket) => purpose !== 'test';
+/** Tunnels use it. */
+export const isMain = ({ purpose }: DiscoverySocket): boolean =>
+  purpose === undefined || purpose === 'main';
+
+const isOfFamily = ({ part }: Question) => part === 'family';
 
 const isSame = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
 
-const describe = ({ candidates, nat, publicEndpoints, udp }: Discovered) =>
-  JSON.stringify([candidates, nat, publicEndpoints.map(formatEndpoint), udp]);
+const describe = ({ publicEndpoints, ...rest }: Discovered) =>
+  JSON.stringify([rest, publicEndpoints.map(formatEndpoint)]);

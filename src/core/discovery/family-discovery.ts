@@ -1,6 +1,7 @@
 import { after, type MonotonicMs } from '#core/time.ts';
 import { type Endpoint, sameEndpoint } from '#wire/endpoint.ts';
 import { classOf } from '../path/address-class.ts';
+import type { FamilyQuestion, Question } from './question.ts';
 import type { Ask, StunClient, StunResult } from './stun-client.ts';
 
 /** Mappings are kept open while nothing is known of their lifetime: 30 s are common. */
@@ -9,12 +10,14 @@ export const mappingKeepaliveMs = 25_000;
 const retryMs = 30_000;
 const recheckMs = 2000;
 
-/** Which question a transaction asks, of which run. */
-export interface Question {
-  readonly family: 4 | 6;
-  readonly run: number;
-  readonly kind: 'first' | 'filter' | 'other-port' | 'other-address' | 'refresh';
-}
+/** A mapping is asked for when this share of its measured lifetime has passed, and at the latest then. */
+const lifetimeShare = 0.8;
+const mostKeepaliveMs = 100_000;
+/** Filters are tested with so many requests: silence is one of the answers, and has to be waited for. */
+const filterRequests = 4;
+/** Of the first question: then another server is asked, and UDP counts as blocked when so many have been silent. */
+const firstRequests = 3;
+const mostSilent = 4;
 
 export interface FamilyOptions {
   readonly family: 4 | 6;
@@ -31,11 +34,11 @@ export interface FamilyOptions {
  * Discovery over one address family:
  *
  * ```
- *        first ──► filter ──► other port, other address ──► settled ◄──┐
- *          │          (before the other port is sent to,      │        │ same mapping
- *   silent │           which would open the filter for it)    └ 25 s ► refresh
- *          ▼                                                           │ another mapping
- *       the next server                             first ◄────────────┘
+ *        first ──► filters ──► other port, other address ──► settled ◄──┐
+ *          │          (before the others are sent to,          │        │ same mapping
+ *   silent │           which would open the filter for them)   └ 25 s ► refresh
+ *          ▼                                                            │ another mapping
+ *       the next server                              first ◄────────────┘
  * ```
  */
 export class FamilyDiscovery {
@@ -49,7 +52,14 @@ export class FamilyDiscovery {
   #seenByOtherPort: Endpoint | undefined;
   #seenByOtherAddress: Endpoint | undefined;
   #otherPortGetsIn: boolean | undefined;
-  #announcedPorts: readonly number[] = [];
+  #otherAddressGetsIn: boolean | undefined;
+  /** As the server that was asked last announced it (RFC 5780 §7.4). */
+  #announced: Endpoint | undefined;
+  #filtersAsked = 0;
+  /** The first token of a server that gave one is renewed with each refresh. */
+  #token: Uint8Array | undefined;
+  #lifetimeMs: number | undefined;
+  #isRefreshed = false;
   #rttMs: number | undefined;
   #refreshAt: MonotonicMs | undefined;
   #askedAt: MonotonicMs | undefined;
@@ -64,8 +74,33 @@ export class FamilyDiscovery {
     return this.#seen;
   }
 
+  /** The server that answers now. */
+  get server(): Endpoint {
+    return this.#asked;
+  }
+
+  get rttMs(): number | undefined {
+    return this.#rttMs;
+  }
+
+  /** Proves to the server that this machine receives at `seen` (protocol §8). */
+  get token(): Uint8Array | undefined {
+    return this.#token;
+  }
+
+  /** Counts the runs: another number, another set of answers. */
+  get run(): number {
+    return this.#run;
+  }
+
+  /** How long mappings were found to live: refreshed in time from then on. */
+  mappingLives(lifetimeMs: number | undefined): void {
+    this.#lifetimeMs = lifetimeMs;
+  }
+
   get observations() {
     return {
+      otherAddressGetsIn: this.#otherAddressGetsIn,
       seen: this.#seen,
       seenByOtherPort: this.#seenByOtherPort,
       seenByOtherAddress: this.#seenByOtherAddress,
@@ -73,9 +108,9 @@ export class FamilyDiscovery {
     };
   }
 
-  /** Every server was asked and none answered. */
+  /** Servers were asked and none answered. */
   get blocked(): boolean {
-    return this.#silent >= this.#options.servers.length;
+    return this.#silent >= Math.min(mostSilent, this.#options.servers.length);
   }
 
   /** The first question has its answer, or never will. */
@@ -100,11 +135,13 @@ export class FamilyDiscovery {
     this.#run += 1;
     this.#silent = 0;
     this.#refreshAt = undefined;
-    this.#options.stun.cancel((question) => question.family === this.#options.family);
+    this.#isRefreshed = false;
+    const { stun, family } = this.#options;
+    stun.cancel((question) => question.part === 'family' && question.family === family);
     this.#ask('first', now);
   }
 
-  result(question: Question, result: StunResult, now: MonotonicMs): void {
+  result(question: FamilyQuestion, result: StunResult, now: MonotonicMs): void {
     if (question.run !== this.#run) return;
     switch (question.kind) {
       case 'first':
@@ -113,10 +150,9 @@ export class FamilyDiscovery {
       case 'refresh':
         this.#refreshed(result, now);
         break;
-      case 'filter':
-        // Refused: the server cannot do it, so nothing was learnt.
-        if (result.type !== 'refused') this.#otherPortGetsIn = result.type === 'answered';
-        if (this.#options.testSocket === undefined) this.#askOthers(now);
+      case 'filter-port':
+      case 'filter-address':
+        this.#filtered(question.kind, result, now);
         break;
       case 'other-port':
         this.#seenByOtherPort = mappedOf(result);
@@ -151,10 +187,9 @@ export class FamilyDiscovery {
     }
     this.#moved = false;
     this.#rttMs = result.rttMs;
-    this.#refreshAt = after(now, mappingKeepaliveMs);
-    const { otherAddress } = result;
-    const isSame = otherAddress?.address === this.#asked.address;
-    this.#announcedPorts = isSame && otherAddress !== undefined ? [otherAddress.port] : [];
+    this.#refreshAt = after(now, this.#keepaliveMs);
+    this.#announced = result.otherAddress;
+    this.#token = result.token;
     const before = this.#seen;
     this.#seen = mapped;
     this.#test(before, mapped, now);
@@ -165,11 +200,21 @@ export class FamilyDiscovery {
     // A server that is down takes nothing away that works; another network does.
     if (!this.#moved) return;
     this.#seen = undefined;
+    this.#token = undefined;
     this.#forgetTests();
+  }
+
+  /** At first as if nothing were known: only a mapping that was used both ways for a while lives as long as was measured. */
+  get #keepaliveMs(): number {
+    const lifetimeMs = this.#lifetimeMs;
+    if (lifetimeMs === undefined) return mappingKeepaliveMs;
+    const wanted = Math.min(mostKeepaliveMs, lifetimeShare * lifetimeMs);
+    return this.#isRefreshed ? wanted : Math.min(mappingKeepaliveMs, wanted);
   }
 
   #forgetTests(): void {
     this.#otherPortGetsIn = undefined;
+    this.#otherAddressGetsIn = undefined;
     this.#seenByOtherPort = undefined;
     this.#seenByOtherAddress = undefined;
   }
@@ -180,9 +225,26 @@ export class FamilyDiscovery {
     const isStale =
       testSocket === undefined && before !== undefined && sameEndpoint(before, mapped);
     if (!isStale) this.#forgetTests();
-    const canTest = this.#otherPorts().length > 0 && !isStale;
-    if (canTest) this.#ask('filter', now);
-    if (!canTest || testSocket !== undefined) this.#askOthers(now);
+    this.#filtersAsked = 0;
+    if (!isStale && this.#answersFrom('port').length > 0) this.#askFilter('filter-port', now);
+    if (!isStale && this.#answersFrom('address').length > 0) this.#askFilter('filter-address', now);
+    if (this.#filtersAsked === 0 || testSocket !== undefined) this.#askOthers(now);
+  }
+
+  #askFilter(kind: 'filter-port' | 'filter-address', now: MonotonicMs): void {
+    this.#filtersAsked += 1;
+    this.#ask(kind, now);
+  }
+
+  #filtered(kind: 'filter-port' | 'filter-address', result: StunResult, now: MonotonicMs): void {
+    // Refused: the server cannot do it, so nothing was learnt.
+    if (result.type !== 'refused') {
+      const getsIn = result.type === 'answered';
+      if (kind === 'filter-port') this.#otherPortGetsIn = getsIn;
+      else this.#otherAddressGetsIn = getsIn;
+    }
+    this.#filtersAsked -= 1;
+    if (this.#filtersAsked === 0 && this.#options.testSocket === undefined) this.#askOthers(now);
   }
 
   #refreshed(result: StunResult, now: MonotonicMs): void {
@@ -190,8 +252,13 @@ export class FamilyDiscovery {
     const isSame =
       mapped !== undefined && this.#seen !== undefined && sameEndpoint(mapped, this.#seen);
     // Another mapping is another NAT; silence may be the server's, and the next one is asked.
-    if (isSame) this.#refreshAt = after(now, mappingKeepaliveMs);
-    else this.start(now);
+    if (!isSame || result.type !== 'answered') {
+      this.start(now);
+      return;
+    }
+    this.#isRefreshed = true;
+    this.#token = result.token ?? this.#token;
+    this.#refreshAt = after(now, this.#keepaliveMs);
   }
 
   #askOthers(now: MonotonicMs): void {
@@ -209,25 +276,35 @@ export class FamilyDiscovery {
     return this.#options.servers[this.#server]!;
   }
 
-  #otherPorts(): readonly number[] {
-    const { address, port } = this.#asked;
-    const listed = this.#options.servers.filter((server) => server.address === address);
-    const ports = [...listed.map((server) => server.port), ...this.#announcedPorts];
-    return ports.filter((other) => other !== port);
+  /** Where the answer to a change request comes from: as the list of servers or OTHER-ADDRESS says. */
+  #answersFrom(change: 'port' | 'address'): readonly Endpoint[] {
+    const asked = this.#asked;
+    const announced = this.#announced;
+    if (change === 'address') {
+      // Other nodes have other addresses too: only the server itself knows whether it has a second one.
+      const differs = announced !== undefined && announced.address !== asked.address;
+      return differs && announced.port !== asked.port ? [announced] : [];
+    }
+    const listed = this.#options.servers.filter(({ address }) => address === asked.address);
+    const other = announced === undefined ? [] : [{ ...announced, address: asked.address }];
+    return [...listed, ...other].filter(({ port }) => port !== asked.port);
   }
 
-  #ask(kind: Question['kind'], now: MonotonicMs, server = this.#asked): void {
+  #ask(kind: FamilyQuestion['kind'], now: MonotonicMs, server = this.#asked): void {
     const { family, socket, testSocket, stun } = this.#options;
-    if (kind === 'first' || kind === 'refresh') this.#askedAt = now;
-    const isFilter = kind === 'filter';
-    const ask: Ask = {
-      socket: isFilter ? (testSocket ?? socket) : socket,
-      server,
-      changePort: isFilter,
-      otherPorts: isFilter ? this.#otherPorts() : [],
-    };
+    const change = kind === 'filter-port' ? 'port' : kind === 'filter-address' ? 'address' : false;
+    const isOwn = kind === 'first' || kind === 'refresh';
+    if (isOwn) this.#askedAt = now;
+    const requests = kind === 'first' ? { requests: firstRequests } : {};
+    const plain: Ask = { socket, server, wantsToken: isOwn, ...requests };
+    const ask: Ask = change
+      ? {
+          ...{ socket: testSocket ?? socket, server, change, requests: filterRequests },
+          answerFrom: this.#answersFrom(change),
+        }
+      : plain;
     const rttMs = kind === 'first' ? undefined : this.#rttMs;
-    stun.ask({ family, run: this.#run, kind }, ask, now, rttMs);
+    stun.ask({ part: 'family', family, run: this.#run, kind }, ask, now, rttMs);
   }
 }
 

@@ -15,6 +15,8 @@ export interface Observations {
    * Whether an answer from a port that was never sent to got in; undefined when that could not be tested.
    */
   readonly otherPortGetsIn: boolean | undefined;
+  /** The same from another address and port. */
+  readonly otherAddressGetsIn?: boolean | undefined;
 }
 
 export function classifyNat(observed: Observations): NatBehaviour {
@@ -41,7 +43,10 @@ function mappingOf(observed: Observations): NatBehaviour['mapping'] {
  * addresses: then the stricter of the two is named.
  */
 function filteringOf(observed: Observations): NatBehaviour['filtering'] {
-  if (observed.otherPortGetsIn === undefined) return 'unknown';
-  if (!observed.otherPortGetsIn) return 'address-and-port-dependent';
-  return mappingOf(observed) === 'none' ? 'none' : 'address-dependent';
+  const { otherPortGetsIn, otherAddressGetsIn } = observed;
+  const isUntranslated = mappingOf(observed) === 'none';
+  if (otherAddressGetsIn === true) return isUntranslated ? 'none' : 'endpoint-independent';
+  if (otherPortGetsIn === undefined) return 'unknown';
+  if (!otherPortGetsIn) return 'address-and-port-dependent';
+  return isUntranslated && otherAddressGetsIn === undefined ? 'none' : 'address-dependent';
 }

@@ -14,15 +14,21 @@ export const firstRtoMs = 500;
 const leastRtoMs = 100;
 /** Requests of one transaction; RFC 8489 allows 7, but another server is asked sooner. */
 const maxRequests = 5;
-export const maxTransactions = 16;
+export const maxTransactions = 32;
 
 export interface Ask {
   readonly socket: number;
   readonly server: Endpoint;
-  /** RFC 5780 §4.4: let the answer come from the other port. */
-  readonly changePort: boolean;
-  /** Ports of the server's address that such an answer may come from. */
-  readonly otherPorts: readonly number[];
+  /** RFC 5780 §4.4: let the answer come from the other port, or the other address and port. */
+  readonly change?: 'port' | 'address';
+  /** Where such an answer may come from. */
+  readonly answerFrom?: readonly Endpoint[];
+  /** RFC 5780 §4.6: let the answer go to this port, which leads to another socket of ours. */
+  readonly answerTo?: { readonly port: number; readonly socket: number };
+  /** Ask for a token too (protocol §8). */
+  readonly wantsToken?: boolean;
+  /** Most requests that are sent when nothing comes back. */
+  readonly requests?: number;
 }
 
 export type StunResult =
@@ -30,9 +36,10 @@ export type StunResult =
       readonly type: 'answered';
       readonly mapped: Endpoint;
       readonly otherAddress: Endpoint | undefined;
+      readonly token: Uint8Array | undefined;
       readonly rttMs: number;
     }
-  /** The server refuses, or answers a change request as if it were none. */
+  /** The server refuses, or answers as if nothing had been asked of its answer. */
   | { readonly type: 'refused' }
   | { readonly type: 'silent' };
 
@@ -52,7 +59,7 @@ type Send = (socket: number, remote: Endpoint, bytes: Uint8Array) => void;
 
 /**
  * Binding transactions with retransmission. An answer is believed only with the identifier of a request in flight, on the
- * socket that it left by, from the endpoint that was asked, or from another port of it when that was asked for.
+ * socket that it left by, (or was to arrive at), from the endpoint that was asked, or from another one of the server when that was asked for.
  */
 export class StunClient<Tag> {
   readonly #crypto: Crypto;
@@ -68,7 +75,13 @@ export class StunClient<Tag> {
   ask(tag: Tag, ask: Ask, now: MonotonicMs, rttMs?: number): void {
     if (this.#pending.size >= maxTransactions) return;
     const id = this.#crypto.random(stunTransactionIdBytes);
-    const bytes = encodeBindingRequest({ transactionId: id, changePort: ask.changePort });
+    const bytes = encodeBindingRequest({
+      transactionId: id,
+      changePort: ask.change !== undefined,
+      changeIp: ask.change === 'address',
+      ...(ask.answerTo === undefined ? {} : { responsePort: ask.answerTo.port }),
+      wantsToken: ask.wantsToken === true,
+    });
     const rtoMs = rttMs === undefined ? firstRtoMs : Math.max(leastRtoMs, 3 * rttMs);
     const dueAt = after(now, rtoMs);
     const pending = { tag, ask, id, bytes, startedAt: now, sentAt: now, requests: 1, rtoMs, dueAt };
@@ -81,8 +94,9 @@ export class StunClient<Tag> {
     for (const [id, { tag }] of this.#pending) if (matches(tag)) this.#pending.delete(id);
   }
 
-  get size(): number {
-    return this.#pending.size;
+  /** Whether anything is in flight for these tags. */
+  isAsking(matches: (tag: Tag) => boolean): boolean {
+    return [...this.#pending.values()].some(({ tag }) => matches(tag));
   }
 
   /** The result that a datagram brings, or undefined when it answers nothing that was asked. */
@@ -95,21 +109,24 @@ export class StunClient<Tag> {
     const message = decodeStun(bytes);
     if (message === undefined || message.method !== stunBinding) return undefined;
     const pending = this.#pending.get(key(message.transactionId));
-    if (pending === undefined || pending.ask.socket !== socket) return undefined;
+    if (pending === undefined) return undefined;
     const { tag, ask } = pending;
+    const isRedirected = ask.answerTo !== undefined && socket === ask.answerTo.socket;
+    if (socket !== ask.socket && !isRedirected) return undefined;
     const isAsked = sameEndpoint(remote, ask.server);
-    const isOther = remote.address === ask.server.address && ask.otherPorts.includes(remote.port);
-    if (!isAsked && !(ask.changePort && isOther)) return undefined;
+    const isOther = ask.answerFrom?.some((other) => sameEndpoint(remote, other)) === true;
+    if (!isAsked && !(ask.change !== undefined && isOther)) return undefined;
     if (message.class !== 'success' && message.class !== 'error') return undefined;
     const mapped = message.xorMappedAddress ?? message.mappedAddress;
-    const refused =
-      message.class === 'error' || mapped === undefined || (ask.changePort && isAsked);
+    const isIgnored =
+      (ask.change !== undefined && isAsked) || (ask.answerTo !== undefined && !isRedirected);
+    const refused = message.class === 'error' || mapped === undefined || isIgnored;
     this.#pending.delete(key(pending.id));
     if (refused) return { tag, result: { type: 'refused' } };
-    const { otherAddress } = message;
+    const { otherAddress, token } = message;
     // Karn: a retransmitted request does not tell the round trip, but an upper bound of it.
     const rttMs = now - (pending.requests === 1 ? pending.sentAt : pending.startedAt);
-    return { tag, result: { type: 'answered', mapped, otherAddress, rttMs } };
+    return { tag, result: { type: 'answered', mapped, otherAddress, token, rttMs } };
   }
 
   /** Retransmits what is due; returns the tags of those that stayed without an answer. */
@@ -117,7 +134,7 @@ export class StunClient<Tag> {
     const silent: Tag[] = [];
     for (const [id, pending] of this.#pending) {
       if (pending.dueAt > now) continue;
-      if (pending.requests >= maxRequests) {
+      if (pending.requests >= (pending.ask.requests ?? maxRequests)) {
         this.#pending.delete(id);
         silent.push(pending.tag);
         continue;

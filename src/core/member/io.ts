@@ -61,6 +61,8 @@ export type MemberInput =
   | { readonly type: 'lan'; readonly local: LocalLan }
   /** The bridge to a relay's WebSocket is ready at this endpoint of the loopback interface; undefined: not any more. */
   | { readonly type: 'bridge'; readonly relay: string; readonly endpoint: Endpoint | undefined }
+  /** Somebody wants to know how the NAT behaves now. */
+  | { readonly type: 'check-nat' }
   | { readonly type: 'tick' };
 
 export type MemberOutput =

@@ -1,5 +1,10 @@
 import type { ServerMessage, ServerMessageOf } from '#wire/control.ts';
-import { type Discovered, Discovery, type DiscoverySocket } from '../discovery/discovery.ts';
+import {
+  type Discovered,
+  Discovery,
+  type DiscoverySocket,
+  isMain,
+} from '../discovery/discovery.ts';
 import { Lan } from '../lan/lan.ts';
 import { type CachedNetwork, Mesh, type MeshOutcome } from '../mesh/mesh.ts';
 import type { NetworkView } from '../mesh/network-view.ts';
@@ -95,6 +100,7 @@ export class Member {
       send: (message) => emit({ type: 'send', message }),
       paths: (input, now) => this.#manager.paths(input, now),
       time: (now) => this.#time.signals(now),
+      proofs: () => this.#discovery.proofs,
     });
     this.#relays = new MemberRelays({
       crypto,
@@ -148,6 +154,11 @@ export class Member {
   /** Everybody with whom a tunnel may exist now. */
   get pairs(): ReadonlyMap<string, Pair> {
     return this.#pairs;
+  }
+
+  /** To look at: what it finds out. */
+  get discovery(): Pick<Discovery, 'discovered' | 'isSettled' | 'report'> {
+    return this.#discovery;
   }
 
   get discovered(): Discovered {
@@ -243,6 +254,9 @@ export class Member {
         return;
       case 'lan':
         this.#lan.local(input.local, now);
+        return;
+      case 'check-nat':
+        this.#discovery.handle({ type: 'check' }, now);
         return;
       case 'tick':
         this.#lan.tick(now);
@@ -365,7 +379,7 @@ export class Member {
     const { configuredPort } = this.#options;
     this.#discovery.handle({ type: 'configured-port', port: configuredPort }, now);
     this.#discovery.handle({ type: 'sockets', sockets }, now);
-    const mains = sockets.filter((socket) => socket.purpose !== 'test');
+    const mains = sockets.filter(isMain);
     this.#manager.paths({ type: 'local-sockets', sockets: mains }, now);
     this.#relays.handle({ type: 'sockets', sockets: mains }, now);
   }
@@ -406,6 +420,7 @@ export class Member {
     this.#pairs = this.#mesh.pairs(time);
     this.#manager.sync(this.#pairs, now);
     this.#signals.retain(this.#pairs);
+    this.#signalling.retain(this.#pairs);
     this.#notices.networks(this.#mesh, time);
   }
 

@@ -1,6 +1,12 @@
-import type { ClientMessage, ServerMessageOf } from '#wire/control.ts';
+import {
+  type AddressProof,
+  type ClientMessage,
+  maxProofs,
+  type ServerMessageOf,
+} from '#wire/control.ts';
 import { type Candidate, maxCandidates, type NatBehaviour } from '#wire/signal.ts';
 import type { PathInput } from '../path/io.ts';
+import { needsManyProbes } from '../path/probe-need.ts';
 import type { Now } from '../time.ts';
 import type { Peer, PeerTable } from './peers.ts';
 import type { SignalFault, Signals } from './signals.ts';
@@ -12,6 +18,8 @@ export interface SignallingOptions {
   readonly paths: (input: PathInput, now: Now) => void;
   /** Time that both sides share, in ms. */
   readonly time: (now: Now) => number;
+  /** What proves our addresses to the server, as it is now. */
+  readonly proofs: () => AddressProof[];
 }
 
 interface Local {
@@ -30,6 +38,8 @@ export class Signalling {
   #relays: readonly Candidate[] = [];
   /** Peers whose offer waits for our candidates. */
   readonly #unanswered = new Set<number>();
+  /** What peers said last of their NAT, by client id: bounded by `retain`. */
+  readonly #nats = new Map<string, NatBehaviour>();
 
   constructor(options: SignallingOptions) {
     this.#options = options;
@@ -57,7 +67,13 @@ export class Signalling {
     this.#send(peer, 'offer', now);
   }
 
-  receive({ from, sealed, punchInMs }: ServerMessageOf<'signal'>, now: Now): void {
+  /** Forgets what is known of clients that are nobody's peer any more. */
+  retain(clientIds: { has(clientId: string): boolean }): void {
+    for (const clientId of this.#nats.keys())
+      if (!clientIds.has(clientId)) this.#nats.delete(clientId);
+  }
+
+  receive({ from, sealed, punchInMs, proven }: ServerMessageOf<'signal'>, now: Now): void {
     const { peers, signals, paths, time } = this.#options;
     const peer = peers.byClientId(from);
     if (peer === undefined) {
@@ -70,7 +86,9 @@ export class Signalling {
       return;
     }
     const { candidates, nat, kind } = payload;
-    paths({ type: 'remote-candidates', peer: peer.index, candidates, nat }, now);
+    this.#nats.set(from, nat);
+    const granted = proven === undefined ? {} : { proven };
+    paths({ type: 'remote-candidates', peer: peer.index, candidates, nat, ...granted }, now);
     if (punchInMs !== undefined) paths({ type: 'punch', peer: peer.index, inMs: punchInMs }, now);
     if (kind !== 'offer') return;
     if (this.#local === undefined) this.#unanswered.add(peer.index);
@@ -85,13 +103,21 @@ export class Signalling {
 
   #send(peer: Peer, kind: 'offer' | 'answer', now: Now): void {
     if (this.#local === undefined) return;
-    const { signals, send, time } = this.#options;
+    const { signals, send, time, proofs } = this.#options;
     const { candidates, nat } = this.#local;
     const told = withRelays(candidates, this.#relays);
     const content = { kind, candidates: told, nat };
     const sealed = signals.seal(peer.pair, content, time(now));
     if (sealed === undefined) return;
-    send({ t: 'signal', to: peer.pair.clientId, sealed, punch: kind === 'answer' });
+    const to = peer.pair.clientId;
+    const remote = this.#nats.get(to);
+    const probes = remote !== undefined && needsManyProbes(nat, remote);
+    const proven = proofs().slice(0, maxProofs);
+    send({
+      ...{ t: 'signal', to, sealed, punch: kind === 'answer' },
+      ...(proven.length === 0 ? {} : { proofs: proven }),
+      ...(probes ? { probes } : {}),
+    });
   }
 
   #count(fault: SignalFault | 'signal-from-stranger'): void {

@@ -6,8 +6,10 @@ import { AddressBudget, ProbeGate, TokenBucket } from './budget.ts';
 import {
   firstBurstProbes,
   maxCountedAddresses,
+  maxProvenAddresses,
   probesAtOnce,
   probesPerSecond,
+  provenProbes,
   unprovenProbesPerMinute,
 } from './limits.ts';
 
@@ -146,4 +148,33 @@ test('in another network an address gets one more first burst, once a minute at 
   assert.equal(takeAll(2000), 0, 'a flapping route is no licence');
   budget.renew(monotonicMs(61_000));
   assert.equal(takeAll(61_000), firstBurstProbes + unprovenProbesPerMinute);
+});
+
+test('an address that its owner proved gets its grant once, whatever the port, and no other does', () => {
+  const budget = new AddressBudget();
+  const at = monotonicMs(1000);
+  const takeAll = (address: string, ports: number, now = at) => {
+    let taken = 0;
+    for (let port = 1; port <= ports; port++)
+      while (budget.take(`${address}:${port}`, now)) taken += 1;
+    return taken;
+  };
+  const without = firstBurstProbes + unprovenProbesPerMinute;
+  budget.prove('192.0.2.1', at);
+  assert.equal(budget.grantedProbes('192.0.2.1', at), provenProbes);
+  assert.equal(takeAll('192.0.2.2', 1), without);
+  assert.equal(takeAll('192.0.2.1', 8), provenProbes + 8 * without);
+  budget.prove('192.0.2.1', at);
+  assert.equal(budget.grantedProbes('192.0.2.1', at), 0, 'no second one while it runs');
+  budget.prove('192.0.2.1', monotonicMs(31_000));
+  assert.equal(budget.grantedProbes('192.0.2.1', monotonicMs(31_000)), provenProbes);
+  assert.equal(budget.grantedProbes('192.0.2.1', monotonicMs(61_000)), 0, 'it ends');
+});
+
+test('a server that vouches for everybody opens few addresses at a time', () => {
+  const budget = new AddressBudget();
+  const at = monotonicMs(0);
+  for (let i = 0; i < 100; i++) budget.prove(`192.0.2.${i}`, at);
+  const open = Array.from({ length: 100 }, (_, i) => budget.grantedProbes(`192.0.2.${i}`, at));
+  assert.equal(open.filter((left) => left > 0).length, maxProvenAddresses);
 });

@@ -1,11 +1,15 @@
 /** What may be sent when: a bucket of tokens, and the minute of an address that has not answered. */
 import { after, type MonotonicMs, monotonicMs } from '#core/time.ts';
+import { parseEndpoint } from '#wire/endpoint.ts';
 import {
   firstBurstProbes,
   maxCountedAddresses,
+  maxProvenAddresses,
   probesAtOnce,
   probesPerSecond,
   probesReserved,
+  provenMs,
+  provenProbes,
   unprovenProbesPerMinute,
 } from './limits.ts';
 
@@ -92,11 +96,29 @@ const maxCredit = 4;
 
 /**
  * Probes to an address that has never answered: one first burst, then at most 10 in any minute, however many peers and
- * candidate lists name it. So nobody can aim us at a third party.
+ * candidate lists name it. So nobody can aim us at a third party. More only to IP addresses that `prove` names.
  */
 export class AddressBudget {
   readonly #records = new Map<string, AddressRecord>();
   #renewedAt: MonotonicMs | undefined;
+  /** IP addresses that their owner proved to be its own, with what may still be sent there. */
+  readonly #proven = new Map<string, { readonly until: MonotonicMs; left: number }>();
+
+  /**
+   * The server vouches that the owner of this IP address wants our probes: `provenProbes` may go there in the time of the
+   * grant. One that is running is not renewed, and of few addresses at a time.
+   */
+  prove(address: string, now: MonotonicMs): void {
+    for (const [other, { until }] of this.#proven) if (until <= now) this.#proven.delete(other);
+    if (this.#proven.has(address) || this.#proven.size >= maxProvenAddresses) return;
+    this.#proven.set(address, { until: after(now, provenMs), left: provenProbes });
+  }
+
+  /** Probes that may still go to this IP address under a grant. */
+  grantedProbes(address: string, now: MonotonicMs): number {
+    const grant = this.#proven.get(address);
+    return grant === undefined || grant.until <= now ? 0 : grant.left;
+  }
 
   /** Takes one probe to this endpoint (in text). */
   take(endpoint: string, now: MonotonicMs): boolean {
@@ -108,6 +130,11 @@ export class AddressBudget {
     }
     if (record.credit > 0) {
       record.credit -= 1;
+      return true;
+    }
+    const grant = this.#grantOf(endpoint, now);
+    if (grant !== undefined) {
+      grant.left -= 1;
       return true;
     }
     while (record.sentAt.length > 0 && record.sentAt[0]! <= now - minuteMs) record.sentAt.shift();
@@ -143,6 +170,13 @@ export class AddressBudget {
 
   get size(): number {
     return this.#records.size;
+  }
+
+  #grantOf(endpoint: string, now: MonotonicMs): { left: number } | undefined {
+    if (this.#proven.size === 0) return undefined;
+    const address = parseEndpoint(endpoint)?.address;
+    const grant = address === undefined ? undefined : this.#proven.get(address);
+    return grant === undefined || grant.until <= now || grant.left === 0 ? undefined : grant;
   }
 
   #record(endpoint: string): AddressRecord {

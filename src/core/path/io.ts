@@ -40,6 +40,8 @@ export type PathInput =
       readonly peer: number;
       readonly candidates: readonly Candidate[];
       readonly nat: NatBehaviour;
+      /** IP addresses that the server lets us send more probes to (protocol §8). */
+      readonly proven?: readonly string[];
     }
   /** Begin the simultaneous open then. */
   | { readonly type: 'punch'; readonly peer: number; readonly inMs: number }

@@ -164,6 +164,9 @@ export class Paths {
         this.#roam(input, at);
         break;
       case 'remote-candidates':
+        for (const address of input.proven ?? []) this.#context.addresses.prove(address, at);
+        this.#forOne(input.peer, at, (peer) => tell(peer, input, at));
+        break;
       case 'punch':
       case 'activity':
       case 'want':
