@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { natKinds } from '../../lab/nat-kinds.ts';
-import { proxyOf } from './netcheck.ts';
 import { meaningOf } from './netcheck-meaning.ts';
 
 const facts = {
@@ -46,16 +45,4 @@ test('blocked UDP is called so, and what is unknown has no meaning', () => {
     assert.equal(about(name, {}, nat), undefined, name);
   assert.match(about('mappingLifetimeMs', {}, { mappingLifetimeMs: null })!, /ask again/);
   assert.match(about('mappingLifetimeMs', {}, { mappingLifetimeMs: 8_000 })!, /short/);
-});
-
-test('a proxy is named without its password, whatever stands in the environment', () => {
-  const table = [
-    [{}, undefined],
-    [{ https_proxy: 'http://user:secret@proxy.example:3128/' }, 'proxy.example:3128'],
-    [{ HTTPS_PROXY: 'proxy.example:8080' }, 'proxy.example:8080'],
-    [{ http_proxy: 'http://proxy.example' }, 'proxy.example:80'],
-    [{ https_proxy: '' }, undefined],
-    [{ https_proxy: 'http://[' }, undefined],
-  ] as const;
-  for (const [environment, expected] of table) assert.equal(proxyOf(environment), expected);
 });

@@ -4,6 +4,7 @@ import { formatEndpoint } from '#wire/endpoint.ts';
 import type { NetcheckView } from '#wire/local-api.ts';
 import type { Client } from './client.ts';
 import { meaningOf } from './netcheck-meaning.ts';
+import type { ProxyChoice } from './proxy.ts';
 import { until } from './until.ts';
 
 /** Silence of a server, and the tests after it, are over by then. */
@@ -11,11 +12,12 @@ const patienceSeconds = 30;
 
 export interface NetcheckSource {
   readonly client: Client;
+  readonly proxies: ProxyChoice;
 }
 
 /** Tests the network anew. BuriError: not-logged-in, not-connected, timeout, gone. */
 export async function netcheck(
-  { client }: NetcheckSource,
+  { client, proxies }: NetcheckSource,
   signal: AbortSignal,
 ): Promise<NetcheckView> {
   const { driver } = client;
@@ -38,13 +40,13 @@ export async function netcheck(
       'no server has been reached since the daemon started, so nothing can be tested; see buri status',
     );
   }
-  return viewOf(member, process.env);
+  return viewOf(member, proxies);
 }
 
 const hasServer = (member: Member): boolean =>
   ([4, 6] as const).some((family) => member.discovery.report(family) !== undefined);
 
-function viewOf(member: Member, environment: NodeJS.ProcessEnv): NetcheckView {
+function viewOf(member: Member, proxies: ProxyChoice): NetcheckView {
   const { discovered } = member.discovery;
   const { nat, udp, mappingLifetimeMs } = discovered;
   const isTranslated = nat.mapping !== 'none';
@@ -61,7 +63,7 @@ function viewOf(member: Member, environment: NodeJS.ProcessEnv): NetcheckView {
       mappingLifetimeMs: mappingLifetimeMs ?? null,
     },
     portMapping: [],
-    httpProxy: proxyOf(environment) ?? null,
+    httpProxy: proxies.text ?? null,
     relays: [],
   };
   return { ...facts, meaning: meaningOf(facts) };
@@ -77,18 +79,4 @@ function familyOf(member: Member, family: 4 | 6): NetcheckView['ipv4'] {
     publicEndpoint: publicEndpoint === undefined ? null : formatEndpoint(publicEndpoint),
     rttMs: rttMs === undefined ? null : Math.round(rttMs * 10) / 10,
   };
-}
-
-/** Of the daemon's environment, as other programs read it; without name and password. */
-export function proxyOf(environment: NodeJS.ProcessEnv): string | undefined {
-  const names = ['https_proxy', 'HTTPS_PROXY', 'http_proxy', 'all_proxy', 'ALL_PROXY'];
-  const text = names.map((name) => environment[name]).find((value) => value !== undefined);
-  if (text === undefined || text === '') return undefined;
-  try {
-    const { hostname, port, protocol } = new URL(text.includes('://') ? text : `http://${text}`);
-    if (hostname === '') return undefined;
-    return `${hostname}:${port || (protocol === 'https:' ? '443' : '80')}`;
-  } catch {
-    return undefined;
-  }
 }

@@ -204,7 +204,7 @@ export const netcheckView = z.object({
       reason: z.string().optional(),
     }),
   ),
-  /** HOST:PORT of the HTTP proxy that is configured. */
+  /** The HTTP proxy that is configured, without user and password. */
   httpProxy: z.string().nullable(),
   relays: z.array(
     z.object({
