@@ -30,6 +30,8 @@ const debianPackages = {
     ['wg', 'wireguard-tools'],
     ['wireguard-go', 'wireguard-go'],
     ['iperf3', 'iperf3'],
+    ['turnutils_stunclient', 'coturn'],
+    ['stun', 'stun-client'],
   ],
   lan: [
     ['avahi-daemon', 'avahi-daemon'],
