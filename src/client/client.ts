@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { hex } from '#core/bytes.ts';
+import { isMain } from '#core/discovery/discovery.ts';
 import { BuriError } from '#core/errors.ts';
 import type { LocalLan } from '#core/lan/lan.ts';
 import { Member } from '#core/member/member.ts';
@@ -386,7 +387,7 @@ export class Client {
       onMapped(this.#portMapping.mapped);
       return;
     }
-    const mains = sockets.list.filter(({ purpose }) => purpose !== 'test');
+    const mains = sockets.list.filter(isMain);
     const ports = new Map(mains.map(({ family, localPort }) => [family, localPort] as const));
     this.#portMapping = new PortMapping({ clock, device: device.name, ports, secret, onMapped });
     void this.#portMapping.look(false);
