@@ -142,6 +142,7 @@ export class RelayLink {
     this.#loseWithLeg(now.monotonic);
     if (!isRenewed) return;
     this.#refusedUntil = undefined;
+    for (const leg of this.#legs) leg.renew();
     // The same allocation under the new ticket: the relay knows it by the client.
     const leg = this.#allocation?.leg;
     if (leg !== undefined) this.#begin(leg, leg.transport === 'udp' ? 'knock' : 'allocate', now);
