@@ -23,6 +23,7 @@ import { localAddresses } from './netwatch.ts';
 import type { Notices } from './notices.ts';
 import { PortMapping } from './port-mapping.ts';
 import type { ProxyChoice } from './proxy.ts';
+import { RelayBridges } from './relay-bridge.ts';
 import { clusterKeyText, parseServerUrl } from './server-url.ts';
 import type { Sockets } from './sockets.ts';
 import type { StateStore } from './state.ts';
@@ -88,6 +89,7 @@ export class Client {
   #local: LocalLan | undefined;
   #target: Target | undefined;
   #driver: MemberDriver | undefined;
+  #bridges: RelayBridges | undefined;
   #pending: PendingLogin | undefined;
   #portMapping: PortMapping | undefined;
 
@@ -357,6 +359,14 @@ export class Client {
       ...(settings.timestamp === undefined ? {} : { lastTimestamp: settings.timestamp }),
       ...(configuredPort === undefined ? {} : { configuredPort }),
     });
+    const bridges = new RelayBridges({
+      enginePort: sockets.port,
+      proxies: this.#options.proxies,
+      onBridge: (relay, endpoint) => {
+        if (this.#bridges === bridges) this.#driver?.feed({ type: 'bridge', relay, endpoint });
+      },
+    });
+    this.#bridges = bridges;
     this.#driver = new MemberDriver(member, {
       ...{ engine, clock, store, notices },
       send: (message) => this.link.send(message),
@@ -365,6 +375,10 @@ export class Client {
         this.#portMapping?.recheck();
       },
       onRemoved: (network, reason) => notices.add(removedNotice(network, reason)),
+      bridge: (wish) => {
+        if (wish.type === 'bridge-wanted') bridges.want(wish.relay, wish.urls);
+        else bridges.unwant(wish.relay);
+      },
     });
     this.#driver.feed({ type: 'sockets', sockets: sockets.list });
     this.#feedAddresses(false);
@@ -375,6 +389,7 @@ export class Client {
   #feedAddresses(changed: boolean): void {
     const addresses = localAddresses(this.#options.device.name);
     this.#driver?.feed({ type: 'local-addresses', addresses, changed });
+    if (changed) this.#bridges?.networkChanged();
   }
 
   /** From the first member machine to the logout; a later one is told what is mapped already. */
@@ -396,6 +411,8 @@ export class Client {
   #dropMember(): void {
     this.#driver?.close();
     this.#driver = undefined;
+    void this.#bridges?.[Symbol.asyncDispose]();
+    this.#bridges = undefined;
   }
 
   async #end(): Promise<void> {

@@ -102,16 +102,17 @@ export class Views {
       return { kind: 'unreachable', reason };
     }
     const { candidates: _, ...path } = manager.pathView(peer);
-    if (path.kind !== 'direct') return presence === 'offline' ? { kind: 'none' } : path;
-    const direct = { ...path, transport: 'udp' as const };
+    if (path.kind !== 'direct' && path.kind !== 'relayed') {
+      return presence === 'offline' ? { kind: 'none' } : path;
+    }
     if (peer.failure === 'psk-mismatch') {
       const reason = 'the two sides derive different keys: one has not heard of a change yet';
-      return { ...direct, kind: 'unreachable', reason };
+      return { ...path, kind: 'unreachable', reason };
     }
     if (peer.failure === 'bad-key') {
-      return { ...direct, kind: 'unreachable', reason: 'its tunnel key is unusable' };
+      return { ...path, kind: 'unreachable', reason: 'its tunnel key is unusable' };
     }
-    if (peer.lastHandshakeAt !== undefined || manager.isUp(peer)) return direct;
-    return { ...direct, kind: 'establishing', reason: 'the tunnel handshake is under way' };
+    if (peer.lastHandshakeAt !== undefined || manager.isUp(peer)) return path;
+    return { ...path, kind: 'establishing', reason: 'the tunnel handshake is under way' };
   }
 }
