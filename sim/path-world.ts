@@ -319,6 +319,7 @@ export class PathClient {
 
   /** As after another network was joined, or a sleep. */
   wakeUp(): void {
+    this.offline = false;
     this.discovery.input({ type: 'network-changed' });
     this.relays.input({ type: 'network-changed' });
     this.paths.input({ type: 'network-changed' });

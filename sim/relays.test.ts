@@ -166,6 +166,64 @@ describe('a relay carries the traffic', () => {
   });
 });
 
+test('a laptop that slept for ten minutes talks within two seconds of waking', () => {
+  for (const kinds of [easy, hard]) {
+    for (const seed of [1, 2, 3]) {
+      const { world, a, b } = settled(seed, kinds);
+      stream(world, a, b, 100);
+      stream(world, b, a, 100);
+      world.run(1000);
+      a.offline = true;
+      world.run(600_000);
+      const before = [count(a, b), count(b, a)] as const;
+      a.wakeUp();
+      const tookMs = world.runUntil(
+        () => count(a, b) > before[0] + 2 && count(b, a) > before[1] + 2,
+        20_000,
+      );
+      assert(tookMs !== undefined && tookMs < 2000, `${kinds.join()}, seed ${seed}: ${tookMs} ms`);
+    }
+  }
+});
+
+test('mappings that live ten seconds are kept open once that is known', () => {
+  const world = new PathWorld(1);
+  world.addRelays(0, 5);
+  const [a, b] = [0, 1].map(() => world.clientBehind('port-restricted', { timeoutMs: 10_000 }));
+  for (const client of [a!, b!]) {
+    client.paths.input({ type: 'mapping-lifetime', lifetimeMs: 10_000 });
+    client.relays.input({ type: 'mapping-lifetime', lifetimeMs: 10_000 });
+  }
+  world.introduceAll();
+  assert(world.runUntil(bothDirect(a!, b!), 5000) !== undefined);
+  world.run(600_000);
+  assert(bothDirect(a!, b!)());
+  assert.equal(a!.machine.counters().pathsChanged + a!.machine.counters().pathsLost, 0);
+  assert.equal(a!.relayMachine.counters().losses, 0);
+});
+
+test('a path whose direct way comes and goes does not flap: each failure costs it a longer probation', () => {
+  for (const seed of [1, 2, 3]) {
+    const { world, a, b } = settled(seed, easy);
+    stream(world, a, b, 50);
+    stream(world, b, a, 50);
+    const relayed = (address: string) => address.startsWith('203.0.113.');
+    let isBroken = false;
+    world.network.drop = ({ source, destination }, realm) =>
+      isBroken &&
+      realm === world.network.internet &&
+      !relayed(source.address) &&
+      !relayed(destination.address);
+    for (let i = 0; i < 60; i++) {
+      isBroken = !isBroken;
+      world.run(5000);
+    }
+    const { pathsChanged, pathsLost } = a.machine.counters();
+    assert(pathsChanged <= 20, `seed ${seed}: ${pathsChanged} changes in five minutes`);
+    assert.equal(pathsLost, 0);
+  }
+});
+
 describe('traffic is back within two seconds, and direct within five', () => {
   const faults: readonly [string, (world: PathWorld, a: PathClient) => void][] = [
     ['a NAT reboots', (_, a) => a.home!.reboot()],

@@ -10,6 +10,7 @@ import { type CachedNetwork, Mesh, type MeshOutcome } from '../mesh/mesh.ts';
 import type { NetworkView } from '../mesh/network-view.ts';
 import type { Pair } from '../mesh/pairs.ts';
 import type { Relays } from '../relay/relays.ts';
+import { SleepWatch } from '../sleep-watch.ts';
 import { after, type MonotonicMs, type Now } from '../time.ts';
 import { BestTime } from './best-time.ts';
 import type { MemberInput, MemberOutput } from './io.ts';
@@ -52,6 +53,7 @@ export class Member {
   #outputs: MemberOutput[] = [];
   #polled = 0;
   #pairs: ReadonlyMap<string, Pair> = new Map();
+  readonly #sleep = new SleepWatch();
   #connected = false;
   #serverAddress: string | undefined;
   /** Between welcome and synchronised the pairs are left as they are: half of them are still to be told. */
@@ -113,10 +115,16 @@ export class Member {
   }
 
   handle(input: MemberInput, now: Now): void {
+    // As if the network were another one: nothing that was there before the sleep is sure to be there now.
+    if (this.#sleep.woke(now.monotonic)) {
+      this.#networkChanged(now);
+      this.#outputs.push({ type: 'check-server' });
+    }
     this.#apply(input, now);
     const due = this.#reviewAt === undefined || this.#reviewAt <= now.monotonic;
     if ((this.#stale && !this.#synchronising) || due) this.#review(now);
     this.#pumpDiscovery(now);
+    this.#sleep.expect(this.deadline());
   }
 
   poll(): MemberOutput | undefined {
@@ -431,7 +439,9 @@ export class Member {
         this.#outputs.push({ type: 'datagram', socket, remote, bytes });
         continue;
       }
-      const { candidates, nat, publicEndpoints } = out;
+      const { candidates, nat, publicEndpoints, mappingLifetimeMs: lifetimeMs } = out;
+      this.#manager.paths({ type: 'mapping-lifetime', lifetimeMs }, now);
+      this.#relays.handle({ type: 'mapping-lifetime', lifetimeMs }, now);
       this.#publicAddressesAre(publicEndpoints.map(({ address }) => address).join(), now);
       this.#local = { candidates, nat };
       this.#signalling.setLocal(this.#local, now);
