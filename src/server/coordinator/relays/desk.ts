@@ -11,7 +11,7 @@ import type { Now } from '#core/time.ts';
 import type { ClientMessage } from '#wire/control.ts';
 import type { RelayOffer, RelayRevocation } from '#wire/relay-control.ts';
 import { closeGoingAway, closeNormal, closeReplaced, type Hub, hex } from '../hub.ts';
-import { pingIntervalMs, pingTimeoutMs } from '../limits.ts';
+import { pingIntervalMs, pingTimeoutMs, relayRecheckMs } from '../limits.ts';
 import type { Remote } from '../login.ts';
 import { Refusal } from '../refusal.ts';
 import type { Session, SessionId } from '../sessions.ts';
@@ -84,8 +84,11 @@ export class RelayDesk {
         ...{ session: undefined, presence: 'unconfirmed', state: 'listed', unreachable: [] },
         ...{ failures: 0, generation: 0, revoke: undefined },
       });
-      if (row.owner !== null) this.#volunteers.resumed(row.owner);
-      else this.#hub.schedule({ kind: 'relay-grace', relay: id }, now, config.graceMs);
+      if (row.owner !== null) {
+        this.#volunteers.resumed(row.owner);
+        // Its member may come back without it.
+        this.#hub.schedule({ kind: 'relay-check', relay: id }, now, relayRecheckMs);
+      } else this.#hub.schedule({ kind: 'relay-grace', relay: id }, now, config.graceMs);
     }
     this.settle(now);
   }

@@ -421,3 +421,20 @@ test('the largest ticket fits the datagram', () => {
   )!;
   assert.ok(ticket.length <= maxTicketBytes, `${ticket.length}`);
 });
+
+test('a volunteer that does not come back with its member after a restart leaves the lists', async () => {
+  await using rig = await CoordinatorRig.open();
+  await volunteering(rig);
+  answer(rig, true);
+  await rig.restart();
+  const anna = await rig.login('anna', listener);
+  await rig.login('bert', { ...listener, address: '192.0.2.77' });
+  await rig.advance(soon);
+  assert.equal(kindsAndIds(anna).length, 1, 'its member is there');
+  for (let i = 0; i < 2; i++) {
+    await rig.advance(31_000);
+    answer(rig, false);
+  }
+  await rig.advance(soon);
+  assert.deepEqual(kindsAndIds(anna), []);
+});
