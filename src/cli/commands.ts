@@ -34,6 +34,9 @@ export const commands: readonly CommandEntry[] = [
     'Show whether this computer is online, its addresses and its NAT',
     async () => (await import('./status.ts')).statusCommand(),
   ),
+  entry(here, 'doctor', 'Find out what is wrong, on which side, and what to do', async () =>
+    (await import('./doctor.ts')).doctorCommand(),
+  ),
   entry(here, 'login', 'Log in to a server and stay logged in', async () =>
     (await import('./login.ts')).loginCommand(),
   ),

@@ -92,6 +92,7 @@ export class Client {
   #bridges: RelayBridges | undefined;
   #pending: PendingLogin | undefined;
   #portMapping: PortMapping | undefined;
+  #clockAheadMs: number | undefined;
 
   constructor(options: ClientOptions) {
     this.#options = options;
@@ -110,7 +111,10 @@ export class Client {
     this.link = new ControlLink({
       options: () => this.#connectOptions(),
       onConnected: (connection) => this.#connected(connection),
-      onMessage: (message) => this.#driver?.feed({ type: 'server', message }),
+      onMessage: (message) => {
+        if (message.t === 'ping') this.#clockAheadMs = Date.now() - message.serverTime;
+        this.#driver?.feed({ type: 'server', message });
+      },
       onLost: (error, wasConnected) => this.#lost(error, wasConnected),
     });
   }
@@ -122,6 +126,11 @@ export class Client {
   /** Undefined while logged out, or when it is switched off. */
   get portMapping(): PortMapping | undefined {
     return this.#portMapping;
+  }
+
+  /** How far this machine's clock is ahead of the server's, as it was last heard. */
+  get clockAheadMs(): number | undefined {
+    return this.#clockAheadMs;
   }
 
   get member(): Member | undefined {
@@ -287,6 +296,7 @@ export class Client {
     const { store, notices } = this.#options;
     const { welcome, clusterKey, serverAddress } = connection;
     const target = this.#target;
+    this.#clockAheadMs = Date.now() - welcome.serverTime;
     if (target === undefined) return;
     const pinned = target.pin === undefined ? clusterKeyText(clusterKey) : undefined;
     if (!isServer(store.settings, { ...target, pin: clusterKey })) {

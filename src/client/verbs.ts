@@ -26,6 +26,7 @@ export function verbsOf(source: StatusSource): Verbs {
   const views = () => new Views(memberOf(client), clock);
   return {
     status: async () => statusOf(source),
+    doctor: async () => await (await import('./doctor/doctor.ts')).examine(source),
     login: (request, signal) => login(client, request, signal),
     logout: async () => {
       await client.logout();

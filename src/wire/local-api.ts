@@ -218,6 +218,22 @@ export const netcheckView = z.object({
   meaning: z.array(z.object({ about: z.string(), text: z.string() })),
 });
 export type NetcheckView = z.infer<typeof netcheckView>;
+export const doctorCheck = z.object({
+  /** What was looked at: server, dns, clock, device, routes, firewall, firewall-udp, udp, relay, mtu, peer; more may come. */
+  id: z.string(),
+  status: z.enum(['ok', 'warning', 'problem', 'unknown']),
+  /** Where something must be done. */
+  side: z.enum(['here', 'network', 'server', 'peer']),
+  title: z.string(),
+  detail: z.string().optional(),
+  todo: z.string().optional(),
+  /** Client id, when it is about one member. */
+  peer: z.string().optional(),
+});
+export type DoctorCheck = z.infer<typeof doctorCheck>;
+
+export const doctorView = z.object({ healthy: z.boolean(), checks: z.array(doctorCheck) });
+export type DoctorView = z.infer<typeof doctorView>;
 
 const done = z.object({ ok: z.literal(true) });
 const joined = z.object({
@@ -230,6 +246,8 @@ const joined = z.object({
 /** Request and response of every verb. */
 export const localApi = {
   status: { request: empty, response: statusView },
+  /** Looks at everything that could be wrong; takes some seconds. */
+  doctor: { request: empty, response: doctorView },
   /** Without a URL: the one of last time. `waitSeconds`: answer when online, or with error `timeout`. */
   login: {
     request: z.strictObject({
