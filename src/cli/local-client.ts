@@ -51,6 +51,66 @@ export async function callDaemon<V extends Verb>(
   return parsed(socketPath, verb, status, text) as VerbResponse<V>;
 }
 
+/** Asks for what does not end; the answer's body is to be read. BuriError as of `callDaemon`, within `streamTimeoutMs`. */
+export function openStream(
+  socketPath: string,
+  path: string,
+  body: string,
+  signal: AbortSignal,
+): Promise<IncomingMessage> {
+  return new Promise((resolve, reject) => {
+    const request = requestTo(socketPath, path, Buffer.byteLength(body));
+    const fail = (error: BuriError) => {
+      reject(error);
+      request.destroy();
+    };
+    const timer = setTimeout(
+      () => fail(daemonTimeout(socketPath, streamTimeoutMs)),
+      streamTimeoutMs,
+    );
+    const giveUp = () => request.destroy();
+    signal.addEventListener('abort', giveUp);
+    request.on('close', () => {
+      clearTimeout(timer);
+      signal.removeEventListener('abort', giveUp);
+    });
+    request.on('error', (error) => fail(connectionError(socketPath, error, request)));
+    request.on('response', (response) => {
+      clearTimeout(timer);
+      if (response.statusCode === 200) {
+        resolve(response);
+        return;
+      }
+      collect(response, socketPath).then(({ status, text }) => {
+        try {
+          parsed(socketPath, path, status, text);
+          fail(notADaemon(socketPath, `it answered with status ${status}`));
+        } catch (error) {
+          fail(error as BuriError);
+        }
+      }, fail);
+    });
+    request.end(body);
+    if (signal.aborted) giveUp();
+  });
+}
+
+const streamTimeoutMs = 15_000;
+
+const requestTo = (socketPath: string, path: string, length: number): ClientRequest =>
+  httpRequest({
+    socketPath,
+    path,
+    method: 'POST',
+    agent: false,
+    headers: {
+      'content-type': 'application/json',
+      'content-length': length,
+      host: 'buri',
+      connection: 'close',
+    },
+  });
+
 interface Answer {
   readonly status: number;
   readonly text: string;
@@ -63,18 +123,7 @@ function exchange(
   timeoutMs: number,
 ): Promise<Answer> {
   return new Promise((resolve, reject) => {
-    const request = httpRequest({
-      socketPath,
-      path,
-      method: 'POST',
-      agent: false,
-      headers: {
-        'content-type': 'application/json',
-        'content-length': payload.length,
-        host: 'buri',
-        connection: 'close',
-      },
-    });
+    const request = requestTo(socketPath, path, payload.length);
     const fail = (error: BuriError) => {
       clearTimeout(timer);
       reject(error);
@@ -108,7 +157,7 @@ async function collect(response: IncomingMessage, socketPath: string): Promise<A
   return { status: response.statusCode ?? 0, text: Buffer.concat(chunks).toString() };
 }
 
-function parsed(socketPath: string, verb: Verb, status: number, text: string): unknown {
+function parsed(socketPath: string, verb: string, status: number, text: string): unknown {
   let value: unknown;
   try {
     value = JSON.parse(text);

@@ -29,6 +29,7 @@ import type { Sockets } from './sockets.ts';
 import type { StateStore } from './state.ts';
 import { isSameSelf, isServer, type Target, targetOf } from './target.ts';
 import { software } from './version.ts';
+import { Volunteer } from './volunteer.ts';
 
 export interface ClientOptions {
   readonly store: StateStore;
@@ -81,6 +82,8 @@ export class Client {
   readonly link: ControlLink;
   readonly device: DeviceKeeper;
   readonly groups: GroupWatch;
+  /** For a relay that runs beside this daemon. */
+  readonly volunteer: Volunteer;
   readonly #options: ClientOptions;
   /** New at every start: tells a copied identity from a reconnect. */
   readonly #instance = new Uint8Array(randomBytes(16));
@@ -108,11 +111,17 @@ export class Client {
         this.#driver?.feed({ type: 'lan', local });
       },
     });
+    this.volunteer = new Volunteer({
+      send: (message) => this.link.send(message),
+      clusterKey: () => options.store.settings.server?.clusterKey,
+      isConnected: () => this.link.state.kind === 'connected',
+    });
     this.link = new ControlLink({
       options: () => this.#connectOptions(),
       onConnected: (connection) => this.#connected(connection),
       onMessage: (message) => {
         if (message.t === 'ping') this.#clockAheadMs = Date.now() - message.serverTime;
+        this.volunteer.message(message);
         this.#driver?.feed({ type: 'server', message });
       },
       onLost: (error, wasConnected) => this.#lost(error, wasConnected),
@@ -322,6 +331,7 @@ export class Client {
       this.#makeMemberNow(clusterKey, []);
     }
     this.#driver?.feed({ type: 'connected', welcome, serverAddress });
+    this.volunteer.connected(welcome.serverTime);
     notices.clear('login-refused');
     if (this.#pending !== undefined) {
       this.#pending.resolve({ clientId, ipv4, ipv6, pinnedKey: pinned });
@@ -329,7 +339,10 @@ export class Client {
   }
 
   #lost(error: ControlError, wasConnected: boolean): void {
-    if (wasConnected) this.#driver?.feed({ type: 'disconnected' });
+    if (wasConnected) {
+      this.#driver?.feed({ type: 'disconnected' });
+      this.volunteer.lost();
+    }
     const pending = this.#pending;
     if (pending !== undefined) {
       pending.reject(error);

@@ -87,8 +87,11 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Pr
   // Without a login nobody would learn before the first one that there can be no interface here.
   if (!store.settings.loggedIn) await checkDevice(engine, options);
 
-  const api = await LocalApi.listen(options.socketPath, verbsOf({ ...parts, client }), (error) =>
-    log.error({ err: error }, 'a request failed inside'),
+  const api = await LocalApi.listen(
+    options.socketPath,
+    verbsOf({ ...parts, client }),
+    (error) => log.error({ err: error }, 'a request failed inside'),
+    client.volunteer,
   );
   stack.use(api);
   const watch = stack.use(new NetWatch(options.device, clock, () => running.networkChanged()));

@@ -12,6 +12,8 @@ import {
   type VerbRequest,
   type VerbResponse,
 } from '#wire/local-api.ts';
+import type { Volunteer } from './volunteer.ts';
+import { addVolunteerRoute } from './volunteer-api.ts';
 
 /** One function for each verb. It throws a BuriError for what was refused or failed. */
 export type Verbs = {
@@ -38,9 +40,11 @@ export class LocalApi implements AsyncDisposable {
     path: string,
     verbs: Verbs,
     onFault: (error: unknown) => void,
+    volunteer?: Volunteer,
   ): Promise<LocalApi> {
     await makeRoom(path);
     const server = serverOf(verbs, onFault);
+    if (volunteer !== undefined) addVolunteerRoute(server, volunteer);
     // Born without rights for others: between listening and chmod nobody else gets in.
     const umask = process.umask(0o177);
     try {
