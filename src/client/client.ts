@@ -142,6 +142,11 @@ export class Client {
     return this.#clockAheadMs;
   }
 
+  /** Relays over TCP; undefined while logged out. */
+  get bridges(): RelayBridges | undefined {
+    return this.#bridges;
+  }
+
   get member(): Member | undefined {
     return this.#driver?.member;
   }

@@ -55,7 +55,7 @@ export function statusOf(source: StatusSource): StatusView {
     },
     portMapping: portMappingView(client.portMapping, discovered?.publicEndpoints ?? []),
     notices: notices.list(),
-    counters: { ...engine.counters(), ...member?.counters() },
+    counters: { ...engine.counters(), ...member?.counters(), ...client.bridges?.counters() },
   };
 }
 

@@ -9,7 +9,7 @@ import { describe, localRoutes, overlapping } from '../routes.ts';
 import type { StatusSource } from '../status.ts';
 import { Views } from '../views.ts';
 import { targetOf } from '../web-socket-target.ts';
-import type { DoctorFacts, PeerFacts } from './facts.ts';
+import type { DoctorFacts, PeerFacts, RelayFacts } from './facts.ts';
 import { type FirewallVerdict, type InboundPacket, judgeInbound } from './firewall.ts';
 import { probeInbound } from './inbound-probe.ts';
 
@@ -61,8 +61,23 @@ export async function gatherFacts(source: StatusSource): Promise<DoctorFacts> {
       asked: client.member?.isSynchronised === true,
     },
     uplinkMtuBytes: uplink?.mtuBytes,
-    relays: [],
+    relays: relaysOf(source),
   };
+}
+
+/** Those that this client holds an allocation on; when it holds none, what became of the attempts. */
+function relaysOf({ client }: StatusSource): RelayFacts[] {
+  const relays = client.member?.relays;
+  if (relays === undefined || relays.listed === 0) return [];
+  const ways = relays.ways.map(({ label, transport }) => ({ relay: label, transport }));
+  if (ways.length > 0) return ways;
+  const failed = (client.bridges?.states() ?? []).flatMap(({ relay, error }) =>
+    error === undefined
+      ? []
+      : [{ relay, transport: undefined, error: `${relay}: ${error.message}` }],
+  );
+  const silent = { relay: '', transport: undefined, error: 'neither by UDP nor by TCP' };
+  return failed.length > 0 ? failed : [silent];
 }
 
 /** A name that a proxy looks up, or an address, is nothing to look up here. */
