@@ -26,7 +26,11 @@ export function peerText(peer: PeerView, paint: Paint): string {
       ['presence', peer.presence],
       ['networks', ...peer.networks],
       ['path', pathText(peer.path) || 'none'],
+      ['loss', lossText(peer.path)],
       ['path mtu', mtuText(peer.path)],
+      ['this side', peer.nat?.here],
+      ['other side', peer.nat?.there],
+      ['what helps', ...(peer.advice ?? [])],
       ['tunnel', tunnelText(session)],
       ['sent', amount(session.sentBytes)],
       ['received', amount(session.receivedBytes)],
@@ -42,6 +46,9 @@ export function peerText(peer: PeerView, paint: Paint): string {
   ]);
   return `${about}\n  Tried addresses:\n${table(rows, paint, '    ')}`;
 }
+
+const lossText = ({ lossRate }: PeerView['path']): string | undefined =>
+  lossRate === undefined ? undefined : `${Math.round(lossRate * 100)} % of the last probes`;
 
 const mtuText = ({ mtuBytes }: PeerView['path']): string | undefined =>
   mtuBytes === undefined ? undefined : `${mtuBytes} bytes in one piece`;

@@ -1,7 +1,9 @@
 import type { Member } from '#core/member/member.ts';
 import type { MeshMember, NetworkView } from '#core/mesh/network-view.ts';
+import { describeNat } from '#core/path/reason.ts';
 import type { Engine } from '#engine/engine.ts';
 import type { MemberEntry, NetworkEntry, PathView, PeerView } from '#wire/local-api.ts';
+import { adviceFor } from './advice.ts';
 import type { SystemClock } from './clock.ts';
 
 /** What is shown of the networks, from the state of the machine. */
@@ -50,6 +52,7 @@ export class Views {
     const peer = this.#member.manager.peers.byClientId(clientId);
     const counters = peer && engine.peerCounters(peer.index);
     const handshakeAt = peer?.lastHandshakeAt;
+    const view = peer && this.#member.manager.pathView(peer);
     return {
       ...entry,
       presence: peer?.pair.presence ?? entry.presence,
@@ -63,7 +66,13 @@ export class Views {
         sentBytes: counters?.sentBytes ?? 0,
         receivedBytes: counters?.receivedBytes ?? 0,
       },
-      candidates: peer === undefined ? [] : [...this.#member.manager.pathView(peer).candidates],
+      candidates: view === undefined ? [] : [...view.candidates],
+      ...(view === undefined
+        ? {}
+        : {
+            nat: { here: describeNat(view.nats.here), there: describeNat(view.nats.there) },
+            advice: adviceFor(entry.path, view.nats),
+          }),
     };
   }
 
@@ -101,7 +110,7 @@ export class Views {
           : 'its membership or certificate does not allow a tunnel';
       return { kind: 'unreachable', reason };
     }
-    const { candidates: _, ...path } = manager.pathView(peer);
+    const { candidates: _, nats: __, ...path } = manager.pathView(peer);
     if (path.kind !== 'direct' && path.kind !== 'relayed') {
       return presence === 'offline' ? { kind: 'none' } : path;
     }

@@ -25,6 +25,8 @@ export const pathView = z.object({
   rttMs: z.number().optional(),
   /** The largest packet that fits through the path in one piece, once that is known. */
   mtuBytes: z.number().optional(),
+  /** Which part of the last probes (32 at most) got no answer. */
+  lossRate: z.number().optional(),
   reason: z.string().optional(),
 });
 export type PathView = z.infer<typeof pathView>;
@@ -170,6 +172,10 @@ export const peerView = z.object({
       rttMs: z.number().optional(),
     }),
   ),
+  /** What the two sides are behind, in words; absent while no path is looked for. */
+  nat: z.object({ here: z.string(), there: z.string() }).optional(),
+  /** What the user could do about it. */
+  advice: z.array(z.string()).optional(),
 });
 export type PeerView = z.infer<typeof peerView>;
 

@@ -33,6 +33,8 @@ export const pairKey = (socket: number, remote: Endpoint): string =>
 export const relayKey = (relay: string): string => `relay ${relay}`;
 
 /** A local socket and a remote address, or a relay: what was tried between them, and how it went. */
+const leastLossSample = 4;
+
 export class CandidatePair implements Rankable {
   readonly key: string;
   kind: RemoteKind;
@@ -210,12 +212,23 @@ export class CandidatePair implements Rankable {
     return clamp(this.#unlikely(lostChance), lostAfter, lostAfterMost);
   }
 
-  /** How many probes in a row get lost by this chance, as far as the last 32 tell. */
-  #unlikely(chance: number): number {
+  /** Which part of the probes was lost, of the last 32 at most; undefined while there are too few to say. */
+  get lossRate(): number | undefined {
+    const { seen, missed } = this.#sample();
+    return seen < leastLossSample ? undefined : missed / seen;
+  }
+
+  /** Probes whose answer may still come are left out. */
+  #sample(): { readonly seen: number; readonly missed: number } {
     const seen = Math.max(0, Math.min(this.#probes - this.#probesBefore, 32) - this.unanswered);
     const answers = this.unanswered > 31 ? 0 : this.#answers >>> this.unanswered;
     const counted = seen >= 32 ? answers : answers & ((1 << seen) - 1);
-    const missed = seen - bitCount(counted);
+    return { seen, missed: seen - bitCount(counted) };
+  }
+
+  /** How many probes in a row get lost by this chance, as far as the last 32 tell. */
+  #unlikely(chance: number): number {
+    const { seen, missed } = this.#sample();
     // A little doubt while there are few samples.
     const loss = Math.min(0.9, (missed + 0.25) / (seen + 0.5));
     return Math.ceil(Math.log(chance) / Math.log(loss));

@@ -111,6 +111,10 @@ export interface PeerPathView {
   readonly rttMs?: number;
   /** The largest packet of the inside that fits through the path in one piece. */
   readonly mtuBytes?: number;
+  /** Which part of the last probes got no answer, once there were enough. */
+  readonly lossRate?: number;
+  /** What the two sides are behind, as far as is known. */
+  readonly nats: { readonly here: NatBehaviour; readonly there: NatBehaviour };
   /** In words a person understands; present unless the path is direct and well: of a relayed one, why it is not direct. */
   readonly reason?: string;
   readonly candidates: readonly CandidateView[];

@@ -41,6 +41,12 @@ type InputOf<T extends PathInput['type']> = Extract<PathInput, { type: T }>;
 const spreadMsPerPeer = 5;
 const maxSpreadMs = 5000;
 
+const noPath: PeerPathView = {
+  kind: 'none',
+  nats: { here: unknownNat, there: unknownNat },
+  candidates: [],
+};
+
 export class Paths {
   readonly #crypto: Crypto;
   readonly #privateKey: Uint8Array;
@@ -109,7 +115,7 @@ export class Paths {
   /** As of the last input. */
   view(peer: number): PeerPathView {
     const paths = this.#peers.get(peer);
-    if (paths === undefined || this.#now === undefined) return { kind: 'none', candidates: [] };
+    if (paths === undefined || this.#now === undefined) return noPath;
     return paths.view(this.#now.monotonic);
   }
 

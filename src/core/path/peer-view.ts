@@ -35,6 +35,7 @@ export interface RemoteFacts {
 export function viewOf(facts: PeerFacts): PeerPathView {
   const { current, pairs } = facts;
   const candidates = pairs.map((pair) => candidateView(pair, current));
+  const nats = { here: facts.local.nat, there: facts.remote?.nat ?? unknownNat };
   if (current !== undefined) {
     const relayed = current.relay === undefined ? {} : { reason: whyRelayed(facts) };
     return {
@@ -43,14 +44,16 @@ export function viewOf(facts: PeerFacts): PeerPathView {
       endpoint: current.endpoint,
       ...relayed,
       ...(current.rttMs === undefined ? {} : { rttMs: rounded(current.rttMs) }),
+      ...(current.lossRate === undefined ? {} : { lossRate: rounded(current.lossRate) }),
       ...(facts.mtuBytes === undefined ? {} : { mtuBytes: facts.mtuBytes }),
       ...(facts.doubted ? { reason: 'the other side does not answer; trying other ways' } : {}),
+      nats,
       candidates,
     };
   }
   const reason = explainNoPath(situationOf(facts));
   const searching = facts.searchedMs < establishMs;
-  return { kind: searching ? 'establishing' : 'unreachable', reason, candidates };
+  return { kind: searching ? 'establishing' : 'unreachable', reason, nats, candidates };
 }
 
 /** Why a relay carries what could go directly. */
