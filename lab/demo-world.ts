@@ -6,7 +6,7 @@ import { Home } from './home.ts';
 import type { Host } from './host.ts';
 import { Internet } from './internet.ts';
 import type { Lab } from './lab.ts';
-import type { LabNatKind } from './nat-kinds.ts';
+import type { NatKind } from './nat-kinds.ts';
 import type { LabProcess } from './process.ts';
 
 /** The two homes have different NATs; both are ordinary ones. */
@@ -74,7 +74,7 @@ export async function buildWorld(lab: Lab): Promise<DemoWorld> {
   const directory = lab.temporaryDirectory('demo');
   const internet = await Internet.create(lab);
   const server = await internet.host('server');
-  const home = (name: string, nat: LabNatKind) => Home.create(internet, { name, nat });
+  const home = (name: string, nat: NatKind) => Home.create(internet, { name, nat });
   const homes = {
     anna: await home('anna', homeNats.anna),
     bert: await home('bert', homeNats.bert),

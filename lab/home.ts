@@ -19,25 +19,35 @@ import { Host, type Network, udpTimeouts, uplink } from './host.ts';
 import { Internet, Pool } from './internet.ts';
 import { bridge, type LanPlan, LanPort, privateLan, publicLan } from './lan.ts';
 import { Link } from './link.ts';
-import { isTranslated, type NatSettings, natRuleset } from './nat.ts';
-import type { LabNatKind } from './nat-kinds.ts';
+import { isTranslated, natRuleset } from './nat.ts';
+import { type NatKind, type NatKindRow, natKind } from './nat-kinds.ts';
 import type { UdpAddress } from './udp.ts';
+import { UserspaceNat } from './userspace-nat.ts';
 
 export interface HomeOptions {
   readonly name: string;
-  readonly nat: LabNatKind;
+  readonly nat: NatKind;
+  /** Changes single properties of the kind. */
+  readonly change?: Partial<Omit<NatKindRow, 'name' | 'description' | 'carrier'>>;
   /** Names of the hosts on the LAN; by default one, named as the home. */
   readonly hosts?: readonly string[];
   /** First three bytes of the private subnet; by default 192.168.1, 192.168.2 and so on. */
   readonly subnet?: string;
   /**
-   * Global IPv6 addresses on the LAN. Off by default: between two homes IPv6 spares them their
-   * NATs.
+   * Global IPv6 addresses on the LAN. Off by default, unless the kind has them: between two homes
+   * IPv6 spares them their NATs.
    */
   readonly ipv6?: boolean;
-  /** How long an idle UDP mapping lives: 30 s by default, as common routers do. */
+  /** How long an idle UDP mapping lives: by default as the kind says, else 30 s as common routers. */
   readonly timeoutSeconds?: number;
+  /** By default as the kind says. */
   readonly hairpin?: boolean;
+}
+
+interface HomeSettings {
+  readonly row: NatKindRow;
+  readonly timeoutSeconds: number;
+  readonly hairpin: boolean;
 }
 
 /** A UDP flow that the router knows. */
@@ -55,7 +65,10 @@ export class Home implements Network {
   readonly subnet: string;
   readonly #plan: LanPlan;
   readonly #pool: Pool;
-  #settings: Pick<NatSettings, 'kind' | 'timeoutSeconds' | 'hairpin'>;
+  /** The carrier's router, for kinds with one. */
+  #carrier: Home | undefined;
+  #userspace: UserspaceNat | undefined;
+  #settings: HomeSettings;
   readonly #forwards = new Map<number, string>();
   #ports = 0;
 
@@ -65,14 +78,14 @@ export class Home implements Network {
     this.subnet = plan.ipv4Prefix;
     this.#plan = plan;
     this.#pool = new Pool(plan.firstHost, plan.lastHost);
-    const { nat: kind, timeoutSeconds = 30, hairpin = false } = options;
-    this.#settings = { kind, timeoutSeconds, hairpin };
+    this.#settings = settingsOf(options);
   }
 
   /** Builds a home on the Internet, or on the LAN of a carrier. */
   static async create(on: Internet | Home, options: HomeOptions): Promise<Home> {
-    const routed = !isTranslated(options.nat);
-    if (on instanceof Home && (routed || options.ipv6 === true)) {
+    const row = rowOf(options);
+    if (row.carrier !== undefined) return Home.#behindCarrier(on, options, row.carrier);
+    if (on instanceof Home && (!isTranslated(row) || options.ipv6 === true)) {
       throw new Error(`${options.name}: behind another NAT only private IPv4 is possible`);
     }
     const lab = on instanceof Home ? on.router.lab : on.core.lab;
@@ -86,9 +99,35 @@ export class Home implements Network {
     return home;
   }
 
-  /** The router's public IPv4 address. */
+  static async #behindCarrier(
+    on: Internet | Home,
+    options: HomeOptions,
+    { outer, inner }: NonNullable<NatKindRow['carrier']>,
+  ): Promise<Home> {
+    const { madeBy } = natKind(options.nat);
+    const { timeoutSeconds } = settingsOf(options);
+    const carrier = await Home.create(on, {
+      ...{ name: `${options.name}-carrier`, nat: 'port-restricted', hosts: [] },
+      ...{ subnet: '100.72.0', change: { ...outer, madeBy }, timeoutSeconds },
+    });
+    const home = await Home.create(carrier, {
+      ...options,
+      // Subnets of homes differ from each other, also where carriers have the same one.
+      subnet: options.subnet ?? `192.168.${100 + Number(carrier.publicIpv4.split('.')[3])}`,
+      ...{ nat: 'port-restricted', change: { ...inner, ...options.change } },
+    });
+    home.#carrier = carrier;
+    return home;
+  }
+
+  /** The router's IPv4 address outside; behind a carrier not a public one. */
   get publicIpv4(): string {
     return this.router.ipv4;
+  }
+
+  /** The router of the carrier that it is behind, for kinds with one. */
+  get carrier(): Home | undefined {
+    return this.#carrier;
   }
 
   host(name: string): Host {
@@ -119,18 +158,21 @@ export class Home implements Network {
       { namespace: this.router.namespace, device: port },
     );
     await host.attached(new LanPort(host, this.router, link, this.#plan, this.#pool));
-    const { kind, timeoutSeconds } = this.#settings;
-    if (kind === 'host-firewall') await host.setFirewall(true, { timeoutSeconds });
+    const { row, timeoutSeconds } = this.#settings;
+    if (row.name === 'host-firewall') await host.setFirewall(true, { timeoutSeconds });
   }
 
   /** Changes what the router does; flows that it knows go on. */
-  async setNat(change: Partial<Pick<NatSettings, 'kind' | 'timeoutSeconds' | 'hairpin'>>) {
-    const settings = { ...this.#settings, ...change };
-    const routed = [settings.kind, this.#settings.kind].filter((kind) => !isTranslated(kind));
-    if (settings.kind !== this.#settings.kind && routed.length > 0) {
-      throw new Error(`${this.name}: ${routed[0]} has other LAN addresses; build another home`);
+  async setNat({ kind, ...change }: SettingsChange): Promise<void> {
+    const before = this.#settings.row;
+    const row = kind === undefined ? before : natKind(kind);
+    const isOther = (['madeBy', 'ipv6', 'carrier'] as const).some(
+      (key) => row[key] !== before[key],
+    );
+    if (isOther || isTranslated(row) !== isTranslated(before)) {
+      throw new Error(`${this.name}: ${row.name} is built otherwise; build another home`);
     }
-    this.#settings = settings;
+    this.#settings = { ...this.#settings, ...change, row };
     await this.#applyNat();
   }
 
@@ -139,13 +181,19 @@ export class Home implements Network {
    */
   async forwardPort(port: number, host: Host): Promise<void> {
     this.#forwards.set(port, host.ipv4);
+    await this.#userspace?.forward(port, host.ipv4);
     await this.#applyNat();
   }
 
-  /** The router forgets all mappings. */
+  /** The router forgets all mappings, and the carrier's too. */
   async flush(): Promise<void> {
     await this.#applyNat();
     await this.router.check('conntrack', ['-F']);
+    await this.#userspace?.setPublicAddress(this.publicIpv4);
+    if (this.#settings.row.name === 'host-firewall') {
+      for (const host of this.hosts) await host.run('conntrack', ['-F']);
+    }
+    await this.#carrier?.flush();
   }
 
   /**
@@ -161,6 +209,7 @@ export class Home implements Network {
 
   /** The provider gives it another public address, and it notices. */
   async changePublicAddress(): Promise<void> {
+    if (this.#carrier !== undefined) return this.#carrier.changePublicAddress();
     await this.router.changeAddress();
     await this.flush();
   }
@@ -170,13 +219,19 @@ export class Home implements Network {
    * not filter.
    */
   async unsolicited(): Promise<number> {
-    if (!isTranslated(this.#settings.kind)) return 0;
+    if (!isTranslated(this.#settings.row)) return 0;
     const args = ['-j', 'list', 'counter', 'inet', 'router', 'unsolicited'];
     const { nftables } = JSON.parse(await this.router.check('nft', args));
-    return nftables.find((entry: object) => 'counter' in entry).counter.packets;
+    const { packets } = nftables.find((entry: object) => 'counter' in entry).counter;
+    return packets + ((await this.#userspace?.counters())?.unsolicited ?? 0);
   }
 
-  /** The UDP flows that the router knows now. */
+  /** The program that translates UDP, for kinds that nftables cannot make. */
+  get userspace(): UserspaceNat | undefined {
+    return this.#userspace;
+  }
+
+  /** The UDP flows that the router's kernel knows now. */
   async mappings(): Promise<RouterMapping[]> {
     const text = await this.router.check('conntrack', ['-L', '-p', 'udp']);
     return text.split('\n').flatMap(parseFlow);
@@ -200,6 +255,9 @@ export class Home implements Network {
     );
     await exec('ip', ['netns', 'exec', router.namespace, 'sysctl', '-q', '-w', ...bridged]);
     if (on instanceof Internet) await on.routeSite(router, plan.publicPrefixes);
+    if (this.#settings.row.madeBy === 'userspace') {
+      this.#userspace = await UserspaceNat.start(router, `${this.subnet}.0/24`, ++seeds);
+    }
     await this.#applyNat();
   }
 
@@ -213,11 +271,13 @@ export class Home implements Network {
 
   async #applyNat(): Promise<void> {
     const { router } = this;
-    const { kind, timeoutSeconds } = this.#settings;
-    if (kind === 'host-firewall') {
+    const { row, timeoutSeconds, hairpin } = this.#settings;
+    if (row.name === 'host-firewall') {
       for (const host of this.hosts) await host.setFirewall(true, { timeoutSeconds });
     }
-    if (!isTranslated(kind)) return;
+    if (!isTranslated(row)) return;
+    const { step = 1, foreignPerSecond = 0 } = row;
+    await this.#userspace?.set({ ...row, step, foreignPerSecond, timeoutSeconds, hairpin });
     await router.sysctl(udpTimeouts(timeoutSeconds));
     await router.nft(
       natRuleset({
@@ -229,11 +289,30 @@ export class Home implements Network {
   }
 }
 
+type SettingsChange = { readonly kind?: NatKind } & Partial<Omit<HomeSettings, 'row'>>;
+
+const defaultTimeoutSeconds = 30;
+/** Each NAT that draws ports at random draws others. */
+let seeds = 0;
+
+const rowOf = ({ nat, change }: HomeOptions): NatKindRow => ({ ...natKind(nat), ...change });
+
+function settingsOf(options: HomeOptions): HomeSettings {
+  const row = rowOf(options);
+  return {
+    row,
+    timeoutSeconds: options.timeoutSeconds ?? row.timeoutSeconds ?? defaultTimeoutSeconds,
+    hairpin: options.hairpin ?? row.hairpin ?? false,
+  };
+}
+
 function planOf(on: Internet | Home, options: HomeOptions, routerIpv4: string): LanPlan {
-  const { nat, subnet, ipv6 = false } = options;
+  const row = rowOf(options);
+  const { subnet, ipv6 = row.ipv6 !== undefined } = options;
   if (on instanceof Home) return privateLan(routerIpv4, subnet);
-  if (!isTranslated(nat)) return publicLan(on.nextSite(), ipv6);
-  return privateLan(routerIpv4, subnet, ipv6 ? on.nextSite() : undefined);
+  if (!isTranslated(row)) return publicLan(on.nextSite(), ipv6);
+  const plan = privateLan(routerIpv4, subnet, ipv6 ? on.nextSite() : undefined);
+  return { ...plan, hostsHaveIpv4: row.ipv6 !== 'only' };
 }
 
 /**

@@ -15,9 +15,7 @@ import type { Direction } from './link.ts';
 import { nativeProgram } from './native.ts';
 import { ip, runIn, sysctl } from './netns.ts';
 import type { LabProcess } from './process.ts';
-import { withinMs } from './wait.ts';
-
-const answerTimeoutMs = 20_000;
+import { Questions } from './questions.ts';
 
 /** Rates are probabilities for each packet. What is absent is not done. */
 export interface Impairments {
@@ -85,21 +83,13 @@ const settingNames: Readonly<Record<keyof Impairments, string>> = {
 
 export class ImpairmentRouter implements AsyncDisposable {
   readonly #process: LabProcess;
+  readonly #questions: Questions;
   readonly #namespace: string;
-  readonly #waiting: Map<number, PromiseWithResolvers<string>>;
-  #nextId = 1;
 
-  private constructor(
-    process: LabProcess,
-    namespace: string,
-    waiting: Map<number, PromiseWithResolvers<string>>,
-  ) {
+  private constructor(process: LabProcess, questions: Questions, namespace: string) {
     this.#process = process;
+    this.#questions = questions;
     this.#namespace = namespace;
-    this.#waiting = waiting;
-    void process.ended.then(() => {
-      for (const { reject } of waiting.values()) reject(new Error(process.tail));
-    });
   }
 
   /**
@@ -111,14 +101,15 @@ export class ImpairmentRouter implements AsyncDisposable {
     const program = await nativeProgram('impairment-router');
     const line = await host.lab.namespace(`${host.name}-line`);
     await spliceCable(host, line);
-    const waiting = new Map<number, PromiseWithResolvers<string>>();
-    const process = host.lab.spawn(line, program, ['host', 'core', `${seed}`], {
-      name: `impairment router of ${host.name}`,
-      stdin: true,
-      onLine: (text, stream) => stream === 'stdout' && hear(waiting, text),
-    });
+    const { process, questions } = Questions.spawn(
+      (onLine) =>
+        host.lab.spawn(line, program, ['host', 'core', `${seed}`], {
+          ...{ name: `impairment router of ${host.name}`, stdin: true, onLine },
+        }),
+      'impairment router',
+    );
     await process.line(/^ready$/);
-    return new ImpairmentRouter(process, line, waiting);
+    return new ImpairmentRouter(process, questions, line);
   }
 
   /** Replaces what it does to packets of a direction, as the host sees it, from now on. */
@@ -127,14 +118,13 @@ export class ImpairmentRouter implements AsyncDisposable {
       ([name, value]) => `${settingNames[name as keyof Impairments]}=${value}`,
     );
     for (const way of direction === 'both' ? (['in', 'out'] as const) : [direction]) {
-      const answer = await this.#ask([way, ...pairs].join(' '));
-      if (answer !== 'ok') throw new RangeError(`impairment router: ${answer}`);
+      await this.#questions.order([way, ...pairs].join(' '));
     }
   }
 
   /** What it has done so far. */
   async counters(): Promise<Readonly<Record<'in' | 'out', ImpairmentCounters>>> {
-    return JSON.parse(await this.#ask('counters'));
+    return JSON.parse(await this.#questions.ask('counters'));
   }
 
   get pid(): number | undefined {
@@ -146,24 +136,6 @@ export class ImpairmentRouter implements AsyncDisposable {
     await this.#process.stop();
     await ip(this.#namespace, 'link delete core').catch(() => {});
   }
-
-  async #ask(command: string): Promise<string> {
-    if (!this.#process.running) throw new Error(this.#process.tail);
-    const id = this.#nextId++;
-    const answer = Promise.withResolvers<string>();
-    this.#waiting.set(id, answer);
-    this.#process.stdin?.write(`${id} ${command}\n`);
-    try {
-      return await withinMs(`an answer to '${command}'`, answerTimeoutMs, answer.promise);
-    } finally {
-      this.#waiting.delete(id);
-    }
-  }
-}
-
-function hear(waiting: Map<number, PromiseWithResolvers<string>>, text: string): void {
-  const [, id, answer] = /^(\d+) (.*)$/.exec(text) ?? [];
-  if (id !== undefined) waiting.get(Number(id))?.resolve(answer as string);
 }
 
 /** The far end of the cable becomes `host` of the line; a second one from `core` takes its place. */

@@ -84,11 +84,41 @@ export class Internet implements Network {
     };
   }
 
+  /** Packets from the ones to the others, either way, vanish: a path that is broken somewhere. */
+  async cutBetween(ones: readonly string[], others: readonly string[]): Promise<void> {
+    const families = [
+      { name: 'ip', isOf: (address: string) => !address.includes(':') },
+      { name: 'ip6', isOf: (address: string) => address.includes(':') },
+    ];
+    const rules = families.flatMap(({ name, isOf }) => {
+      const [some, rest] = [ones.filter(isOf), others.filter(isOf)].map((list) => list.join(', '));
+      if (!some || !rest) return [];
+      return [
+        `${name} saddr { ${some} } ${name} daddr { ${rest} } counter drop`,
+        `${name} saddr { ${rest} } ${name} daddr { ${some} } counter drop`,
+      ];
+    });
+    await this.core.nft(`${noCuts}
+      table inet cuts {
+        chain forward {
+          type filter hook forward priority filter; policy accept;
+          ${rules.join('\n')}
+        }
+      }`);
+  }
+
+  /** Takes all of {@link cutBetween} back. */
+  async joinAll(): Promise<void> {
+    await this.core.nft(noCuts);
+  }
+
   /** Leads prefixes to a home router. */
   async routeSite(router: Host, routes: readonly string[]): Promise<void> {
     await router.attachmentAs(InternetPort).addRoutes(routes);
   }
 }
+
+const noCuts = 'table inet cuts {}\ndelete table inet cuts\n';
 
 /** Public addresses behind a router: `192.0.2.16/28` and `2001:db8:0:101::/64` for site 1. */
 export interface Site {

@@ -13,6 +13,8 @@ export interface LanPlan {
   readonly firstHost: number;
   readonly lastHost: number;
   readonly ipv6Prefix: string | undefined;
+  /** False: only the router has. True when absent. */
+  readonly hostsHaveIpv4?: boolean;
   /** What the Internet must route here. */
   readonly publicPrefixes: readonly string[];
 }
@@ -65,6 +67,7 @@ export class LanPort implements Attachment {
     this.#number = pool.take();
   }
 
+  /** Unused where hosts have none. */
   get ipv4(): string {
     return `${this.#plan.ipv4Prefix}.${this.#number}`;
   }
@@ -80,7 +83,9 @@ export class LanPort implements Attachment {
     await this.#host.ip(
       `link set ${uplink} up`,
       ...this.#addresses().map((address) => `addr replace ${address} dev ${uplink}`),
-      `route replace default via ${gateway} dev ${uplink}`,
+      ...(this.#plan.hostsHaveIpv4 === false
+        ? []
+        : [`route replace default via ${gateway} dev ${uplink}`]),
       ...(ipv6Prefix ? [`route replace ::/0 via ${ipv6Prefix}1 dev ${uplink}`] : []),
     );
   }
@@ -101,7 +106,8 @@ export class LanPort implements Attachment {
 
   #addresses(): string[] {
     const { ipv6 } = this;
-    const ipv4 = `${this.ipv4}/${this.#plan.ipv4Bits}`;
-    return ipv6 === undefined ? [ipv4] : [ipv4, `${ipv6}/64`];
+    const { hostsHaveIpv4 = true, ipv4Bits } = this.#plan;
+    const ipv4 = hostsHaveIpv4 ? [`${this.ipv4}/${ipv4Bits}`] : [];
+    return ipv6 === undefined ? ipv4 : [...ipv4, `${ipv6}/64`];
   }
 }

@@ -1,8 +1,15 @@
 /** NATs and firewalls of home routers as nftables rules. */
-import { type LabNatKind, natKind, portBlock } from './nat-kinds.ts';
+import { type NatKindRow, portBlock } from './nat-kinds.ts';
+import { divertRules, natDevice } from './userspace-nat.ts';
+
+/** What one router does. */
+export type RouterRow = Pick<
+  NatKindRow,
+  'mapping' | 'filtering' | 'allocation' | 'madeBy' | 'unsolicited' | 'ipv6'
+>;
 
 export interface NatSettings {
-  readonly kind: LabNatKind;
+  readonly row: RouterRow;
   /** Interfaces of the router. */
   readonly wan: string;
   readonly lan: string;
@@ -32,10 +39,11 @@ export interface NatSettings {
  */
 export function natRuleset(settings: NatSettings): string {
   const replaceOld = 'table inet router {}\ndelete table inet router\n';
-  if (!isTranslated(settings.kind)) return replaceOld;
+  if (!isTranslated(settings.row)) return replaceOld;
   return `${replaceOld}table inet router {
     counter unsolicited { }
     ${sets(settings)}
+    ${settings.row.madeBy === 'userspace' ? divertRules(settings.publicIpv4, settings.lanIpv4) : ''}
     chain outbound {
       type filter hook prerouting priority mangle; policy accept;
       ${noteOutbound(settings)}
@@ -52,20 +60,21 @@ export function natRuleset(settings: NatSettings): string {
   }`;
 }
 
-/** True for routers that translate; the others route public addresses and filter nothing. */
-export function isTranslated(kind: LabNatKind): boolean {
-  return kind !== 'none' && kind !== 'host-firewall';
+/** False for routers that route public addresses and filter nothing. */
+export function isTranslated({ mapping, ipv6 }: Pick<RouterRow, 'mapping' | 'ipv6'>): boolean {
+  return mapping !== 'none' || ipv6 === 'only';
 }
 
-function isEndpointIndependent(kind: LabNatKind): boolean {
-  return natKind(kind).mapping === 'endpoint-independent';
+/** Where rules of nftables do what a kind says of filtering. */
+function isEndpointIndependent({ mapping, madeBy }: RouterRow): boolean {
+  return mapping === 'endpoint-independent' && madeBy === 'nftables';
 }
 
 /**
  * What has to be remembered of outbound packets: who has a port, and whom that port has sent to.
  */
-function sets({ kind, timeoutSeconds }: NatSettings): string {
-  if (!isEndpointIndependent(kind)) return '';
+function sets({ row, timeoutSeconds }: NatSettings): string {
+  if (!isEndpointIndependent(row)) return '';
   const dynamic = `flags dynamic,timeout; timeout ${timeoutSeconds}s; size 65535;`;
   const key = { address: '. ipv4_addr', endpoint: '. ipv4_addr . inet_service' };
   return `map mapped { type inet_service : ipv4_addr; ${dynamic} }
@@ -73,8 +82,8 @@ function sets({ kind, timeoutSeconds }: NatSettings): string {
     set endpoint { type inet_service ${key.endpoint}; ${dynamic} }`;
 }
 
-function noteOutbound({ kind, lan, lanIpv4 }: NatSettings): string {
-  if (!isEndpointIndependent(kind)) return '';
+function noteOutbound({ row, lan, lanIpv4 }: NatSettings): string {
+  if (!isEndpointIndependent(row)) return '';
   return [
     'update @mapped { udp sport : ip saddr }',
     'update @address { udp sport . ip daddr }',
@@ -86,20 +95,19 @@ function noteOutbound({ kind, lan, lanIpv4 }: NatSettings): string {
 
 /** Lets in, to the host that has the port, what the kind of filtering allows. */
 function destinationRules(settings: NatSettings): string {
-  const { kind, wan, lan, publicIpv4, hairpin, forwards } = settings;
+  const { row, wan, lan, publicIpv4, hairpin, forwards } = settings;
   const rules: string[] = [];
   for (const [port, address] of forwards) {
     rules.push(`ip daddr ${publicIpv4} udp dport ${port} dnat ip to ${address}`);
   }
-  if (!isEndpointIndependent(kind)) return rules.join('\n');
-  const { filtering } = natKind(kind);
+  if (!isEndpointIndependent(row)) return rules.join('\n');
   const allowed = {
     'endpoint-independent': '',
     'address-dependent': 'udp dport . ip saddr @address',
     'address-and-port-dependent': 'udp dport . ip saddr . udp sport @endpoint',
     none: '',
     blocked: '',
-  }[filtering];
+  }[row.filtering];
   const deliver = 'dnat ip to udp dport map @mapped';
   rules.push(`iifname "${wan}" ip daddr ${publicIpv4} ${allowed} ${deliver}`);
   // Hairpinned packets come from a LAN address, but are judged by the public one that they will
@@ -109,14 +117,14 @@ function destinationRules(settings: NatSettings): string {
   return rules.join('\n');
 }
 
-function sourceRules({ kind, wan, lan, publicIpv4 }: NatSettings): string {
+function sourceRules({ row, wan, lan, publicIpv4 }: NatSettings): string {
   const masquerade = {
     preserving: 'masquerade',
     random: 'masquerade fully-random',
     'random-in-block': `meta l4proto { tcp, udp } masquerade to :${blockRange()} fully-random
       oifname "${wan}" meta nfproto ipv4 masquerade`,
     sequential: 'masquerade',
-  }[natKind(kind).allocation ?? 'preserving'];
+  }[row.allocation ?? 'preserving'];
   return `oifname "${wan}" meta nfproto ipv4 ${masquerade}
       oifname "${lan}" iifname "${lan}" ct status dnat snat ip to ${publicIpv4}`;
 }
@@ -125,8 +133,8 @@ function blockRange(): string {
   return `${portBlock.first}-${portBlock.first + portBlock.size - 1}`;
 }
 
-function filterChains({ kind, wan, lan, publicIpv4 }: NatSettings): string {
-  const udp = kind === 'udp-blocked' ? 'meta l4proto udp counter name unsolicited drop' : '';
+function filterChains({ row, wan, lan, publicIpv4 }: NatSettings): string {
+  const udp = row.mapping === 'blocked' ? 'meta l4proto udp counter name unsolicited drop' : '';
   return `chain input {
       type filter hook input priority filter; policy drop;
       iifname "lo" accept
@@ -134,13 +142,14 @@ function filterChains({ kind, wan, lan, publicIpv4 }: NatSettings): string {
       icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit } accept
       iifname "${lan}" ip daddr ${publicIpv4} meta l4proto udp drop
       iifname "${lan}" accept
-      iifname "${wan}" counter name unsolicited drop
+      iifname "${wan}" counter name unsolicited ${row.unsolicited === 'accepted' ? 'accept' : 'drop'}
     }
     chain forward {
       type filter hook forward priority filter; policy drop;
       ${udp}
       ct state established,related accept
-      iifname "${lan}" accept
+      iifname { "${lan}", "${natDevice}" } accept
+      oifname "${natDevice}" accept
       ct status dnat accept
       counter name unsolicited drop
     }`;

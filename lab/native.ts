@@ -11,8 +11,14 @@ const parts = {
   'ethernet-frames': [],
   'impairment-router': ['policy', 'frame', 'hold'],
   'impairment-trial': ['policy', 'hold'],
+  'nat-trial': ['nat-packet', 'nat-table', 'siphash'],
   'udp-flow': ['siphash'],
+  'userspace-nat': ['nat-packet', 'nat-table', 'siphash'],
 } as const;
+
+/** Built to stop at the first byte read or written where none belongs. */
+const sanitized: ReadonlySet<string> = new Set<keyof typeof parts>(['nat-trial']);
+const sanitizers = ['-g', '-fsanitize=address,undefined', '-fno-sanitize-recover=all'];
 
 export type NativeProgram = keyof typeof parts;
 
@@ -44,7 +50,9 @@ async function build(name: NativeProgram): Promise<string> {
   const partial = `${output}.${process.pid}`;
   const sources = [name, ...parts[name]].map((file) => join(sourceDirectory, `${file}.c`));
   const options = ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Werror=implicit'];
-  await execChecked(compiler(), [...options, '-o', partial, ...sources], { timeoutMs: 120_000 });
+  if (sanitized.has(name)) options.push(...sanitizers);
+  const args = [...options, '-o', partial, ...sources, '-lm'];
+  await execChecked(compiler(), args, { timeoutMs: 120_000 });
   renameSync(partial, output);
   return output;
 }

@@ -38,13 +38,16 @@ for (const row of natKinds) {
     assert(public1 !== undefined);
     assert.equal(public1.address, row.mapping === 'none' ? inside.address : publicAddress);
     assert.deepEqual(into(nat, first, public1), inside, 'an answer gets in');
+    const isStable = row.mapping === 'none' || row.mapping === 'endpoint-independent';
+    const isStableForAddress = isStable || row.mapping === 'address-dependent';
+    const fresh = make({ kind: row });
+    const publicPort = out(fresh, first)!.port;
+    assert.equal(out(fresh, otherPort)!.port === publicPort, isStableForAddress);
+    assert.equal(out(fresh, otherAddress)!.port === publicPort, isStable);
     const letsOtherPort = row.filtering !== 'address-and-port-dependent';
     const letsAll = row.filtering === 'none' || row.filtering === 'endpoint-independent';
     assert.equal(into(nat, otherPort, public1) !== undefined, letsOtherPort);
     assert.equal(into(nat, otherAddress, public1) !== undefined, letsAll);
-    const isStable = row.mapping === 'none' || row.mapping === 'endpoint-independent';
-    assert.equal(out(nat, otherPort)!.port === public1.port, isStable);
-    assert.equal(out(nat, otherAddress)!.port === public1.port, isStable);
   });
 }
 
@@ -90,4 +93,40 @@ test('a forwarded port leads inside without being asked, and a rebooted NAT forg
   nat.reboot();
   assert.equal(into(nat, first, mapped), undefined);
   assert.deepEqual(into(nat, otherAddress, target), inside);
+});
+
+test('a sequential NAT counts in its steps, and starts again where ports end', () => {
+  const nat = make({ kind: { ...natKind('symmetric-sequential'), step: 4 } });
+  const ports = Array.from({ length: 20_000 }, (_, i) => {
+    return out(nat, { address: `203.0.${i >> 8}.${i & 255}`, port: 9 }, i)!.port;
+  });
+  const steps = new Set(ports.slice(1).map((port, i) => port - ports[i]!));
+  assert.deepEqual([...steps].sort((a, b) => b - a)[0], 4);
+  assert.equal(steps.size, 2, 'and one step back');
+  assert(ports.every((port) => port >= 1024 && port <= 65_535));
+});
+
+test('mappings of others come at their rate, and go', () => {
+  const nat = make({ kind: natKind('symmetric-sequential'), foreignPerSecond: 5 });
+  const before = out(nat, first, 0)!.port;
+  const after = out(nat, otherPort, 100_000)!.port;
+  assert(after - before > 400 && after - before < 600, `${after - before} in 100 s`);
+  assert(nat.size > 100 && nat.size < 200, `${nat.size} of the last 30 s`);
+});
+
+test('a router that takes in what nobody asked for moves the port of who is sent to first', () => {
+  const nat = make({ kind: natKind('port-restricted-accepting') });
+  const target = { address: publicAddress, port: inside.port };
+  assert.equal(out(nat, first)!.port, inside.port);
+  assert.equal(into(nat, otherAddress, target), undefined);
+  const moved = out(nat, otherAddress)!;
+  assert.notEqual(moved.port, inside.port);
+  assert.deepEqual(into(nat, otherAddress, moved), inside);
+  assert.equal(into(nat, otherPort, moved), undefined);
+  assert.equal(out(nat, first)!.port, inside.port, 'the others are not moved');
+  assert.equal(out(nat, otherPort)!.port, inside.port);
+  assert.equal(out(nat, { ...otherAddress, port: 9 })!.port, inside.port);
+  assert.deepEqual(into(nat, otherPort, target), inside, 'who is sent to before it sends gets in');
+  const later = 30_000 + 1;
+  assert.equal(out(nat, otherAddress, later)!.port, inside.port, 'and it is forgotten');
 });

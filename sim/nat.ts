@@ -1,9 +1,9 @@
 /**
- * A NAT or firewall after RFC 4787: mapping × filtering × port allocation × timeout × hairpinning, for the rows of
- * `lab/nat-kinds.ts`. It translates packets and knows nothing of networks.
+ * A NAT or firewall after RFC 4787: mapping × filtering × port allocation × timeout × hairpinning, and mappings of others, for
+ * the rows of `lab/nat-kinds.ts`. It translates packets and knows nothing of networks.
  */
 import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
-import { type NatKindRow, portBlock } from '../lab/nat-kinds.ts';
+import { type NatBox, type NatKindRow, portBlock } from '../lab/nat-kinds.ts';
 import type { Random } from './random.ts';
 
 export interface Packet {
@@ -16,7 +16,7 @@ export interface Packet {
 }
 
 export interface NatOptions {
-  readonly kind: Omit<NatKindRow, 'name' | 'nftables' | 'description'>;
+  readonly kind: NatBox & Pick<NatKindRow, 'step' | 'unsolicited'>;
   /** Undefined where nothing is translated. */
   readonly publicAddress: string;
   /** RFC 4787 REQ-5 asks for at least 2 minutes. */
@@ -25,6 +25,8 @@ export interface NatOptions {
   readonly hairpin: boolean;
   /** Forwarded by hand: public port to an inside endpoint. */
   readonly forwards?: ReadonlyMap<number, Endpoint>;
+  /** Mappings that others behind it make. */
+  readonly foreignPerSecond?: number;
   readonly random: Random;
 }
 
@@ -38,6 +40,10 @@ interface Mapping {
 }
 
 const firstDynamicPort = 1024;
+const maximumAccepted = 10_000;
+const maximumForeign = 10_000;
+/** No packet comes from there. */
+const nobody: Endpoint = { address: '0.0.0.0', port: 0 };
 
 export class Nat {
   readonly options: NatOptions;
@@ -45,6 +51,9 @@ export class Nat {
   readonly #byPort = new Map<number, Mapping>();
   /** Conversations that came in by a forwarded port, and leave by it too: when last used. */
   readonly #forwarded = new Map<string, { readonly port: number; usedAt: number }>();
+  /** Unsolicited packets that were let in as far as the router: `inside public source`, and when the last came. */
+  readonly #accepted = new Map<string, number>();
+  readonly #foreign: Foreign;
   #nextPort: number;
   /** Unsolicited packets that were dropped. */
   unsolicited = 0;
@@ -52,6 +61,7 @@ export class Nat {
   constructor(options: NatOptions) {
     this.options = options;
     this.#nextPort = 20_000 + options.random.below(20_000);
+    this.#foreign = new Foreign(options.foreignPerSecond ?? 0, options.random.fork('foreign'));
   }
 
   /** Mappings that are alive. */
@@ -64,6 +74,7 @@ export class Nat {
     this.#byKey.clear();
     this.#byPort.clear();
     this.#forwarded.clear();
+    this.#accepted.clear();
     this.#nextPort = 20_000 + this.options.random.below(20_000);
   }
 
@@ -72,6 +83,7 @@ export class Nat {
     const { kind, publicAddress } = this.options;
     if (kind.mapping === 'blocked') return undefined;
     const { source, destination } = packet;
+    this.#makeForeign(now);
     const flow = this.#forwarded.get(flowKey(source, destination));
     if (flow !== undefined && now - flow.usedAt < this.options.timeoutMs) {
       flow.usedAt = now;
@@ -105,6 +117,7 @@ export class Nat {
     const mapping = found !== undefined && this.#isAlive(found, now) ? found : undefined;
     if (mapping === undefined || !this.#letsIn(mapping, source, now)) {
       this.unsolicited += 1;
+      if (kind.unsolicited === 'accepted') this.#accept(source, destination.port, now);
       return undefined;
     }
     mapping.usedAt = now;
@@ -113,6 +126,7 @@ export class Nat {
 
   #letsIn(mapping: Mapping, source: Endpoint, now: number): boolean {
     const { filtering } = this.options.kind;
+    // Conversations are refreshed from both sides, as Linux does it.
     const sentTo = (key: string) => {
       const at = mapping.sentTo.get(key);
       return at !== undefined && now - at < this.options.timeoutMs;
@@ -122,10 +136,11 @@ export class Nat {
       case 'endpoint-independent':
         return true;
       case 'address-dependent':
-        return sentTo(source.address);
+        if (!sentTo(source.address)) return false;
+        mapping.sentTo.set(source.address, now);
+        return true;
       case 'address-and-port-dependent':
         if (!sentTo(formatEndpoint(source))) return false;
-        // Conversations are refreshed from both sides, as Linux does it.
         mapping.sentTo.set(formatEndpoint(source), now);
         return true;
       case 'blocked':
@@ -138,6 +153,8 @@ export class Nat {
   #mappingFor(source: Endpoint, destination: Endpoint, now: number): Mapping | undefined {
     const { kind } = this.options;
     const inside = formatEndpoint(source);
+    const moved = this.#movedMapping(source, destination, now);
+    if (moved !== undefined) return moved;
     const key = {
       none: inside,
       'endpoint-independent': inside,
@@ -149,32 +166,79 @@ export class Nat {
     if (known !== undefined && this.#isAlive(known, now)) return known;
     if (known !== undefined) this.#forget(known);
     const publicPort = kind.mapping === 'none' ? source.port : this.#allocate(source.port, now);
-    if (publicPort === undefined) return undefined;
-    const mapping = { key, inside: source, publicPort, usedAt: now, sentTo: new Map() };
+    return publicPort === undefined ? undefined : this.#add(key, source, publicPort, now);
+  }
+
+  #add(key: string, inside: Endpoint, publicPort: number, now: number): Mapping {
+    const mapping = { key, inside, publicPort, usedAt: now, sentTo: new Map() };
     this.#byKey.set(key, mapping);
-    if (kind.mapping !== 'none') this.#byPort.set(publicPort, mapping);
+    if (this.options.kind.mapping !== 'none') this.#byPort.set(publicPort, mapping);
     return mapping;
   }
 
+  /** Linux keeps a flow of whatever its input lets in; the one of an inside host from the same port gets another one. */
+  #movedMapping(source: Endpoint, destination: Endpoint, now: number): Mapping | undefined {
+    if (this.options.kind.unsolicited !== 'accepted') return undefined;
+    const key = flowKey(source, destination);
+    const known = this.#byKey.get(key);
+    if (known !== undefined && this.#isAlive(known, now)) return known;
+    const acceptedAt = this.#accepted.get(`${source.port} ${formatEndpoint(destination)}`);
+    if (acceptedAt === undefined || now - acceptedAt >= this.options.timeoutMs) return undefined;
+    if (this.#hasSentTo(formatEndpoint(source), destination, now)) return undefined;
+    const publicPort = this.#allocate(undefined, now);
+    return publicPort === undefined ? undefined : this.#add(key, source, publicPort, now);
+  }
+
+  #hasSentTo(key: string, destination: Endpoint, now: number): boolean {
+    const sentAt = this.#byKey.get(key)?.sentTo.get(formatEndpoint(destination));
+    return sentAt !== undefined && now - sentAt < this.options.timeoutMs;
+  }
+
+  #accept(source: Endpoint, publicPort: number, now: number): void {
+    const key = `${publicPort} ${formatEndpoint(source)}`;
+    this.#accepted.delete(key);
+    this.#accepted.set(key, now);
+    for (const [oldest, at] of this.#accepted) {
+      if (this.#accepted.size <= maximumAccepted && now - at < this.options.timeoutMs) break;
+      this.#accepted.delete(oldest);
+    }
+  }
+
+  #makeForeign(now: number): void {
+    const { timeoutMs, random } = this.options;
+    for (const [key, at] of this.#foreign.dueBy(now)) {
+      const old = this.#byKey.get(key);
+      if (old !== undefined) this.#forget(old);
+      const port = this.#allocate(random.between(firstDynamicPort, 65_535), at);
+      if (port !== undefined && now - at < timeoutMs) this.#add(key, nobody, port, at);
+    }
+  }
+
   /** A free public port; undefined when the block is used up. */
-  #allocate(wanted: number, now: number): number | undefined {
+  #allocate(wanted: number | undefined, now: number): number | undefined {
     const { random, kind } = this.options;
     const isFree = (port: number) => {
       const holder = this.#byPort.get(port);
       if (holder !== undefined && !this.#isAlive(holder, now)) this.#forget(holder);
       return !this.#byPort.has(port) && this.options.forwards?.has(port) !== true;
     };
-    if (kind.allocation === 'preserving' && isFree(wanted)) return wanted;
+    if (kind.allocation === 'preserving' && wanted !== undefined && isFree(wanted)) return wanted;
     for (let attempt = 0; attempt < 4096; attempt++) {
       const port =
         kind.allocation === 'sequential'
-          ? this.#nextPort++
+          ? this.#countUp(kind.step ?? 1)
           : kind.allocation === 'random-in-block'
             ? portBlock.first + random.below(portBlock.size)
             : random.between(firstDynamicPort, 65_535);
       if (isFree(port)) return port;
     }
     return undefined;
+  }
+
+  #countUp(step: number): number {
+    const port = this.#nextPort;
+    this.#nextPort = port + step > 65_535 ? firstDynamicPort : port + step;
+    return port;
   }
 
   #isAlive(mapping: Mapping, now: number): boolean {
@@ -189,3 +253,30 @@ export class Nat {
 
 const flowKey = (inside: Endpoint, outside: Endpoint) =>
   `${formatEndpoint(inside)} ${formatEndpoint(outside)}`;
+
+/** Mappings that others make: at random moments, so many a second on average. */
+class Foreign {
+  readonly #perSecond: number;
+  readonly #random: Random;
+  #nextAt: number | undefined;
+  #count = 0;
+
+  constructor(perSecond: number, random: Random) {
+    this.#perSecond = perSecond;
+    this.#random = random;
+  }
+
+  /** Keys, used again after many, and moments; it begins with the first call. */
+  *dueBy(now: number): Generator<readonly [key: string, at: number]> {
+    if (this.#perSecond === 0) return;
+    this.#nextAt ??= now + this.#gapMs();
+    while (this.#nextAt <= now) {
+      yield [`foreign ${this.#count++ % maximumForeign}`, this.#nextAt];
+      this.#nextAt += this.#gapMs();
+    }
+  }
+
+  #gapMs(): number {
+    return (-Math.log(1 - this.#random.float()) * 1000) / this.#perSecond;
+  }
+}

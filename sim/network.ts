@@ -109,39 +109,59 @@ export interface HomeOptions {
   readonly name: string;
   readonly kind: NatKind;
   /** Changes single properties of the kind. */
-  readonly change?: Partial<Pick<NatKindRow, 'mapping' | 'filtering' | 'allocation'>>;
+  readonly change?: Partial<Pick<NatKindRow, 'mapping' | 'filtering' | 'allocation' | 'step'>>;
   /** Of the router, outside. */
   readonly publicAddress: string;
+  /** By default as the kind says, else 120 s. */
   readonly timeoutMs?: number;
+  /** By default as the kind says. */
   readonly hairpin?: boolean;
+  /** By default as the kind says. */
+  readonly foreignPerSecond?: number;
   readonly forwards?: ReadonlyMap<number, Endpoint>;
   /** The Internet when absent. */
   readonly outside?: Realm;
   readonly link?: Partial<LinkOptions>;
 }
 
-/** A LAN and the router in front of it. IPv6 is never translated, but filtered as the kind says of a firewall. */
+const defaultTimeoutMs = 120_000;
+/** Of the home router, in a carrier's network (RFC 6598). */
+const carrierAddress = '100.72.0.2';
+
+/**
+ * A LAN and the router in front of it, behind a carrier's where the kind says so. IPv6 is never translated, but filtered as
+ * the kind says of a firewall.
+ */
 export class Home {
   readonly realm: Realm;
   readonly outside: Realm;
+  /** Of the home itself. */
   readonly nat: Nat;
+  readonly carrier: Home | undefined;
+  /** Its kind as it is seen from outside. */
+  readonly row: NatKindRow;
   readonly #ipv6: Nat;
   readonly #network: Network;
   #publicAddress: string;
   readonly #options: HomeOptions;
 
   constructor(network: Network, options: HomeOptions) {
+    const row = { ...natKind(options.kind), ...options.change };
+    this.row = row;
     this.#network = network;
     this.#options = options;
-    this.#publicAddress = options.publicAddress;
-    this.outside = options.outside ?? network.internet;
+    this.carrier = row.carrier === undefined ? undefined : carrierOf(network, options, row.carrier);
+    this.#publicAddress = this.carrier === undefined ? options.publicAddress : carrierAddress;
+    this.outside = this.carrier?.realm ?? options.outside ?? network.internet;
     this.realm = new Realm(network, options.name, { delayMs: 1, ...none, ...options.link });
     this.realm.gateway = (packet) => this.#outbound(packet);
-    this.outside.attach(options.publicAddress, { receive: (packet) => this.#inbound(packet) });
-    this.nat = this.#makeNat(options.publicAddress);
+    if (row.ipv6 !== 'only') {
+      this.outside.attach(this.#publicAddress, { receive: (packet) => this.#inbound(packet) });
+    }
+    this.nat = this.#makeNat(row);
     const firewall = natKind(options.kind === 'none' ? 'none' : 'host-firewall');
     const random = network.random.fork(`${options.name} ipv6`);
-    const timeoutMs = options.timeoutMs ?? 120_000;
+    const { timeoutMs } = this.nat.options;
     this.#ipv6 = new Nat({ kind: firewall, publicAddress: '', timeoutMs, hairpin: false, random });
   }
 
@@ -161,15 +181,18 @@ export class Home {
   reboot(): void {
     this.nat.reboot();
     this.#ipv6.reboot();
+    this.carrier?.reboot();
   }
 
-  #makeNat(publicAddress: string): Nat {
-    const { kind, change, name, timeoutMs = 120_000, hairpin = false, forwards } = this.#options;
+  #makeNat(row: NatKindRow): Nat {
+    const { name, forwards, ...options } = this.#options;
+    const ofKind = row.timeoutSeconds === undefined ? defaultTimeoutMs : row.timeoutSeconds * 1000;
     return new Nat({
-      kind: { ...natKind(kind), ...change },
-      publicAddress,
-      timeoutMs,
-      hairpin,
+      kind: { ...row, ...row.carrier?.inner },
+      publicAddress: this.#publicAddress,
+      timeoutMs: options.timeoutMs ?? ofKind,
+      hairpin: options.hairpin ?? row.hairpin ?? false,
+      foreignPerSecond: options.foreignPerSecond ?? row.foreignPerSecond ?? 0,
       random: this.#network.random.fork(`${name} nat`),
       ...(forwards === undefined ? {} : { forwards }),
     });
@@ -198,6 +221,14 @@ export class Home {
     if (inside !== undefined) this.realm.send(inside);
   }
 }
+
+function carrierOf(network: Network, options: HomeOptions, { outer }: CarrierBoxes): Home {
+  const { link: _, forwards: __, ...others } = options;
+  const name = `${options.name} carrier`;
+  return new Home(network, { ...others, name, kind: 'port-restricted', change: outer });
+}
+
+type CarrierBoxes = NonNullable<NatKindRow['carrier']>;
 
 export type DatagramHandler = (bytes: Uint8Array, remote: Endpoint) => void;
 

@@ -32,6 +32,7 @@ const signalDelayMs = 25;
 const punchInMs = 50;
 /** Looks like a transport message to relays: `04 00 00 00`, the sender, the number of the packet, and zeros up to 32 bytes. */
 const dataBytes = 32;
+const serverAddresses = ['203.0.113.1', '2001:db8:ffff::1'];
 
 interface Told {
   readonly candidates: readonly Candidate[];
@@ -52,7 +53,7 @@ export class PathWorld {
   constructor(seed: number | string, link: Partial<LinkOptions> = {}) {
     this.random = new Random(seed);
     this.network = new Network(this.clock, this.random.fork('network'), link);
-    this.stun = new StunServer(this.network.internet.host('server', ['203.0.113.1']));
+    this.stun = new StunServer(this.network.internet.host('server', serverAddresses));
   }
 
   /** Relays at this distance beyond the Internet's own; clients are told of them when they come. */
@@ -83,8 +84,13 @@ export class PathWorld {
   clientBehind(kind: NatKind, options: Partial<HomeOptions> = {}): PathClient {
     const index = this.clients.length + 1;
     const home = this.home(kind, options);
-    const address = natKind(kind).mapping === 'none' ? `198.18.${index}.2` : `192.168.${index}.2`;
-    return this.client(home.host(`client${index}`, [address]), home);
+    const { mapping, ipv6 } = natKind(kind);
+    const ipv4 = mapping === 'none' ? `198.18.${index}.2` : `192.168.${index}.2`;
+    const addresses = [
+      ...(ipv6 === 'only' ? [] : [ipv4]),
+      ...(ipv6 === undefined ? [] : [`2001:db8:${index.toString(16)}::2`]),
+    ];
+    return this.client(home.host(`client${index}`, addresses), home);
   }
 
   client(host: Host, home?: Home): PathClient {
@@ -236,7 +242,7 @@ export class PathClient {
     );
     host.bind(this.port, (bytes, remote) => this.#receive(bytes, remote));
     this.#open();
-    this.discovery.input({ type: 'servers', servers: world.stun.endpoints });
+    this.#askServers();
     this.learnRelays();
   }
 
@@ -314,6 +320,7 @@ export class PathClient {
     this.home = home;
     this.host.move(home.realm, addresses);
     this.discovery.input({ type: 'local-addresses', addresses: this.#localAddresses() });
+    this.#askServers();
     this.wakeUp();
   }
 
@@ -360,6 +367,14 @@ export class PathClient {
     this.relays.input({ type: 'sockets', sockets });
     this.discovery.input({ type: 'sockets', sockets });
     this.discovery.input({ type: 'local-addresses', addresses: this.#localAddresses() });
+  }
+
+  #askServers(): void {
+    const isIpv6 = (address: string) => address.includes(':');
+    const families = new Set(this.host.addresses.map(isIpv6));
+    const { endpoints } = this.#world.stun;
+    const servers = endpoints.filter(({ address }) => families.has(isIpv6(address)));
+    this.discovery.input({ type: 'servers', servers });
   }
 
   #localAddresses() {

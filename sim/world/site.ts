@@ -1,4 +1,4 @@
-import { type NatKind, natKind } from '../../lab/nat-kinds.ts';
+import { directPath, type NatKind, type NatKindRow, natKind } from '../../lab/nat-kinds.ts';
 import type { Home, Host, Network } from '../network.ts';
 import type { ControlWire } from './control-wire.ts';
 
@@ -21,6 +21,11 @@ export class Site {
     const publicAddress = `198.51.100.${index + 1}`;
     const hairpin = index % 3 === 0;
     this.home = network.home({ name: `site ${index}`, kind, publicAddress, hairpin });
+  }
+
+  /** Its kind, and IPv6 where it has that besides. */
+  get row(): NatKindRow {
+    return { ...natKind(this.kind), ...(this.hasIpv6 ? { ipv6: 'dual' } : {}) };
   }
 
   get name(): string {
@@ -56,22 +61,9 @@ export class Site {
 }
 
 /**
- * Whether machines of two sites can talk without a relay and without guessing ports (RFC 4787's terms): the table that the
- * world expects the machines to live up to.
+ * Whether machines of two sites can talk without a relay and without guessing ports: what the world expects the machines to
+ * live up to.
  */
 export function canTalkDirectly(a: Site, b: Site): boolean {
-  if (a === b) return true;
-  // IPv6 is not translated, and a firewall that is sent through lets the answer in.
-  if (a.hasIpv6 && b.hasIpv6) return true;
-  return canPunch(a.kind, b.kind);
-}
-
-export function canPunch(a: NatKind, b: NatKind): boolean {
-  const [rowA, rowB] = [natKind(a), natKind(b)];
-  if (rowA.mapping === 'blocked' || rowB.mapping === 'blocked') return false;
-  const isStable = (row: { readonly mapping: string }) =>
-    row.mapping === 'none' || row.mapping === 'endpoint-independent';
-  if (isStable(rowA) && isStable(rowB)) return true;
-  if (!isStable(rowA) && !isStable(rowB)) return false;
-  return (isStable(rowA) ? rowA : rowB).filtering !== 'address-and-port-dependent';
+  return a === b || directPath(a.row, b.row) === 'certain';
 }

@@ -1,12 +1,14 @@
 /** The laboratory's NATs do to real packets what their rows in the table say. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { execChecked } from '../../lab/exec.ts';
 import { Home, type HomeOptions } from '../../lab/home.ts';
 import type { Host } from '../../lab/host.ts';
 import { Internet } from '../../lab/internet.ts';
 import { Lab } from '../../lab/lab.ts';
-import { labNatKinds, natKind, portBlock } from '../../lab/nat-kinds.ts';
+import { type NatKind, type NatKindRow, natKinds, portBlock } from '../../lab/nat-kinds.ts';
 import { observeNat, observer, publicEndpoint, whoGetsIn } from '../../lab/nat-probe.ts';
+import { nativeProgram, nativeSkipReason } from '../../lab/native.ts';
 import { labSkipReason } from '../../lab/needs.ts';
 import { waitFor } from '../../lab/wait.ts';
 
@@ -25,8 +27,9 @@ async function build(lab: Lab, options: Omit<HomeOptions, 'name'>) {
 }
 
 describe('a router', { skip }, () => {
-  for (const kind of labNatKinds) {
-    const row = natKind(kind);
+  const rows = natKinds.map((row): NatKindRow & { readonly name: NatKind } => row);
+  for (const row of rows.filter(({ ipv6 }) => ipv6 !== 'only')) {
+    const kind = row.name;
     test(`of kind ${kind} is observed to map: ${row.mapping}, filter: ${row.filtering}`, async () => {
       await using lab = await Lab.create();
       const { inside, a, b, home } = await build(lab, { nat: kind });
@@ -40,7 +43,12 @@ describe('a router', { skip }, () => {
         const { first, size } = portBlock;
         assert.ok(seen.publicPorts.every((port) => port >= first && port < first + size));
       }
-      const expected = row.mapping === 'none' ? inside.ipv4 : home.publicIpv4;
+      if (row.allocation === 'sequential') {
+        const [first = 0, second = 0, third = 0] = seen.publicPorts;
+        assert.ok(second > first && third > second && third < first + 30, `${seen.publicPorts}`);
+      }
+      const outside = home.carrier ?? home;
+      const expected = row.mapping === 'none' ? inside.ipv4 : outside.publicIpv4;
       assert.equal(await addressSeenOverTcp(inside, b), expected, 'TCP passes');
     });
   }
@@ -282,3 +290,38 @@ async function addressSeenOverTcp(client: Host, host: Host): Promise<string> {
   await server.line(/serving/);
   return await client.check('curl', ['-s', '--max-time', '5', `http://${host.ipv4}:8080/`]);
 }
+
+describe('the NAT of kinds that nftables cannot make', { skip: skip || nativeSkipReason() }, () => {
+  test('reads no byte too many of hostile packets, and keeps every checksum right', async () => {
+    const program = await nativeProgram('nat-trial');
+    const fates = JSON.parse(await execChecked(program, ['7', '300000'], { timeoutMs: 120_000 }));
+    for (const fate of ['sent', 'delivered', 'errors', 'malformed'] as const) {
+      assert.ok(fates[fate] > 50, `${fate}: ${JSON.stringify(fates)}`);
+    }
+  });
+
+  test('forwards a port by hand, forgets when flushed, and changes its address', async () => {
+    await using lab = await Lab.create();
+    const { a, b, home, inside } = await build(lab, { nat: 'symmetric-open' });
+    const peer = await observer(a);
+    const socket = await inside.udp();
+    const before = await publicEndpoint(socket, peer);
+    assert.ok(before);
+    await home.flush();
+    assert.deepEqual(await home.userspace?.mappings(), []);
+    const stranger = await b.udp();
+    stranger.send('too late', before);
+    await waitFor('the packet to be dropped', async () => (await home.unsolicited()) === 1);
+    await home.changePublicAddress();
+    const after = await publicEndpoint(socket, peer);
+    assert.equal(after?.address, home.publicIpv4);
+    assert.notEqual(after?.address, before.address);
+    const echo = await inside.udpEcho({ port: 5000 });
+    await home.forwardPort(5000, inside);
+    stranger.send('hello', { address: home.publicIpv4, port: 5000 });
+    const { from } = await stranger.received('hello');
+    assert.deepEqual(from, { address: home.publicIpv4, port: 5000 });
+    assert.equal(echo.datagrams[0]?.from.address, b.ipv4);
+    assert.equal(socket.has('too late'), false);
+  });
+});

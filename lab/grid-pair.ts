@@ -1,0 +1,211 @@
+/**
+ * Two members behind two NATs, a server with its relay, and delays on the uplinks: what the grid
+ * measures. Daemons are kept running; NATs forget everything between runs.
+ *
+ *     server ── Internet ─╥─ line ─ NAT A ── a: daemon, stream
+ *                         ╙─ line ─ NAT B ── b: daemon, stream
+ */
+import { readFileSync } from 'node:fs';
+import { BuriDaemon, BuriServer } from './buri.ts';
+import { Home } from './home.ts';
+import type { Host } from './host.ts';
+import { ImpairmentRouter } from './impairment-router.ts';
+import { Internet } from './internet.ts';
+import type { Lab } from './lab.ts';
+import { callDaemon } from './local-api.ts';
+import type { NatKind } from './nat-kinds.ts';
+import { nowNs, StreamEnd } from './stream.ts';
+import { waitFor } from './wait.ts';
+
+export const gridNetwork = 'grid';
+const loginSeconds = 60;
+const settleTimeoutMs = 30_000;
+
+export class GridMember {
+  readonly name: string;
+  readonly home: Home;
+  readonly host: Host;
+  readonly daemon: BuriDaemon;
+  readonly stream: StreamEnd;
+  readonly line: ImpairmentRouter;
+  clientId = '';
+  ipv4 = '';
+
+  constructor(home: Home, daemon: BuriDaemon, stream: StreamEnd, line: ImpairmentRouter) {
+    this.name = home.name;
+    this.home = home;
+    this.host = home.firstHost;
+    this.daemon = daemon;
+    this.stream = stream;
+    this.line = line;
+  }
+
+  call<V extends Parameters<typeof callDaemon>[1]>(
+    verb: V,
+    body: Parameters<typeof callDaemon<V>>[2],
+  ) {
+    return callDaemon(this.daemon.socket, verb, body);
+  }
+
+  /** How it sees the other one. */
+  async sees(other: GridMember) {
+    const { path } = await this.call('peer', { clientId: other.clientId });
+    return path;
+  }
+
+  /** The router whose uplink is the Internet's. */
+  get edge(): Home {
+    return this.home.carrier ?? this.home;
+  }
+
+  /** Addresses that its packets have on the Internet. */
+  publicAddresses(): string[] {
+    const { host, edge } = this;
+    const isRouted = host.ipv4.startsWith('192.0.2.');
+    return [isRouted ? host.ipv4 : edge.publicIpv4, ...(host.hasIpv6 ? [host.ipv6] : [])];
+  }
+
+  /** UDP sockets that are open in its namespace, other than the stream's. */
+  sockets(): number {
+    const { pid } = this.daemon.process;
+    const tables = ['udp', 'udp6'].map((name) =>
+      readFileSync(`/proc/${pid}/net/${name}`, 'latin1'),
+    );
+    const rows = tables.flatMap((text) => text.trim().split('\n').slice(1));
+    return Math.max(0, rows.length - 1);
+  }
+
+  /** Packets that left the machine: Buri's own (probes), and all to anywhere but the server. */
+  async counted(): Promise<{ readonly probes: number; readonly packets: number }> {
+    const text = await this.host.check('nft', ['-j', 'list', 'counters', 'table', 'inet', 'grid']);
+    const counters = new Map<string, number>();
+    for (const entry of JSON.parse(text).nftables) {
+      if ('counter' in entry) counters.set(entry.counter.name, entry.counter.packets);
+    }
+    return { probes: counters.get('probes') ?? 0, packets: counters.get('packets') ?? 0 };
+  }
+}
+
+export class GridPair {
+  readonly internet: Internet;
+  readonly serverHost: Host;
+  readonly server: BuriServer;
+  readonly a: GridMember;
+  readonly b: GridMember;
+
+  private constructor(
+    internet: Internet,
+    serverHost: Host,
+    server: BuriServer,
+    [a, b]: readonly [GridMember, GridMember],
+  ) {
+    this.internet = internet;
+    this.serverHost = serverHost;
+    this.server = server;
+    this.a = a;
+    this.b = b;
+  }
+
+  static async create(
+    lab: Lab,
+    kinds: readonly [NatKind, NatKind],
+    { delayMs }: { readonly delayMs: number },
+  ): Promise<GridPair> {
+    const internet = await Internet.create(lab);
+    const serverHost = await internet.host('server');
+    const server = await BuriServer.start(serverHost, { enrol: 'open' });
+    const url = await server.url();
+    const members: GridMember[] = [];
+    for (const [index, kind] of kinds.entries()) {
+      const name = index === 0 ? 'a' : 'b';
+      const home = await Home.create(internet, { name, nat: kind });
+      const edge = home.carrier ?? home;
+      const line = await ImpairmentRouter.splice(edge.router, { seed: index + 1 });
+      if (delayMs > 0) await line.set({ delayMs });
+      const daemon = await BuriDaemon.start(home.firstHost);
+      const stream = await StreamEnd.start(home.firstHost);
+      const member = new GridMember(home, daemon, stream, line);
+      await home.firstHost.nft(countingRules(serverHost));
+      const login = { url, nick: name, waitSeconds: loginSeconds };
+      const self = await member.call('login', login);
+      member.clientId = self.clientId;
+      member.ipv4 = self.ipv4;
+      members.push(member);
+    }
+    const [a, b] = members as [GridMember, GridMember];
+    await a.call('create', { network: gridNetwork });
+    await b.call('join', { network: gridNetwork });
+    return new GridPair(internet, serverHost, server, [a, b]);
+  }
+
+  get members(): readonly [GridMember, GridMember] {
+    return [this.a, this.b];
+  }
+
+  /** Both leave the network for now, nothing is left between them, and the NATs forget them. */
+  async part(): Promise<void> {
+    await this.#both((member) => member.call('go-offline', { network: gridNetwork }));
+    await waitFor(
+      'both to have forgotten each other',
+      async () => {
+        const [a, b] = await Promise.all([this.a.call('list', {}), this.b.call('list', {})]);
+        return [a, b].every(({ networks }) => {
+          const others = networks.flatMap(({ members }) => members.filter(({ self }) => !self));
+          return others.every(({ path }) => path.kind === 'none');
+        });
+      },
+      { timeoutMs: settleTimeoutMs },
+    );
+    await this.#both((member) => member.home.flush());
+  }
+
+  /** Both are online again; when that is so, by the monotonic clock. */
+  async meet(): Promise<number> {
+    await this.#both((member) => member.call('go-online', { network: gridNetwork }));
+    return nowNs();
+  }
+
+  /** Datagrams of both carry this label from now on. */
+  stream(label: string): void {
+    this.a.stream.send(label, this.b.ipv4);
+    this.b.stream.send(label, this.a.ipv4);
+  }
+
+  /** Nothing is sent until the next {@link stream}. */
+  pause(): void {
+    for (const { stream } of this.members) stream.pause();
+  }
+
+  /** When both have heard the other: the later one of the first arrivals; or of the steady ones. */
+  async heard(label: string, what: 'first' | 'steady', after = 0): Promise<number | undefined> {
+    const seen = await this.#both((member) => member.stream.arrivals(label, after));
+    const moments = seen.map((arrivals) => arrivals[what]);
+    const latest = Math.max(...moments.map((moment) => moment ?? Number.NaN));
+    return Number.isNaN(latest) ? undefined : latest;
+  }
+
+  /** What both say of the path. */
+  async paths() {
+    return Promise.all([this.a.sees(this.b), this.b.sees(this.a)]);
+  }
+
+  async #both<T>(act: (member: GridMember) => Promise<T>): Promise<T[]> {
+    return Promise.all(this.members.map(act));
+  }
+}
+
+/** Datagrams that begin as Buri's probes do, and all that go not to the server. */
+function countingRules(server: Host): string {
+  const away = `oifname "eth0" ip daddr != ${server.ipv4} meta l4proto udp`;
+  const away6 = `oifname "eth0" ip6 daddr != ${server.ipv6} meta l4proto udp`;
+  const isProbe = '@th,64,32 0x42555201';
+  return `table inet grid {
+    counter probes { }
+    counter packets { }
+    chain output {
+      type filter hook output priority 0; policy accept;
+      ${[away, away6].map((rule) => `${rule} ${isProbe} counter name probes`).join('\n')}
+      ${[away, away6].map((rule) => `${rule} counter name packets`).join('\n')}
+    }
+  }`;
+}

@@ -1,0 +1,74 @@
+/** One measurement of a pair: how soon traffic flows, how soon directly, and what that cost. */
+import type { GridPair } from './grid-pair.ts';
+import type { NatKind } from './nat-kinds.ts';
+import { nowNs } from './stream.ts';
+
+const pollMs = 25;
+/** What has not come by then does not come. */
+const firstBoundMs = 20_000;
+const nsPerMs = 1_000_000;
+
+export interface GridResult {
+  readonly scenario: 'meet';
+  readonly a: NatKind;
+  readonly b: NatKind;
+  readonly run: number;
+  readonly delayMs: number;
+  /** Until both have had a packet of the other, since both were online; absent when that never came. */
+  readonly firstMs?: number;
+  /** Until both say that the path is direct. */
+  readonly directMs?: number;
+  readonly kinds: readonly [string, string];
+  readonly reason?: string;
+  /** Of each side, until the path was direct or the time was over. */
+  readonly probes: readonly [number, number];
+  /** Most that were open. */
+  readonly sockets: readonly [number, number];
+}
+
+export async function measureMeeting(
+  pair: GridPair,
+  about: Pick<GridResult, 'a' | 'b' | 'run' | 'delayMs'>,
+  boundMs: number,
+): Promise<GridResult> {
+  await pair.part();
+  const label = `m${about.run}-${Date.now()}`;
+  const before = await Promise.all(pair.members.map((member) => member.counted()));
+  pair.stream(label);
+  const since = await pair.meet();
+  const sockets: [number, number] = [0, 0];
+  const elapsedMs = () => (nowNs() - since) / nsPerMs;
+  let directMs: number | undefined;
+  let first: number | undefined;
+  let paths = await pair.paths();
+  for (;;) {
+    for (const index of [0, 1] as const) {
+      sockets[index] = Math.max(sockets[index], pair.members[index].sockets());
+    }
+    if (directMs === undefined && paths.every(({ kind }) => kind === 'direct')) {
+      directMs = elapsedMs();
+    }
+    first ??= await pair.heard(label, 'first');
+    const bound = first === undefined ? Math.max(firstBoundMs, boundMs) : boundMs;
+    if ((directMs !== undefined && first !== undefined) || elapsedMs() > bound) break;
+    // Nothing will come of it: no relay, and no path.
+    if (paths.every(({ kind }) => kind === 'unreachable') && elapsedMs() > boundMs) break;
+    await new Promise((resolve) => setTimeout(resolve, pollMs));
+    paths = await pair.paths();
+  }
+  const after = await Promise.all(pair.members.map((member) => member.counted()));
+  const probes = after.map(({ probes: count }, i) => count - (before[i]?.probes ?? 0));
+  const reason = paths.find((path) => path.kind !== 'direct')?.reason;
+  return {
+    scenario: 'meet',
+    ...about,
+    ...(first === undefined ? {} : { firstMs: rounded((first - since) / nsPerMs) }),
+    ...(directMs === undefined ? {} : { directMs: rounded(directMs) }),
+    kinds: [paths[0].kind, paths[1].kind],
+    ...(reason === undefined ? {} : { reason }),
+    probes: [probes[0] ?? 0, probes[1] ?? 0],
+    sockets,
+  };
+}
+
+const rounded = (ms: number) => Math.round(Math.max(0, ms));

@@ -1,0 +1,108 @@
+/**
+ * What works between which NATs, measured with the real programs:
+ *
+ *     npm run grid -- --pairs port-restricted:symmetric,none:none --runs 100 --delay 20
+ *     npm run grid -- --scenario nat-reboot --pairs port-restricted:port-restricted --runs 20
+ *     npm run grid -- --all --runs 10            every pair of kinds
+ *     npm run grid -- --report                   tables from the results so far, in Markdown
+ *
+ * Each run adds a line of JSON to the results; runs that are there already are not made again.
+ */
+import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { parseArgs } from 'node:util';
+import { repositoryRoot } from './exec.ts';
+import { GridPair } from './grid-pair.ts';
+import { measureRecovery, type RecoveryScenario, recoveryScenarios } from './grid-recovery.ts';
+import { type Result, reportOf } from './grid-report.ts';
+import { measureMeeting } from './grid-run.ts';
+import { Lab } from './lab.ts';
+import { directPath, type NatKind, natKind, natKinds } from './nat-kinds.ts';
+import { nativeSkipReason } from './native.ts';
+import { labSkipReason } from './needs.ts';
+
+const { values } = parseArgs({
+  options: {
+    pairs: { type: 'string' },
+    all: { type: 'boolean', default: false },
+    runs: { type: 'string', default: '10' },
+    delay: { type: 'string', default: '20' },
+    scenario: { type: 'string', default: 'meet' },
+    results: { type: 'string', default: join(repositoryRoot, 'build', 'grid.jsonl') },
+    /** How long a direct path may take where ports have to be guessed, and where not. */
+    'guess-seconds': { type: 'string', default: '15' },
+    'direct-seconds': { type: 'string', default: '5' },
+    report: { type: 'boolean', default: false },
+  },
+});
+
+const missing = labSkipReason() || nativeSkipReason();
+if (values.report) process.stdout.write(reportOf(readResults()));
+else if (missing !== false) throw new Error(missing);
+else await main();
+
+async function main(): Promise<void> {
+  mkdirSync(dirname(values.results), { recursive: true });
+  const scenario = parseScenario(values.scenario);
+  const delayMs = parseNumber(values.delay, 'delay', 0);
+  const runs = parseNumber(values.runs, 'runs', 1);
+  const done = new Set(readResults().map(keyOf));
+  for (const [a, b] of parsePairs()) {
+    const numbers = Array.from({ length: runs }, (_, run) => run);
+    const about = (run: number) => ({ a, b, run, delayMs });
+    const left = numbers.filter((run) => !done.has(keyOf({ scenario, ...about(run) })));
+    if (left.length === 0) continue;
+    await using lab = await Lab.create();
+    const pair = await GridPair.create(lab, [a, b], { delayMs });
+    for (const run of left) {
+      const result =
+        scenario === 'meet'
+          ? await measureMeeting(pair, about(run), boundMs(a, b))
+          : await measureRecovery(pair, scenario, about(run));
+      appendFileSync(values.results, `${JSON.stringify(result)}\n`);
+      console.log(JSON.stringify(result));
+    }
+  }
+}
+
+function boundMs(a: NatKind, b: NatKind): number {
+  const isCertain = directPath(natKind(a), natKind(b)) === 'certain';
+  return parseNumber(values[isCertain ? 'direct-seconds' : 'guess-seconds'], 'seconds', 1) * 1000;
+}
+
+function keyOf({ scenario, a, b, run, delayMs }: Omit<Result, 'kinds' | 'kindBefore'>): string {
+  return [scenario, a, b, run, delayMs].join(' ');
+}
+
+function readResults(): Result[] {
+  if (!existsSync(values.results)) return [];
+  // The last line of a run that was killed may be half of one.
+  const lines = readFileSync(values.results, 'utf8').split('\n').slice(0, -1);
+  return lines.map((line) => JSON.parse(line));
+}
+
+function parsePairs(): (readonly [NatKind, NatKind])[] {
+  const names = natKinds.map(({ name }) => name);
+  if (values.all) return names.flatMap((a, i) => names.slice(i).map((b) => [a, b] as const));
+  const isKind = (name: string | undefined): name is NatKind => names.some((kind) => kind === name);
+  return (values.pairs ?? '').split(',').map((text) => {
+    const [a, b, ...rest] = text.split(':');
+    if (!isKind(a) || !isKind(b) || rest.length > 0) {
+      throw new Error(`'${text}' is no pair of kinds; they are ${names.join(', ')}`);
+    }
+    return [a, b] as const;
+  });
+}
+
+function parseScenario(text: string): 'meet' | RecoveryScenario {
+  const known = ['meet', ...recoveryScenarios] as const;
+  const scenario = known.find((name) => name === text);
+  if (scenario === undefined) throw new Error(`no scenario '${text}': ${known.join(', ')}`);
+  return scenario;
+}
+
+function parseNumber(text: string, name: string, least: number): number {
+  const value = Number(text);
+  if (!(value >= least)) throw new Error(`--${name} ${text}: a number from ${least} on`);
+  return value;
+}
