@@ -82,7 +82,7 @@ export class GridMember {
     for (const entry of JSON.parse(text).nftables) {
       if ('counter' in entry) counters.set(entry.counter.name, entry.counter.packets);
     }
-    return { probes: counters.get('probes') ?? 0, packets: counters.get('packets') ?? 0 };
+    return { probes: counters.get('probes') ?? 0, packets: counters.get('away') ?? 0 };
   }
 }
 
@@ -201,11 +201,11 @@ function countingRules(server: Host): string {
   const isProbe = '@th,64,32 0x42555201';
   return `table inet grid {
     counter probes { }
-    counter packets { }
+    counter away { }
     chain output {
       type filter hook output priority 0; policy accept;
       ${[away, away6].map((rule) => `${rule} ${isProbe} counter name probes`).join('\n')}
-      ${[away, away6].map((rule) => `${rule} counter name packets`).join('\n')}
+      ${[away, away6].map((rule) => `${rule} counter name away`).join('\n')}
     }
   }`;
 }
