@@ -7,6 +7,7 @@
 
 #include "addon.h"
 #include "aesgcm.h"
+#include "relay.h"
 
 #define MAX_ARGUMENTS 10
 
@@ -102,9 +103,76 @@ static napi_value bind_buffers(napi_env env, napi_callback_info info) {
 }
 
 static bool bound(const struct call *call) {
-  if (call->instance->engine->counters != NULL) return true;
+  if (call->instance->engine->items != NULL) return true;
   fail(call->env, "buri addon: bind first");
   return false;
+}
+
+// relayBind(in, messages, runs, counters): the environment is a relay's, and has no device
+static napi_value relay_bind(napi_env env, napi_callback_info info) {
+  struct call call;
+  if (!begin(env, info, 4, &call)) return NULL;
+  static const size_t LEAST[] = {(size_t)RELAY_SLOTS * SLOT_BYTES, RELAY_SLOTS * MESSAGE_WORDS * 4,
+                                 RELAY_RUNS * RELAY_WORDS * 4, COUNT_TOTAL * 8};
+  struct instance *instance = call.instance;
+  struct engine *engine = instance->engine;
+  void *data[4];
+  size_t size;
+  for (size_t i = 0; i < 4; i++) {
+    data[i] = bytes_of(&call, i, LEAST[i], &size);
+    if (data[i] == NULL) return fail(env, "buri addon: relayBind: a buffer is missing or too short");
+  }
+  if (engine->relay != NULL) return fail(env, "buri addon: relayBind: bound already");
+  engine->relay = relay_new();
+  if (engine->relay == NULL) return fail(env, "buri addon: out of memory");
+  for (size_t i = 0; i < 4; i++) {
+    napi_create_reference(env, call.values[i], 1, &instance->relay_pinned[i]);
+  }
+  engine->relay->in = data[0];
+  engine->relay->messages = data[1];
+  engine->relay->runs = data[2];
+  engine->counters = data[3];
+  return NULL;
+}
+
+static bool relay_bound(const struct call *call) {
+  if (call->instance->engine->relay != NULL) return true;
+  fail(call->env, "buri addon: relayBind first");
+  return false;
+}
+
+// relayReceive(socket) → runs, or -errno: -EAGAIN when nothing was there
+static napi_value relay_receive_batch(napi_env env, napi_callback_info info) {
+  struct call call;
+  int messages;
+  if (!begin(env, info, 1, &call) || !relay_bound(&call)) return NULL;
+  int runs = relay_receive(call.instance->engine, int_of(&call, 0), &messages);
+  return number(env, messages == 0 ? -EAGAIN : runs);
+}
+
+// relayGroup(messages) → runs
+static napi_value relay_group_messages(napi_env env, napi_callback_info info) {
+  struct call call;
+  if (!begin(env, info, 1, &call) || !relay_bound(&call)) return NULL;
+  return number(env, relay_group(call.instance->engine, int_of(&call, 0)));
+}
+
+static napi_value relay_send_batch(napi_env env, napi_callback_info info) {
+  struct call call;
+  if (!begin(env, info, 1, &call) || !relay_bound(&call)) return NULL;
+  relay_send_runs(call.instance->engine, int_of(&call, 0));
+  return NULL;
+}
+
+// relaySendInto(runs, bytes, rows) → number of sends
+static napi_value relay_send_into_bytes(napi_env env, napi_callback_info info) {
+  struct call call;
+  size_t size = 0, rows_size = 0;
+  if (!begin(env, info, 3, &call) || !relay_bound(&call)) return NULL;
+  uint8_t *bytes = bytes_of(&call, 1, 0, &size);
+  int32_t *rows = bytes_of(&call, 2, 0, &rows_size);
+  if (bytes == NULL || rows == NULL) return fail(env, "buri addon: relaySendInto: no buffers");
+  return number(env, relay_send_into(call.instance->engine, int_of(&call, 0), bytes, size, rows, (int)(rows_size / 16)));
 }
 
 // onReady(callback)
@@ -537,7 +605,19 @@ static void name_constants(napi_env env, napi_value exports) {
   };
 #define COUNTER_NAME(name, text) text,
   static const char *const NAMES[] = {COUNTERS(COUNTER_NAME)};
-  napi_value layout, names;
+  static const struct { const char *name; int value; } RELAY_CONSTANTS[] = {
+#define R(name) {"RELAY_" #name, RELAY_##name}
+      R(OFFSET), R(LENGTH), R(SEGMENT), R(COUNT), R(KIND), R(TOKEN), R(DESTINATION), R(FAMILY), R(PORT), R(ADDRESS),
+      R(PATH), R(FROM), R(WORDS), R(BARE), R(WRAPPED), R(PROBE), R(CONTROL), R(SLOTS), R(RUNS), R(DATA_HEADER),
+      R(DELIVERED_HEADER), R(PROBE_BYTES),
+#undef R
+  };
+  napi_value layout, names, relay_layout;
+  napi_create_object(env, &relay_layout);
+  for (size_t i = 0; i < sizeof RELAY_CONSTANTS / sizeof *RELAY_CONSTANTS; i++) {
+    napi_set_named_property(env, relay_layout, RELAY_CONSTANTS[i].name, number(env, RELAY_CONSTANTS[i].value));
+  }
+  napi_set_named_property(env, exports, "relayLayout", relay_layout);
   napi_create_object(env, &layout);
   for (size_t i = 0; i < sizeof CONSTANTS / sizeof *CONSTANTS; i++) {
     napi_set_named_property(env, layout, CONSTANTS[i].name, number(env, CONSTANTS[i].value));
@@ -572,6 +652,8 @@ NAPI_MODULE_INIT() {
       {"clearKey", clear_key}, {"setPath", set_path}, {"clearPath", clear_path},
       {"setOffloads", set_offloads}, {"aesgcm", aesgcm_once},
       {"releaseMemory", release_memory}, {"limitUnsent", limit_unsent},
+      {"relayBind", relay_bind}, {"relayReceive", relay_receive_batch}, {"relayGroup", relay_group_messages},
+      {"relaySend", relay_send_batch}, {"relaySendInto", relay_send_into_bytes},
   };
   if (!poll_abi_is_sane()) {
     napi_throw_error(env, NULL, "buri addon: this Node's libuv is not the one it was made for");

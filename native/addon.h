@@ -14,6 +14,7 @@ struct instance {
   struct engine *engine;
   napi_ref pinned[MAX_PINNED];
   int pinned_count;
+  napi_ref relay_pinned[4];
   napi_ref on_ready;
   napi_async_context context;
   napi_async_cleanup_hook_handle hook;

@@ -112,6 +112,9 @@ struct path {
   // Larger datagrams are sent one by one, because UDP_SEGMENT failed for them. 0: all.
   size_t segment_limit;
   int64_t segment_retry_ms;
+  // Of a relay: the send of the batch in hand that goes there.
+  unsigned relay_stamp;
+  int relay_send;
 };
 
 // ---- what does not fit through a path (fit.c)
@@ -198,7 +201,14 @@ int udp_open(struct engine *engine, const struct sockaddr *local, socklen_t leng
 void udp_close(struct engine *engine, int index);
 // Returns the number of messages or a negative errno (never EAGAIN).
 int udp_receive(struct engine *engine, int index);
+// The same into slots of SLOT_BYTES and rows MESSAGE_* of the caller.
+int udp_receive_into(struct engine *engine, int index, uint8_t *slots, int32_t *rows, int most);
 void udp_send_run(struct engine *engine, struct run *run);
+// Whether datagrams of this size may go to the path by UDP_SEGMENT now; its socket is one that is open.
+bool udp_may_segment(struct engine *engine, struct path *path, size_t segment);
+// Whether it was UDP_SEGMENT that a send failed for: then it is remembered, and the datagrams go one by one.
+bool udp_segment_refused(struct engine *engine, struct path *path, int error, size_t segment);
+void udp_count_failure(struct engine *engine, int error, unsigned datagrams);
 // `whole`: nobody on the way may fragment it; false as well when it is too large for the first link.
 bool udp_send_one(struct engine *engine, int index, const struct sockaddr *remote, socklen_t length,
                   const uint8_t *bytes, size_t size, int ttl, bool whole);
@@ -229,6 +239,7 @@ struct engine {
   int32_t *runs;        // MAX_RUNS rows
   int32_t *units;       // MAX_UNITS rows
   int32_t *pieces;      // MAX_PIECES rows
+  struct relay *relay;  // of an environment that is a relay's (relay.h)
   double *counters;     // COUNT_TOTAL, in shared memory: doubles, because JavaScript reads them without allocating
 };
 

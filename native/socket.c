@@ -22,6 +22,8 @@
 static const int BUFFER_BYTES = 7 << 20;
 // A route may change: after this long a path that refused UDP_SEGMENT is tried again.
 static const int64_t SEGMENT_RETRY_MS = 60000;
+// Messages received at once by whoever has most slots, a relay.
+enum { MAX_BATCH = 64 };
 
 static void set_buffers(int fd) {
   if (setsockopt(fd, SOL_SOCKET, SO_RCVBUFFORCE, &BUFFER_BYTES, sizeof BUFFER_BYTES) != 0) {
@@ -126,7 +128,7 @@ static ssize_t send_bytes(int fd, const struct path *path, const uint8_t *bytes,
   return sent;
 }
 
-static void count_failure(struct engine *engine, int error, unsigned datagrams) {
+void udp_count_failure(struct engine *engine, int error, unsigned datagrams) {
   bool full = error == EAGAIN || error == ENOBUFS;
   count(engine, full ? COUNT_OUT_SOCKET_FULL : COUNT_OUT_SEND_ERROR, datagrams);
 }
@@ -135,12 +137,29 @@ static void send_singly(struct engine *engine, int fd, const struct path *path, 
   for (size_t at = 0; at < run->used; at += run->segment) {
     size_t size = run->used - at < run->segment ? run->used - at : run->segment;
     count(engine, COUNT_OUT_SENDS, 1);
-    if (send_bytes(fd, path, run->buffer + at, size, 0) < 0) count_failure(engine, errno, 1);
+    if (send_bytes(fd, path, run->buffer + at, size, 0) < 0) udp_count_failure(engine, errno, 1);
   }
+}
+
+bool udp_may_segment(struct engine *engine, struct path *path, size_t segment) {
+  if ((engine->sockets[path->socket].offloads & OFFLOAD_UDP_SEGMENT) == 0) return false;
+  if (path->segment_retry_ms != 0 && coarse_ms() >= path->segment_retry_ms) {
+    path->segment_retry_ms = 0;
+    path->segment_limit = MAX_SEND_BYTES;
+  }
+  return segment <= path->segment_limit;
 }
 
 // UDP_SEGMENT may be refused by the device (EIO: it computes no checksums) or for this size (EINVAL, EMSGSIZE: larger
 // than the MTU). Then the run is sent one by one, and runs like it from then on.
+bool udp_segment_refused(struct engine *engine, struct path *path, int error, size_t segment) {
+  if (error != EIO && error != EINVAL && error != EMSGSIZE) return false;
+  count(engine, COUNT_OUT_GSO_REFUSED, 1);
+  path->segment_limit = error == EIO ? 0 : segment - 1;
+  path->segment_retry_ms = coarse_ms() + SEGMENT_RETRY_MS;
+  return true;
+}
+
 void udp_send_run(struct engine *engine, struct run *run) {
   struct path *path = engine_path(engine, run->path);
   if (path == NULL || path->socket < 0 || path->socket >= MAX_SOCKETS) return;
@@ -149,27 +168,18 @@ void udp_send_run(struct engine *engine, struct run *run) {
     count(engine, COUNT_OUT_SEND_ERROR, run->count);
     return;
   }
-  if (path->segment_retry_ms != 0 && coarse_ms() >= path->segment_retry_ms) {
-    path->segment_retry_ms = 0;
-    path->segment_limit = MAX_SEND_BYTES;
-  }
-  bool whole = run->count > 1 && (socket->offloads & OFFLOAD_UDP_SEGMENT) != 0 &&
-               run->segment <= path->segment_limit;
-  if (!whole) {
+  if (run->count <= 1 || !udp_may_segment(engine, path, run->segment)) {
     send_singly(engine, socket->fd, path, run);
     return;
   }
   count(engine, COUNT_OUT_SENDS, 1);
   if (send_bytes(socket->fd, path, run->buffer, run->used, run->segment) >= 0) return;
   int error = errno;
-  if (error != EIO && error != EINVAL && error != EMSGSIZE) {
-    count_failure(engine, error, run->count);
-    return;
+  if (udp_segment_refused(engine, path, error, run->segment)) {
+    send_singly(engine, socket->fd, path, run);
+  } else {
+    udp_count_failure(engine, error, run->count);
   }
-  count(engine, COUNT_OUT_GSO_REFUSED, 1);
-  path->segment_limit = error == EIO ? 0 : run->segment - 1;
-  path->segment_retry_ms = coarse_ms() + SEGMENT_RETRY_MS;
-  send_singly(engine, socket->fd, path, run);
 }
 
 // Data is sent without DF; a probe of the path MTU is not, and ignores what the kernel remembers of the path.
@@ -246,21 +256,22 @@ static void describe(int32_t *row, int slot, size_t length, size_t segment,
   }
 }
 
-int udp_receive(struct engine *engine, int index) {
+int udp_receive_into(struct engine *engine, int index, uint8_t *slots, int32_t *rows, int most) {
   if (index < 0 || index >= MAX_SOCKETS || engine->sockets[index].fd < 0) return 0;
   struct udp_socket *socket = &engine->sockets[index];
-  struct mmsghdr messages[MAX_SLOTS];
-  struct iovec parts[MAX_SLOTS];
-  struct sockaddr_storage from[MAX_SLOTS];
-  _Alignas(struct cmsghdr) uint8_t control[MAX_SLOTS][64];
-  for (int i = 0; i < MAX_SLOTS; i++) {
-    parts[i] = (struct iovec){engine->in + (size_t)i * SLOT_BYTES, SUPER_PACKET_BYTES};
+  struct mmsghdr messages[MAX_BATCH];
+  struct iovec parts[MAX_BATCH];
+  struct sockaddr_storage from[MAX_BATCH];
+  _Alignas(struct cmsghdr) uint8_t control[MAX_BATCH][64];
+  if (most > MAX_BATCH) most = MAX_BATCH;
+  for (int i = 0; i < most; i++) {
+    parts[i] = (struct iovec){slots + (size_t)i * SLOT_BYTES, SUPER_PACKET_BYTES};
     messages[i] = (struct mmsghdr){.msg_hdr = {.msg_name = &from[i], .msg_namelen = sizeof from[i],
                                                .msg_iov = &parts[i], .msg_iovlen = 1,
                                                .msg_control = control[i],
                                                .msg_controllen = sizeof control[i]}};
   }
-  int got = recvmmsg(socket->fd, messages, MAX_SLOTS, MSG_DONTWAIT, NULL);
+  int got = recvmmsg(socket->fd, messages, (unsigned)most, MSG_DONTWAIT, NULL);
   if (got < 0) return errno == EAGAIN || errno == EINTR ? 0 : -errno;
   for (int i = 0; i < got; i++) {
     struct msghdr *message = &messages[i].msg_hdr;
@@ -270,8 +281,12 @@ int udp_receive(struct engine *engine, int index) {
       count(engine, COUNT_IN_TRUNCATED, 1);
       length = 0;
     }
-    describe(engine->messages + i * MESSAGE_WORDS, i, length, segment, &from[i]);
+    describe(rows + i * MESSAGE_WORDS, i, length, segment, &from[i]);
   }
   count(engine, COUNT_IN_MESSAGES, got);
   return got;
+}
+
+int udp_receive(struct engine *engine, int index) {
+  return udp_receive_into(engine, index, engine->in, engine->messages, MAX_SLOTS);
 }

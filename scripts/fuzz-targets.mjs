@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { root } from './setup.mjs';
 
-const core = ['engine', 'transport', 'aesgcm', 'inner', 'segment', 'fit', 'frame'];
+const core = ['engine', 'transport', 'aesgcm', 'inner', 'segment', 'fit', 'frame', 'relay'];
 const packets = [...core, 'classify', 'coalesce', 'checksum', 'device', 'socket'];
 
 /** A target: its sources beside fuzz_TARGET.c, the longest inputs, whether there is a twin to compare with, and what it needs. */

@@ -14,6 +14,11 @@
 //              op & 16: a bit of the byte at `position` is wrong
 //              op & 32: the counter of the sender first goes up by `skip`
 //            A batch has at most MAX_SLOTS messages, a message at most SUPER_PACKET_BYTES.
+// relay      datagrams to the end: op 1, times 1, destination 1, length 2, content
+//              op & 1: handle first what is there      op & 2: begins another message, whose datagrams have its size
+//              op & 4: behind a data header with the token op >> 4 and that destination
+//              op & 8: the content is followed by a pattern of 16 times its length
+//            The datagram comes `times` and one more. Of a run with destination d goes what is for paths: d & 3, none when d & 4.
 // device     kind 1 (1: TAP), offloads 1, then frames to the end: length 2, virtio-net header 10 (little-endian), content
 #ifndef BURI_FUZZ_SCRIPT_H
 #define BURI_FUZZ_SCRIPT_H

@@ -1,6 +1,6 @@
 /**
  * Plays the inputs of the fuzz targets on the addon or its twin, and writes such inputs. native/fuzz/script.h describes them; what these
- * functions do with an input is what native/fuzz/fuzz_outbound.c and fuzz_inbound.c do.
+ * functions do with an input is what native/fuzz/fuzz_outbound.c and fuzz_inbound.c do; relay-rigs.ts does the same for relays.
  */
 import { nodeCrypto } from '#crypto/node-crypto.ts';
 import { SUITE_AES_256_GCM, SUITE_CHACHA20_POLY1305 } from '#engine/addon.ts';
@@ -35,7 +35,7 @@ export function play(target: PacketTarget, rig: Rig, input: Uint8Array): Played[
   return target === 'outbound' ? playOutbound(rig, input) : playInbound(rig, input);
 }
 
-class Script {
+export class Script {
   readonly #bytes: Uint8Array;
   #at = 0;
 
@@ -279,4 +279,4 @@ export const deviceScript = (
     ]),
   ]);
 
-const word = (value: number): number[] => [(value >> 8) & 255, value & 255];
+export const word = (value: number): number[] => [(value >> 8) & 255, value & 255];

@@ -28,6 +28,7 @@ import {
   udpPacket,
   withPartialChecksum,
 } from './packets.ts';
+import { relayScript } from './relay-rigs.ts';
 
 const FAMILIES = [4, 6] as const;
 const payload = (length: number): Uint8Array => new Uint8Array(length).map((_, i) => i);
@@ -37,6 +38,7 @@ const [target = '', directory = ''] = process.argv.slice(2);
 const seeds: Readonly<Record<string, () => readonly Uint8Array[]>> = {
   outbound,
   inbound,
+  relay,
   device,
   aesgcm: () => [payload(64), payload(600), payload(4_000)],
 };
@@ -44,6 +46,48 @@ const make = seeds[target];
 if (make === undefined) throw new Error(`no target '${target}'`);
 mkdirSync(directory, { recursive: true });
 for (const [i, seed] of make().entries()) writeFileSync(join(directory, `seed-${i}`), seed);
+
+function relay(): Uint8Array[] {
+  const bare = (length: number) => Uint8Array.of(4, 0, 0, 0, ...payload(length));
+  const probe = (length: number) => Uint8Array.of(0x42, 0x55, 0x52, 1, ...payload(length));
+  const control = (type: number, length: number) =>
+    Uint8Array.of(0x42, 0x55, 0x52, 2, type, 0, 0, 0, ...payload(length));
+  const message = 6;
+  return [
+    // One peer's burst, whose last datagram is shorter; then that of another, to the same.
+    relayScript([
+      { op: message, times: 44, destination: 1, content: bare(90) },
+      { op: 4, destination: 1, content: bare(40) },
+      { op: message | 16, times: 20, destination: 1, content: bare(90) },
+      { op: message, times: 80, destination: 1, content: bare(90) },
+    ]),
+    // Several that take turns, among them what is delivered behind a header and what is dropped.
+    relayScript(
+      Array.from({ length: 24 }, (_, i) => ({
+        op: message | ((i % 3) << 4),
+        destination: i % 8,
+        content: i % 4 === 0 ? payload(100) : bare(100),
+      })),
+    ),
+    // In one message what the kernel would merge: handshakes, probes, control, nothing of ours.
+    relayScript([
+      { op: message, destination: 2, content: payload(148) },
+      { op: 4, destination: 2, content: probe(144) },
+      { op: 4, destination: 3, content: payload(148) },
+      { op: 0, content: control(3, 160) },
+      { op: 0, content: payload(168) },
+      { op: 4, destination: 2, content: payload(60) },
+      { op: 2, content: control(6, 60) },
+      { op: 4, content: new Uint8Array(0) },
+    ]),
+    // More bytes than a send holds.
+    relayScript([
+      { op: message | 8, times: 2, destination: 0, content: bare(800) },
+      { op: message | 8, times: 2, destination: 0, content: bare(800) },
+      { op: message | 9, times: 3, destination: 0, content: bare(700) },
+    ]),
+  ];
+}
 
 function outbound(): Uint8Array[] {
   return FAMILIES.flatMap((family) => {

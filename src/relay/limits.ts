@@ -1,0 +1,49 @@
+/** Every bound of a relay, by name. */
+
+/** Clients that hold an allocation at once. */
+export const maxAllocations = 16_384;
+/** Of one address (IPv6: /64) and of its neighbourhood (/24, /48): a home or office, and a carrier's NAT. */
+export const maxPerPrefix = 512;
+export const maxPerWidePrefix = 4096;
+/** An allocation ends so long after the last refresh or data from it. */
+export const lifetimeMs = 90_000;
+/** While the server cannot be reached, tickets of live allocations count for so long beyond their end. */
+export const orphanedMs = 24 * 3_600_000;
+/** How long a relay goes on forwarding at its end. */
+export const drainMs = 10_000;
+
+/** The time of a request may be so far from the relay's. */
+export const maxSkewMs = 120_000;
+/** Requests may arrive in another order than they were sent: so much older than the newest one is still taken. */
+export const reorderMs = 10_000;
+/** Requests of a client in that time that are remembered; beyond, they are dropped. */
+export const maxRemembered = 32;
+/** Clients whose last request is remembered after their allocation has ended, for `maxSkewMs`. */
+export const maxMourned = 4096;
+/** Clients whose tickets were taken back; the oldest is forgotten first, its tickets have ended by then. */
+export const maxRevoked = 65_536;
+
+/** A cookie is good in the minute in which it was made and in the next one. */
+export const cookieMs = 60_000;
+
+/** Control messages of a prefix, of its neighbourhood, and tickets looked at in all: an Ed25519 and an X25519 each. */
+export const controlPerPrefix = { burst: 600, intervalMs: 20 } as const;
+export const controlPerWidePrefix = { burst: 4000, intervalMs: 2 } as const;
+export const ticketsPerSecond = { burst: 500, intervalMs: 1 } as const;
+export const maxLimiterKeys = 16_384;
+
+/** What a client may send at once of the rates in its ticket: this share of a second, and at least so much. */
+export const burstSeconds = 0.25;
+export const minBurstBytes = 262_144;
+export const minBurstPackets = 256;
+
+/** Under overload nobody gets more than a share, and nobody less than this many packets of a window. */
+export const shareWindowMs = 10;
+export const minSharePackets = 8;
+
+/** WebSocket: what may wait for a client that reads slowly; beyond, datagrams are dropped. */
+export const maxWaitingBytes = 1_048_576;
+export const maxWebSockets = 4096;
+export const maxWebSocketsPerPrefix = 512;
+/** A WebSocket without an allocation is closed after this. */
+export const idleWebSocketMs = 30_000;

@@ -1,0 +1,107 @@
+/**
+ * The relay by WebSocket, for those whose UDP is blocked: each binary message is one datagram. What waits for a client that reads slowly
+ * is bounded, and beyond that its datagrams are dropped, as UDP would.
+ */
+import type { IncomingMessage } from 'node:http';
+import type { Duplex } from 'node:stream';
+import { type WebSocket, WebSocketServer } from 'ws';
+import { addressBytes, formatAddress } from '#wire/endpoint.ts';
+import { maxRelayDatagramBytes } from '#wire/relay.ts';
+import { Holdings } from './limiter.ts';
+import {
+  idleWebSocketMs,
+  maxWaitingBytes,
+  maxWebSockets,
+  maxWebSocketsPerPrefix,
+} from './limits.ts';
+import { prefixesOf, type WebSocketSource } from './source.ts';
+
+export interface WebSocketHandler {
+  onDatagram(from: WebSocketSource, bytes: Uint8Array): void;
+  /** Whether somebody holds an allocation over it. */
+  isUsed(connection: number): boolean;
+  onSlowReader(): void;
+}
+
+export class WebSockets {
+  readonly #handler: WebSocketHandler;
+  readonly #server = new WebSocketServer({
+    noServer: true,
+    maxPayload: maxRelayDatagramBytes,
+    perMessageDeflate: false,
+    clientTracking: false,
+  });
+  readonly #open = new Map<number, WebSocket>();
+  readonly #perPrefix = new Holdings(maxWebSocketsPerPrefix);
+  #next = 1;
+  #isClosed = false;
+
+  constructor(handler: WebSocketHandler) {
+    this.#handler = handler;
+  }
+
+  get size(): number {
+    return this.#open.size;
+  }
+
+  /** Takes over an HTTP upgrade for `/v1/relay`. False: it has turned the client away. */
+  upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): boolean {
+    const endpoint = endpointOf(request);
+    const { narrow } = prefixesOf(endpoint?.address ?? '');
+    const hasRoom = this.#open.size < maxWebSockets && this.#perPrefix.hasRoom(narrow);
+    if (endpoint === undefined || !hasRoom || this.#isClosed) {
+      socket.end('HTTP/1.1 503 Busy\r\n\r\n', () => socket.destroy());
+      return false;
+    }
+    this.#server.handleUpgrade(request, socket, head, (webSocket) => {
+      const connection = this.#next++;
+      const from: WebSocketSource = { kind: 'ws', connection, endpoint };
+      this.#open.set(connection, webSocket);
+      this.#perPrefix.add(narrow);
+      const idle = setInterval(() => {
+        if (!this.#handler.isUsed(connection)) webSocket.terminate();
+      }, idleWebSocketMs);
+      webSocket.on('error', () => webSocket.terminate());
+      webSocket.on('close', () => {
+        clearInterval(idle);
+        this.#open.delete(connection);
+        this.#perPrefix.remove(narrow);
+      });
+      webSocket.on('message', (data: Buffer, isBinary: boolean) => {
+        if (isBinary) this.#handler.onDatagram(from, data);
+        else webSocket.terminate();
+      });
+    });
+    return true;
+  }
+
+  /** Sends one datagram, which may be a view of memory that is used again. False when it was dropped. */
+  send(connection: number, header: Uint8Array | undefined, payload: Uint8Array): boolean {
+    const webSocket = this.#open.get(connection);
+    if (webSocket === undefined || webSocket.readyState !== webSocket.OPEN) return false;
+    if (webSocket.bufferedAmount > maxWaitingBytes) {
+      this.#handler.onSlowReader();
+      return false;
+    }
+    const bytes = header === undefined ? Buffer.from(payload) : Buffer.concat([header, payload]);
+    webSocket.send(bytes, { binary: true });
+    return true;
+  }
+
+  close(): void {
+    this.#isClosed = true;
+    for (const webSocket of this.#open.values()) webSocket.close(1012);
+    const sockets = [...this.#open.values()];
+    setTimeout(() => {
+      for (const webSocket of sockets) webSocket.terminate();
+    }, 1000).unref();
+  }
+}
+
+function endpointOf({ socket }: IncomingMessage) {
+  const bytes = addressBytes((socket.remoteAddress ?? '').replace(/%.*$/, ''));
+  const port = socket.remotePort;
+  return bytes === undefined || port === undefined
+    ? undefined
+    : { address: formatAddress(bytes), port };
+}
