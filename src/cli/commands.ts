@@ -98,6 +98,9 @@ export const commands: readonly CommandEntry[] = [
   entry(programs, 'server', 'Run a server in the foreground, or manage it', async () =>
     (await import('./server.ts')).serverCommand(),
   ),
+  entry(programs, 'relay', 'Run a relay in the foreground', async () =>
+    (await import('./relay.ts')).relayCommand(),
+  ),
 ];
 
 export const commandNamed = (name: string): CommandEntry | undefined =>

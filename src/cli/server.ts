@@ -16,6 +16,8 @@ interface ServerFlags {
   readonly data?: string;
   readonly listen?: readonly string[];
   readonly stun: string;
+  readonly relay: string;
+  readonly roles: readonly Role[];
   readonly public?: string;
   readonly store?: string;
   readonly enrol: 'token' | 'open' | 'closed';
@@ -26,6 +28,9 @@ interface ServerFlags {
   readonly tlsKey?: string;
   readonly logLevel: string;
 }
+
+const roles = ['control', 'stun', 'relay'] as const;
+type Role = (typeof roles)[number];
 
 const examples = [
   ['buri server --data /var/lib/buri-server --public vpn.example.org', 'run a server'],
@@ -53,6 +58,17 @@ export function serverCommand(): Command {
       new Option('--stun <host:port,host:port>', "two UDP addresses for STUN, or 'none'")
         .default('*:3478,*:3479')
         .env('BURI_STUN'),
+    )
+    .addOption(
+      new Option('--relay <host:port>', "UDP address of the relay, or 'none'")
+        .default('*:3480')
+        .env('BURI_RELAY'),
+    )
+    .addOption(
+      new Option('--roles <role,role>', 'what this server does: control, stun, relay')
+        .argParser(rolesOf)
+        .default(roles, roles.join(','))
+        .env('BURI_ROLES'),
     )
     .addOption(
       new Option('--public <host>', 'name or address by which clients reach this machine').env(
@@ -127,7 +143,7 @@ async function runServer(flags: ServerFlags): Promise<void> {
   if (flags.data === undefined) throw new UsageError('--data DIR is required');
   if ((flags.tlsCert === undefined) !== (flags.tlsKey === undefined))
     throw new UsageError('--tls-cert and --tls-key are given together');
-  const stun = stunAddresses(flags.stun);
+  const stun = flags.roles.includes('stun') ? stunAddresses(flags.stun) : [];
   const { Server } = await import('#server/server.ts');
   const { createLog } = await import('#server/log.ts');
   const log = createLog(flags.logLevel);
@@ -147,6 +163,16 @@ async function runServer(flags: ServerFlags): Promise<void> {
         : { certificatePath: flags.tlsCert, keyPath: flags.tlsKey },
     log,
   });
+  let endRelay: (() => Promise<void>) | undefined;
+  if (flags.roles.includes('relay') && flags.relay !== 'none') {
+    const { startServerRelay } = await import('./server-relay.ts');
+    try {
+      endRelay = startServerRelay(server.relayHost, flags.relay, log);
+    } catch (error) {
+      await server.close();
+      throw error;
+    }
+  }
   process.on('SIGHUP', () => {
     try {
       server.reloadTls();
@@ -158,6 +184,7 @@ async function runServer(flags: ServerFlags): Promise<void> {
     for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve(name));
   });
   log.info({ signal }, 'ending');
+  await endRelay?.();
   await server.close();
   // What clients have left open (a kept-alive socket, a timer of a library) is no reason to stay.
   process.exit(0);
@@ -193,6 +220,15 @@ function relayRate(text: string): TicketLimits {
   const bytesPerSecond = Math.round(bits / 8);
   const packets = Math.max(100, Math.round(bytesPerSecond / averagePacketBytes));
   return { bytesPerSecond, packetsPerSecond: match[3] === undefined ? packets : Number(match[3]) };
+}
+
+/** A server is always in control; other roles can be left to other machines. */
+function rolesOf(text: string): readonly Role[] {
+  const named = text.split(',');
+  const known = roles.filter((role) => named.includes(role));
+  if (known.length !== named.length || !known.includes('control'))
+    throw new InvalidArgumentError(`expected some of ${roles.join(',')}, control among them.`);
+  return known;
 }
 
 function graceSeconds(text: string): number {

@@ -13,7 +13,7 @@ export const orphanedMs = 24 * 3_600_000;
 export const drainMs = 10_000;
 
 /** The time of a request may be so far from the relay's. */
-export const maxSkewMs = 120_000;
+export const maxSkewMs = 60_000;
 /** Requests may arrive in another order than they were sent: so much older than the newest one is still taken. */
 export const reorderMs = 10_000;
 /** Requests of a client in that time that are remembered; beyond, they are dropped. */

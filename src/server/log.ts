@@ -4,8 +4,8 @@ import { type Logger, pino } from 'pino';
 export type Log = Logger;
 
 /** Lines of JSON on standard error; on a terminal, lines for people. Nothing secret is ever given to it. */
-export function createLog(level: string): Log {
-  const options = { name: 'buri-server', level, base: null };
+export function createLog(level: string, name = 'buri-server'): Log {
+  const options = { name, level, base: null };
   if (process.stderr.isTTY) return pino(options, new Readable());
   return pino(options, pino.destination({ dest: 2, sync: true }));
 }

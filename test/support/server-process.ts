@@ -36,6 +36,7 @@ export class ServerProcess implements AsyncDisposable {
     this.#owned = options.data === undefined;
     const args = ['server', '--data', this.data, '--public', '127.0.0.1'];
     args.push('--listen', '127.0.0.1:0', '--stun', '127.0.0.1:0,127.0.0.1:0');
+    args.push('--relay', '127.0.0.1:0');
     this.child = spawn(program, [...args, ...(options.args ?? [])], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });
