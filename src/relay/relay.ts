@@ -11,6 +11,7 @@ import type { RelayRevocation } from '#wire/relay-control.ts';
 import { drainMs } from './limits.ts';
 import type { Source, UdpSource, WebSocketSource } from './source.ts';
 import { Switchboard } from './switchboard.ts';
+import type { Ticket } from './tickets.ts';
 import {
   RELAY_ADDRESS,
   RELAY_COUNT,
@@ -86,6 +87,13 @@ export class Relay implements AsyncDisposable {
   /** Whether there is a connection to the server, and its time less the wall clock. */
   setServer(isReachable: boolean, offsetMs?: number): void {
     this.switchboard.setServer(isReachable, now(), offsetMs);
+  }
+
+  /** An allocation without a request: for measurements. Returns its token. */
+  admit(ticket: Ticket, source: Source): bigint {
+    const token = this.switchboard.admit(ticket, source, now());
+    this.#carryOut();
+    return token;
   }
 
   /** For an operator. */

@@ -19,6 +19,7 @@ import { Limiter } from './limiter.ts';
 import * as limits from './limits.ts';
 import { Shares } from './shares.ts';
 import { prefixesOf, SOURCE_WORDS, type Source, socketAndFamily } from './source.ts';
+import type { Ticket } from './tickets.ts';
 import {
   RELAY_COUNT,
   RELAY_DATA_HEADER,
@@ -136,6 +137,13 @@ export class Switchboard {
     if (slot === undefined || this.allocations.holder(slot)!.ticket.serial > serial) return;
     this.counters.add('revoked');
     this.#board.end(slot, now.monotonic);
+  }
+
+  /** An allocation without a request: for simulations and measurements. Returns its token. */
+  admit(ticket: Ticket, source: Source, now: Now): bigint {
+    const slot = this.#board.add(ticket, source, this.#board.requestsOf(ticket.client));
+    this.allocations.heardAt[slot] = now.monotonic;
+    return this.allocations.holder(slot)!.token;
   }
 
   /** Tells everybody that the relay is about to end; from now on nobody comes in. */
