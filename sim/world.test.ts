@@ -115,10 +115,23 @@ describe('the world notices', () => {
     assert.match(failure.message, /view: .* is r[0-9]+, not r[0-9]+/);
   });
 
-  test('two members that could talk and do not', async () => {
+  test('two members that could talk directly and use a relay', async () => {
     const failure = await failureOf({
       steps: 1,
       meddle: ({ network, sites }) => {
+        network.drop = ({ source, destination }) =>
+          sites[0]!.owns(source.address) && sites[1]!.owns(destination.address);
+      },
+    });
+    assert.match(failure.message, /m0 reaches m1 by a relay|m1 reaches m0 by a relay/);
+  });
+
+  test('two members that could talk and do not', async () => {
+    const failure = await failureOf({
+      steps: 1,
+      meddle: (world) => {
+        const { network, sites } = world;
+        for (const relay of world.relays.values()) relay.up = false;
         network.drop = ({ source, destination }) =>
           sites[0]!.owns(source.address) && sites[1]!.owns(destination.address);
       },
