@@ -303,6 +303,23 @@ static napi_value open_socket(napi_env env, napi_callback_info info) {
   return pair(env, number(env, index), number(env, port), number(env, (int32_t)offloads));
 }
 
+// socketAdopt(descriptor, offloads, index) → [index or -errno, port, offloads]
+static napi_value adopt_socket(napi_env env, napi_callback_info info) {
+  struct call call;
+  if (!begin(env, info, 3, &call)) return NULL;
+  struct engine *engine = call.instance->engine;
+  int port = 0;
+  int index = udp_adopt(engine, int_of(&call, 0), (unsigned)int_of(&call, 1), int_of(&call, 2), &port);
+  unsigned offloads = index < 0 ? 0 : engine->sockets[index].offloads;
+  return pair(env, number(env, index), number(env, port), number(env, (int32_t)offloads));
+}
+
+// socketDescriptor() → a descriptor, or -errno
+static napi_value socket_descriptor(napi_env env, napi_callback_info info) {
+  (void)info;
+  return number(env, udp_descriptor());
+}
+
 static napi_value close_socket(napi_env env, napi_callback_info info) {
   struct call call;
   if (!begin(env, info, 1, &call)) return NULL;
@@ -645,7 +662,8 @@ NAPI_MODULE_INIT() {
       {"bind", bind_buffers}, {"onReady", on_ready}, {"watch", watch},
       {"deviceOpen", open_device}, {"deviceClose", close_device}, {"deviceRead", read_device},
       {"deviceWrite", write_device}, {"deviceInject", inject}, {"socketOpen", open_socket},
-      {"socketClose", close_socket},
+      {"socketClose", close_socket}, {"socketAdopt", adopt_socket},
+      {"socketDescriptor", socket_descriptor},
       {"receive", receive}, {"classify", classify_messages}, {"openRuns", open_batch},
       {"seal", seal_batch}, {"complete", complete_batch}, {"sealInto", seal_into}, {"keepalive", keepalive},
       {"sendRun", send_run}, {"sendDatagram", send_datagram}, {"setKey", set_key},

@@ -198,6 +198,10 @@ enum { SHARE_NOT = 0, SHARE_FIRST = 1, SHARE_JOIN = 2 };
 // Returns the index of the socket (`index`, or a free one for -1), or a negative errno. `port` receives the port bound.
 int udp_open(struct engine *engine, const struct sockaddr *local, socklen_t length, unsigned wanted,
              int share, int index, int *port);
+// Takes part in a socket that somebody else has opened: a copy of the descriptor, with the same port and queue.
+int udp_adopt(struct engine *engine, int descriptor, unsigned wanted, int index, int *port);
+// A descriptor of an IPv4 socket on any port, or a negative errno. It is the caller's.
+int udp_descriptor(void);
 void udp_close(struct engine *engine, int index);
 // Returns the number of messages or a negative errno (never EAGAIN).
 int udp_receive(struct engine *engine, int index);

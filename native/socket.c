@@ -1,6 +1,7 @@
 // UDP sockets: runs of datagrams out by UDP_SEGMENT, merged datagrams in by UDP_GRO.
 #define _GNU_SOURCE
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/ip.h>
 #include <netinet/udp.h>
 #include <time.h>
@@ -55,38 +56,80 @@ static int bind_shared(int fd, const struct sockaddr *local, socklen_t length, i
   return share == SHARE_FIRST ? setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof on) : 0;
 }
 
-int udp_open(struct engine *engine, const struct sockaddr *local, socklen_t length, unsigned wanted,
-             int share, int index, int *port) {
+// A free one for -1, else this one if it is free; or a negative errno.
+static int free_index(const struct engine *engine, int index) {
   if (index < 0) {
     index = 0;
     while (index < MAX_SOCKETS && engine->sockets[index].fd >= 0) index++;
   }
   if (index >= MAX_SOCKETS) return -EMFILE;
-  if (engine->sockets[index].fd >= 0) return -EEXIST;
+  return engine->sockets[index].fd >= 0 ? -EEXIST : index;
+}
+
+static void never_cut_short(int fd, int family) {
+  int on = 1, never = IP_PMTUDISC_DONT;
+  // Routers may fragment: better than a black hole where ICMP is filtered.
+  if (family == AF_INET) setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &never, sizeof never);
+  setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);
+}
+
+static int bound_port(int fd) {
+  struct sockaddr_storage bound;
+  socklen_t length = sizeof bound;
+  if (getsockname(fd, (struct sockaddr *)&bound, &length) != 0) return -errno;
+  if (bound.ss_family == AF_INET6) return ntohs(((struct sockaddr_in6 *)&bound)->sin6_port);
+  return bound.ss_family == AF_INET ? ntohs(((struct sockaddr_in *)&bound)->sin_port) : -EAFNOSUPPORT;
+}
+
+int udp_open(struct engine *engine, const struct sockaddr *local, socklen_t length, unsigned wanted,
+             int share, int index, int *port) {
+  index = free_index(engine, index);
+  if (index < 0) return index;
   int fd = socket(local->sa_family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
   if (fd < 0) return -errno;
   int on = 1;
   if (local->sa_family == AF_INET6) {
     setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof on);
-  } else {
-    // Routers may fragment: better than a black hole where ICMP is filtered.
-    int never = IP_PMTUDISC_DONT;
-    setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &never, sizeof never);
   }
-  setsockopt(fd, SOL_SOCKET, SO_RXQ_OVFL, &on, sizeof on);
+  never_cut_short(fd, local->sa_family);
   set_buffers(fd);
-  struct sockaddr_storage bound;
-  socklen_t bound_length = sizeof bound;
-  if (bind_shared(fd, local, length, share) != 0 ||
-      getsockname(fd, (struct sockaddr *)&bound, &bound_length) != 0) {
-    int error = errno;
+  *port = bind_shared(fd, local, length, share) != 0 ? -errno : bound_port(fd);
+  if (*port < 0) {
     close(fd);
-    return -error;
+    return *port;
   }
-  *port = ntohs(bound.ss_family == AF_INET6 ? ((struct sockaddr_in6 *)&bound)->sin6_port
-                                            : ((struct sockaddr_in *)&bound)->sin_port);
   engine->sockets[index] = (struct udp_socket){.fd = fd, .family = local->sa_family,
                                                .offloads = set_offloads(fd, wanted)};
+  return index;
+}
+
+int udp_descriptor(void) {
+  int fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  struct sockaddr_in any = {.sin_family = AF_INET};
+  if (bind(fd, (struct sockaddr *)&any, sizeof any) == 0) return fd;
+  int error = errno;
+  close(fd);
+  return -error;
+}
+
+int udp_adopt(struct engine *engine, int descriptor, unsigned wanted, int index, int *port) {
+  index = free_index(engine, index);
+  if (index < 0) return index;
+  int family = 0, type = 0;
+  socklen_t size = sizeof family;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_TYPE, &type, &size) != 0) return -errno;
+  size = sizeof family;
+  if (getsockopt(descriptor, SOL_SOCKET, SO_DOMAIN, &family, &size) != 0) return -errno;
+  if (type != SOCK_DGRAM || (family != AF_INET && family != AF_INET6)) return -EPROTOTYPE;
+  *port = bound_port(descriptor);
+  if (*port < 0) return *port;
+  int fd = fcntl(descriptor, F_DUPFD_CLOEXEC, 0);
+  if (fd < 0) return -errno;
+  never_cut_short(fd, family);
+  set_buffers(fd);
+  engine->sockets[index] =
+      (struct udp_socket){.fd = fd, .family = family, .offloads = set_offloads(fd, wanted)};
   return index;
 }
 

@@ -17,12 +17,13 @@ import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
 import { readProbeHeader } from '#wire/probe.ts';
 import { relayPrefixBytes, relayType } from '#wire/relay.ts';
 import type { RelayEntry } from '#wire/relay-control.ts';
-import type { Candidate, NatBehaviour } from '#wire/signal.ts';
+import type { Candidate, NatBehaviour, PunchTerms } from '#wire/signal.ts';
 import { looksLikeStun } from '#wire/stun.ts';
 import { type NatKind, natKind } from '../lab/nat-kinds.ts';
 import { Bridge } from './bridge.ts';
 import { type Scheduled, VirtualClock } from './clock.ts';
 import { type Home, type HomeOptions, type Host, type LinkOptions, Network } from './network.ts';
+import { SimPunchSockets } from './punch-sockets.ts';
 import { deterministicCrypto, Random } from './random.ts';
 import { RelayHost } from './relay-host.ts';
 import { StunServer } from './stun-server.ts';
@@ -46,11 +47,14 @@ export class PathWorld {
   readonly stun: StunServer;
   readonly clients: PathClient[] = [];
   readonly relays = new Map<string, RelayHost>();
+  /** Whether clients guess ports (`--hard-nat`). */
+  readonly hardNat: boolean;
   /** False: no signal gets through. */
   serverUp = true;
   signals = 0;
 
-  constructor(seed: number | string, link: Partial<LinkOptions> = {}) {
+  constructor(seed: number | string, link: Partial<LinkOptions> = {}, hardNat = false) {
+    this.hardNat = hardNat;
     this.random = new Random(seed);
     this.network = new Network(this.clock, this.random.fork('network'), link);
     this.stun = new StunServer(this.network.internet.host('server', serverAddresses));
@@ -121,23 +125,28 @@ export class PathWorld {
     return this.clock.monotonic - start;
   }
 
-  /** Protocol §6: offer, answer, and both begin together. */
-  offer(from: PathClient, to: PathClient): void {
+  /** Protocol §6: an offer. It is answered at once, unless it speaks of an attempt at hard NATs (§12): then when that is ready. */
+  offer(from: PathClient, to: PathClient, hard?: PunchTerms): void {
     if (!this.serverUp) return;
     this.signals += 1;
-    const told = from.told;
+    const told = { ...from.told, ...from.hardPart(hard) };
     this.clock.in(signalDelayMs, () => {
       if (!this.serverUp || to.stopped) return;
       to.discovery.input({ type: 'recheck' });
-      to.paths.input({ type: 'remote-candidates', peer: from.index, ...told });
-      const answer = to.told;
-      this.clock.in(signalDelayMs, () => {
-        if (!this.serverUp) return;
-        to.paths.input({ type: 'punch', peer: from.index, inMs: punchInMs });
-        if (from.stopped) return;
-        from.paths.input({ type: 'remote-candidates', peer: to.index, ...answer });
-        from.paths.input({ type: 'punch', peer: to.index, inMs: punchInMs });
-      });
+      to.paths.input({ type: 'remote-candidates', peer: from.index, ...told, kind: 'offer' });
+      if (hard === undefined) this.answer(to, from);
+    });
+  }
+
+  /** The answer, and both begin together. */
+  answer(from: PathClient, to: PathClient, hard?: PunchTerms): void {
+    const told = { ...from.told, ...from.hardPart(hard) };
+    this.clock.in(signalDelayMs, () => {
+      if (!this.serverUp) return;
+      from.paths.input({ type: 'punch', peer: to.index, inMs: punchInMs });
+      if (to.stopped) return;
+      to.paths.input({ type: 'remote-candidates', peer: from.index, ...told, kind: 'answer' });
+      to.paths.input({ type: 'punch', peer: from.index, inMs: punchInMs });
     });
   }
 }
@@ -208,6 +217,10 @@ export class PathClient {
   /** Requests that left, and the addresses that any probe ever came from. */
   readonly requests: { readonly atMs: number; readonly to: string }[] = [];
   readonly heardFrom = new Set<string>();
+  /** What the server vouches for instead of the truth. */
+  provenOverride: readonly string[] | undefined;
+  /** Sockets of attempts at hard NATs, and those of them that the engine took over. */
+  readonly punch: SimPunchSockets;
   readonly #world: PathWorld;
   readonly #discoveryMachine: Discovery;
   readonly #crypto: Crypto;
@@ -225,6 +238,11 @@ export class PathClient {
     this.publicKey = this.#crypto.x25519PublicKey(privateKey);
     this.machine = new Paths({ crypto: this.#crypto, tunnelPrivateKey: privateKey });
     this.paths = new Driver(this.machine, world.clock, (output) => this.#act(output));
+    this.punch = new SimPunchSockets(
+      host,
+      () => world.clock.monotonic,
+      (input) => this.paths.input(input),
+    );
     this.clientId = clientIdAt(index);
     this.relayMachine = new Relays(this.#crypto);
     this.relays = new Driver(this.relayMachine, world.clock, (output) => this.#relayOutput(output));
@@ -244,6 +262,22 @@ export class PathClient {
     this.#open();
     this.#askServers();
     this.learnRelays();
+    this.paths.input({ type: 'stun-servers', servers: world.stun.endpoints });
+    this.paths.input({ type: 'hard-nat', enabled: world.hardNat });
+  }
+
+  /** Public addresses that the server vouches for. */
+  get proven(): readonly string[] {
+    return (
+      this.provenOverride ?? this.discovered?.publicEndpoints.map(({ address }) => address) ?? []
+    );
+  }
+
+  /** What a signal says of an attempt at hard NATs, and the addresses that the server vouches for. */
+  hardPart(hard: PunchTerms | undefined) {
+    if (!this.#world.hardNat) return {};
+    const seen = this.discovered?.publicEndpoints.map(({ address }) => address) ?? [];
+    return { proven: this.provenOverride ?? seen, ...(hard === undefined ? {} : { hard }) };
   }
 
   get stopped(): boolean {
@@ -276,7 +310,8 @@ export class PathClient {
       this.paths.input({ type: 'want', peer: other.index });
       return false;
     }
-    this.#send(path.remote, onPath(path, this.#dataPacket(sizeBytes)));
+    const { remote, socket } = path;
+    this.#send(remote, onPath(path, this.#dataPacket(sizeBytes)), { socket });
     this.paths.input({
       type: 'activity',
       peer: other.index,
@@ -297,10 +332,16 @@ export class PathClient {
   }
 
   /** What leaves for the loopback interface goes to a bridge. */
-  #send(remote: Endpoint, bytes: Uint8Array, ttl?: number, dontFragment?: boolean): void {
+  #send(
+    remote: Endpoint,
+    bytes: Uint8Array,
+    how: { readonly socket?: number; readonly ttl?: number; readonly dontFragment?: boolean } = {},
+  ): void {
+    const { socket, ttl, dontFragment } = how;
+    const port = this.#portOf(socket);
     if (this.offline) return;
     if (remote.address === '127.0.0.1') this.bridge.send(remote.port, bytes);
-    else this.host.send(this.port, remote, bytes, ttl, dontFragment);
+    else this.host.send(port, remote, bytes, ttl, dontFragment);
   }
 
   /** The port that its user forwards by hand (`--port`). */
@@ -439,7 +480,7 @@ export class PathClient {
           const atMs = this.#world.clock.monotonic;
           this.requests.push({ atMs, to: formatEndpoint(output.remote) });
         }
-        this.#send(output.remote, output.bytes, output.ttl, output.dontFragment);
+        this.#send(output.remote, output.bytes, output);
         return;
       case 'relay-wanted':
         this.relays.input({ type: 'want', relay: output.relay });
@@ -450,9 +491,30 @@ export class PathClient {
       case 'signal-wanted': {
         this.discovery.input({ type: 'recheck' });
         const other = this.#world.clients[output.peer];
-        if (other !== undefined) this.#world.offer(this, other);
+        if (other === undefined) break;
+        if (output.kind === 'answer') this.#world.answer(this, other, output.hard);
+        else this.#world.offer(this, other, output.hard);
         break;
       }
+      case 'punch-open':
+        this.#soon(() => this.punch.open(output.count));
+        break;
+      case 'punch-send':
+        this.punch.send(output.index, output.remote, output.bytes, output.ttl);
+        return;
+      case 'punch-adopt':
+        this.#soon(() =>
+          this.punch.adopt(output.index, (bytes, socket, remote) =>
+            this.#receive(bytes, remote, socket),
+          ),
+        );
+        break;
+      case 'punch-close':
+        this.punch.close();
+        break;
+      case 'drop-socket':
+        this.punch.drop(output.socket);
+        break;
       case 'path':
       case 'path-mtu':
       case 'peer-alive':
@@ -464,8 +526,22 @@ export class PathClient {
     this.events.push({ atMs: this.#world.clock.monotonic, output });
   }
 
-  #receive(bytes: Uint8Array, remote: Endpoint): void {
-    const socket = remote.address.includes(':') ? 6 : 4;
+  /** What takes the system a moment. */
+  #soon(act: () => void): void {
+    this.#world.clock.in(1, () => {
+      if (!this.stopped) act();
+    });
+  }
+
+  #portOf(socket = -1): number {
+    return this.punch.adopted.get(socket) ?? this.port;
+  }
+
+  #receive(
+    bytes: Uint8Array,
+    remote: Endpoint,
+    socket = remote.address.includes(':') ? 6 : 4,
+  ): void {
     if (looksLikeStun(bytes)) this.discovery.input({ type: 'datagram', bytes, socket, remote });
     else if (bytes[0] === 4) this.#receiveData(bytes, socket, remote);
     else if (relayType(bytes) !== undefined) {

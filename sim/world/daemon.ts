@@ -329,6 +329,7 @@ export class Daemon {
         accepted: world.accepted,
       },
     });
+    this.feed(life, { type: 'hard-nat', enabled: false });
     this.feed(life, { type: 'sockets', sockets });
     this.#feedAddresses(life, false);
     this.feed(life, { type: 'lan', local: { ethernet: false, groups: this.groups } });
@@ -432,6 +433,12 @@ export class Daemon {
       case 'notice':
       case 'clear-notice':
         break;
+      case 'punch-open':
+      case 'punch-send':
+      case 'punch-adopt':
+      case 'punch-close':
+      case 'drop-socket':
+        throw new Violation(`${this.name} guesses ports although that is switched off`);
       case 'check-server':
         link.check();
         break;

@@ -17,6 +17,7 @@ interface DaemonFlags {
   readonly port?: string;
   readonly lanRoutes?: string;
   readonly portMapping?: string;
+  readonly hardNat?: string;
   readonly engineThreads?: string;
   readonly proxy?: string;
 }
@@ -53,6 +54,11 @@ export const daemonCommand = (): Command =>
     .option(
       '--port-mapping <on|off>',
       'whether the router is asked, by PCP, NAT-PMP or UPnP, to lead the UDP port to this machine (BURI_PORT_MAPPING; default: on)',
+    )
+    .option(
+      '--hard-nat <on|off>',
+      'whether ports of a NAT are guessed where nothing else makes a direct path: up to 1,024 probes and 256 sockets for ' +
+        'some seconds (BURI_HARD_NAT; default: on)',
     )
     .option(
       '--engine-threads <n>',
@@ -99,6 +105,7 @@ export const daemonCommand = (): Command =>
             '--port-mapping',
             flags.portMapping ?? (process.env.BURI_PORT_MAPPING || 'on'),
           ),
+          hardNat: switchOf('--hard-nat', flags.hardNat ?? (process.env.BURI_HARD_NAT || 'on')),
           ...(port === undefined ? {} : { port }),
           ...(proxy === undefined ? {} : { proxy }),
         },

@@ -28,6 +28,7 @@ export function peerText(peer: PeerView, paint: Paint): string {
       ['path', pathText(peer.path) || 'none'],
       ['loss', lossText(peer.path)],
       ['path mtu', mtuText(peer.path)],
+      ['hard nat', peer.path.hardNat],
       ['this side', peer.nat?.here],
       ['other side', peer.nat?.there],
       ['what helps', ...(peer.advice ?? [])],

@@ -44,6 +44,8 @@ export interface ClientOptions {
   readonly proxies: ProxyChoice;
   /** Whether routers are asked to lead the port to this machine. */
   readonly wantsPortMapping: boolean;
+  /** Whether ports of hard NATs may be guessed. */
+  readonly hardNat: boolean;
   /** The engine has failed: only a new process helps. */
   readonly onFatal: (error: BuriError) => void;
 }
@@ -408,6 +410,7 @@ export class Client {
         else bridges.unwant(wish.relay);
       },
     });
+    this.#driver.feed({ type: 'hard-nat', enabled: this.#options.hardNat });
     this.#driver.feed({ type: 'sockets', sockets: sockets.list });
     this.#feedAddresses(false);
     this.#mapPorts(privateKey);

@@ -34,6 +34,8 @@ export interface DaemonOptions {
   readonly proxy?: string;
   /** Whether routers are asked to lead the UDP port to this machine; default true. */
   readonly portMapping?: boolean;
+  /** Whether ports of hard NATs are guessed; default true. */
+  readonly hardNat?: boolean;
 }
 
 const certificateCheckMs = 86_400_000;
@@ -80,6 +82,7 @@ export async function runDaemon(options: DaemonOptions, signal: AbortSignal): Pr
     ...parts,
     configuredPort: options.port,
     wantsPortMapping: options.portMapping ?? true,
+    hardNat: options.hardNat ?? true,
     onFatal: fatal.reject,
   });
   const running = client;

@@ -4,6 +4,7 @@ import type { Engine } from '#engine/engine.ts';
 import type { ClientMessage } from '#wire/control.ts';
 import type { SystemClock } from './clock.ts';
 import type { Notices } from './notices.ts';
+import { PunchSockets } from './punch-sockets.ts';
 import type { StateStore } from './state.ts';
 
 /** A timer is never set further ahead: a machine that slept comes back to it soon. */
@@ -31,12 +32,15 @@ export interface DriverOptions {
 export class MemberDriver {
   readonly member: Member;
   readonly #options: DriverOptions;
+  readonly #punchSockets: PunchSockets;
   #timer: NodeJS.Timeout | undefined;
   #closed = false;
 
   constructor(member: Member, options: DriverOptions) {
     this.member = member;
     this.#options = options;
+    const report = (input: MemberInput) => this.feed(input);
+    this.#punchSockets = new PunchSockets({ engine: options.engine, report });
   }
 
   feed(input: MemberInput): void {
@@ -52,6 +56,7 @@ export class MemberDriver {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
+    this.#punchSockets.close();
     for (const peer of this.member.manager.peers.values()) {
       this.#options.engine.removePeer(peer.index);
     }
@@ -82,6 +87,13 @@ export class MemberDriver {
         engine.sendDatagram(socket, remote, bytes, options);
         break;
       }
+      case 'punch-open':
+      case 'punch-send':
+      case 'punch-adopt':
+      case 'punch-close':
+      case 'drop-socket':
+        this.#punchSockets.handle(output);
+        break;
       case 'set-peer':
         engine.setPeer(output.peer, { innerPrefixes: output.innerPrefixes });
         break;

@@ -98,6 +98,10 @@ export interface Addon extends ByteWork {
     share: number,
     index: number,
   ): [number, number, number];
+  /** A copy of a descriptor of a bound UDP socket, which stays the caller's. `index` as in `socketOpen`. */
+  socketAdopt(descriptor: number, offloads: number, index: number): [number, number, number];
+  /** A descriptor of an IPv4 UDP socket on any port; it is the caller's. Needs no `bind`. */
+  socketDescriptor(): number;
   socketClose(index: number): void;
   receive(index: number): number;
   /** Sends what JavaScript put into the run buffer. */

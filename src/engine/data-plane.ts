@@ -35,7 +35,7 @@ import type {
   WorkerSettings,
 } from './messages.ts';
 import { ALL_OFFLOADS, offloadNames } from './offloads.ts';
-import { deviceError, socketError } from './open-errors.ts';
+import { adoptError, deviceError, socketError } from './open-errors.ts';
 import { pumpDevice, sendStaged } from './outbound.ts';
 import { MESSAGE_RATE, sendMessage } from './peer-messages.ts';
 import { PeerTable } from './peer-table.ts';
@@ -69,6 +69,8 @@ export class DataPlane {
   readonly #withoutOffloads: number;
   readonly #post: (report: Report) => void;
   readonly #sockets = new Set<number>();
+  /** Those of them that another thread reads. */
+  readonly #sendOnly = new Set<number>();
   readonly #received: Received = { messages: 0, units: 0 };
   #deviceOpen = false;
   #blocked: Blocked | undefined;
@@ -137,6 +139,8 @@ export class DataPlane {
         return undefined;
       case 'open-socket':
         return this.#openSocket(command.options, command.share, command.socket ?? -1);
+      case 'adopt-socket':
+        return this.#adoptSocket(command.descriptor, command.share, command.socket ?? -1);
       case 'close-socket':
         this.#closeSocket(command.socket);
         return undefined;
@@ -268,9 +272,7 @@ export class DataPlane {
     if (bytes === undefined || bytes.length !== (options.family === 4 ? 4 : 16)) {
       throw socketError(-constants.errno.EADDRNOTAVAIL, address, options.port);
     }
-    if (this.#sockets.size === MAX_SOCKETS) {
-      throw new BuriError('too-many-sockets', `the engine has at most ${MAX_SOCKETS} sockets`);
-    }
+    this.#assertRoom();
     const [socket, port, found] = addon.socketOpen(
       bytes,
       options.port,
@@ -284,8 +286,27 @@ export class DataPlane {
     return { socket, port, offloads: offloadNames(found) };
   }
 
+  /** The threads share one queue of datagrams, so only the first reads it: order within a flow matters more. */
+  #adoptSocket(descriptor: number, share: Share, index: number): SocketInfo {
+    const { addon } = this.#state;
+    this.#assertRoom();
+    const offloads = ALL_OFFLOADS & ~this.#withoutOffloads;
+    const [socket, port, found] = addon.socketAdopt(descriptor, offloads, index);
+    if (socket < 0) throw adoptError(socket);
+    this.#sockets.add(socket);
+    if (share === 'join') this.#sendOnly.add(socket);
+    else addon.watch(1 + socket, this.#blocked === undefined ? READABLE : 0);
+    return { socket, port, offloads: offloadNames(found) };
+  }
+
+  #assertRoom(): void {
+    if (this.#sockets.size < MAX_SOCKETS) return;
+    throw new BuriError('too-many-sockets', `the engine has at most ${MAX_SOCKETS} sockets`);
+  }
+
   #closeSocket(socket: number): void {
     if (!this.#sockets.delete(socket)) return;
+    this.#sendOnly.delete(socket);
     for (const peer of this.#state.peers.peersOnSocket(socket)) this.#setPath(peer, undefined);
     this.#state.addon.socketClose(socket);
   }
@@ -385,7 +406,9 @@ export class DataPlane {
     const { addon } = this.#state;
     this.#blocked = undefined;
     if (this.#deviceOpen) addon.watch(0, READABLE);
-    for (const socket of this.#sockets) addon.watch(1 + socket, READABLE);
+    for (const socket of this.#sockets) {
+      if (!this.#sendOnly.has(socket)) addon.watch(1 + socket, READABLE);
+    }
   }
 
   #loseDevice(result: number): void {

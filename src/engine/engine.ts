@@ -14,6 +14,11 @@ export interface Engine extends AsyncDisposable {
   closeDevice(): Promise<void>;
   /** Binds a UDP socket; port 0 lets the system choose. BuriError: port-in-use, address-unavailable. At most 18. */
   openSocket(options: SocketOptions): Promise<SocketInfo>;
+  /**
+   * Takes part in a bound UDP socket of this process: the engine has a copy of the descriptor, and what arrives is read by whoever
+   * comes first until the other copy is closed. BuriError: too-many-sockets, socket-failed.
+   */
+  adoptSocket(descriptor: number): Promise<SocketInfo>;
   closeSocket(socket: SocketId): Promise<void>;
 
   /** Makes a peer known, or replaces its inner addresses (what is routed to it and what it may send from). */

@@ -54,6 +54,13 @@ export type AskedCommand =
       /** The handle that it shall have; undefined: any. */
       readonly socket: SocketId | undefined;
     }
+  | {
+      readonly type: 'adopt-socket';
+      readonly id: number;
+      readonly descriptor: number;
+      readonly share: Share;
+      readonly socket: SocketId | undefined;
+    }
   | { readonly type: 'close-socket'; readonly id: number; readonly socket: SocketId }
   /** Closes the device and all sockets: the thread is about to end. */
   | { readonly type: 'close-all'; readonly id: number };

@@ -62,3 +62,14 @@ export function socketError(result: number, address: string, port: number): Buri
       return new BuriError('socket-failed', `opening UDP ${endpoint} failed: ${nameOf(-result)}`);
   }
 }
+
+/** What a negative errno of `socketAdopt` or `socketDescriptor` means to a person. */
+export function adoptError(result: number): BuriError {
+  const isFull = -result === errno.EMFILE || -result === errno.ENFILE;
+  return isFull
+    ? new BuriError(
+        'too-many-files',
+        'no descriptor is left for another socket: allow more open files (ulimit -n, LimitNOFILE)',
+      )
+    : new BuriError('socket-failed', `taking over a socket failed: ${nameOf(-result)}`);
+}

@@ -145,6 +145,17 @@ export class PacketEngine implements Engine {
     });
   }
 
+  adoptSocket(descriptor: number): Promise<SocketInfo> {
+    return this.#inTurn(async () => {
+      const share = this.#others.length > 0 ? 'first' : 'alone';
+      const question = { type: 'adopt-socket', descriptor, share, socket: undefined } as const;
+      const opened = (await this.#first.ask(question)) as SocketInfo;
+      const { socket } = opened;
+      await this.#join((thread) => thread.ask({ ...question, share: 'join', socket }));
+      return opened;
+    });
+  }
+
   closeSocket(socket: SocketId): Promise<void> {
     return this.#inTurn(() => this.#askAll({ type: 'close-socket', socket }));
   }

@@ -28,6 +28,8 @@ export const pathView = z.object({
   /** Which part of the last probes (32 at most) got no answer. */
   lossRate: z.number().optional(),
   reason: z.string().optional(),
+  /** What was done, or is going to be, about NATs that an ordinary punch does not join. */
+  hardNat: z.string().optional(),
 });
 export type PathView = z.infer<typeof pathView>;
 

@@ -61,6 +61,30 @@ export const natBehaviour = z.object({
 });
 export type NatBehaviour = z.infer<typeof natBehaviour>;
 
+/** Where the sender can be met in an attempt at hard NATs: public ports `first`, `first + step`, … of its NAT. */
+export const punchPorts = z.object({
+  address: field.ipAddress,
+  first: z.number().int().min(1).max(65_535),
+  count: z.number().int().min(1).max(65_535),
+  step: z
+    .number()
+    .int()
+    .min(-4096)
+    .max(4096)
+    .refine((step) => step !== 0, 'not 0'),
+});
+export type PunchPorts = z.infer<typeof punchPorts>;
+
+/** An attempt at hard NATs (protocol §12): in an offer the proposal, in an answer the agreement to the same one. */
+export const punchTerms = z.object({
+  attempt: z.number().int().min(0).max(0xffff_ffff),
+  technique: z.enum(['birthday', 'block', 'sequence']),
+  ports: punchPorts.optional(),
+  /** The sender takes no part now, and why: `off`, `busy`, `crossed`, `direct`, `disagree`, `no-room`, `not-ready`, `too-soon`, `unproven`. */
+  refused: z.string().max(32).optional(),
+});
+export type PunchTerms = z.infer<typeof punchTerms>;
+
 export const signalPayload = z.object({
   /** `offer` asks for an `answer`; both carry candidates. */
   kind: z.enum(['offer', 'answer']),
@@ -70,6 +94,8 @@ export const signalPayload = z.object({
   expiresAt: field.milliseconds,
   candidates: z.array(candidate).max(maxCandidates),
   nat: natBehaviour,
+  /** Present when this is about an attempt at hard NATs too. */
+  hard: punchTerms.optional(),
 });
 export type SignalPayload = z.infer<typeof signalPayload>;
 

@@ -32,6 +32,7 @@ async function clientIn(t: TestContext) {
     configuredPort: undefined,
     proxies: noProxy,
     wantsPortMapping: false,
+    hardNat: true,
     onFatal: (error) => assert.fail(error),
   });
   t.after(async () => {

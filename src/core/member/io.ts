@@ -4,6 +4,7 @@ import type { Endpoint } from '#wire/endpoint.ts';
 import type { LocalAddress } from '../discovery/candidates.ts';
 import type { DiscoverySocket } from '../discovery/discovery.ts';
 import type { LanOutput, LocalLan } from '../lan/lan.ts';
+import type { PathInput, PunchOutput } from '../path/io.ts';
 import type { Path } from '../path/path.ts';
 import type { SessionActivity } from '../session/events.ts';
 import type { TransportKeys } from '../session/keypair.ts';
@@ -63,9 +64,12 @@ export type MemberInput =
   | { readonly type: 'bridge'; readonly relay: string; readonly endpoint: Endpoint | undefined }
   /** Somebody wants to know how the NAT behaves now. */
   | { readonly type: 'check-nat' }
+  /** Of the sockets of an attempt at hard NATs (`core/path/io.ts`). */
+  | Extract<PathInput, { type: 'punch-opened' | 'punch-datagram' | 'punch-adopted' | 'hard-nat' }>
   | { readonly type: 'tick' };
 
 export type MemberOutput =
+  | PunchOutput
   | { readonly type: 'send'; readonly message: ClientMessage }
   /** Find out soon whether the control connection still lives; where there is none, try again soon. */
   | { readonly type: 'check-server' }

@@ -1,4 +1,5 @@
 import type { ServerMessage, ServerMessageOf } from '#wire/control.ts';
+import type { PunchTerms } from '#wire/signal.ts';
 import {
   type Discovered,
   Discovery,
@@ -91,7 +92,8 @@ export class Member {
       ...(options.lastTimestamp === undefined ? {} : { lastTimestamp: options.lastTimestamp }),
       emit,
       lan: this.#lan,
-      offer: (peer, now) => this.#offer(peer, now),
+      offer: (peer, hard, now) => this.#offer(peer, hard, now),
+      answer: (peer, hard, now) => this.#signalling.answer(peer, hard, now),
       disagree: (peer, now) => this.#disagree(peer, now),
       relay: (input, now) => this.#relays.handle(input, now),
     });
@@ -239,6 +241,12 @@ export class Member {
       case 'datagram':
         this.#datagram(input, now);
         return;
+      case 'punch-opened':
+      case 'punch-datagram':
+      case 'punch-adopted':
+      case 'hard-nat':
+        this.#manager.paths(input, now);
+        return;
       case 'want':
         this.#manager.paths({ type: 'want', peer: input.peer }, now);
         this.#manager.tunnels({ kind: 'want-session', peer: input.peer }, now);
@@ -290,6 +298,7 @@ export class Member {
     this.#serverTime(welcome.serverTime, now);
     const servers = stunServers(this.#options, welcome.nodeList, serverAddress);
     this.#discovery.handle({ type: 'servers', servers }, now);
+    this.#manager.paths({ type: 'stun-servers', servers }, now);
     this.#manager.paths({ type: 'server', connected: true }, now);
   }
 
@@ -463,10 +472,10 @@ export class Member {
   }
 
   /** A path is missing: perhaps because our own mapping is another one by now, so the server is asked about it too. */
-  #offer(peer: Peer, now: Now): void {
+  #offer(peer: Peer, hard: PunchTerms | undefined, now: Now): void {
     if (!this.#connected) return;
     this.#discovery.handle({ type: 'recheck' }, now);
-    this.#signalling.offer(peer, now);
+    this.#signalling.offer(peer, hard, now);
     const last = this.#serverCheckedAt;
     if (last !== undefined && now.monotonic - last < checkServerEveryMs) return;
     this.#serverCheckedAt = now.monotonic;

@@ -39,6 +39,7 @@ test('a peer of whom the server knows nothing is asked again and again, and noth
       lan: new Lan(crypto, () => {}),
       offer: () => {},
       relay: () => {},
+      answer: () => {},
       disagree: () => {},
     });
     let at = monotonicMs(2 ** 20 - random.float() * 33_333.3);

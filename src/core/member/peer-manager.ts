@@ -1,10 +1,11 @@
+import type { PunchTerms } from '#wire/signal.ts';
 import { compareBytes, sameBytes } from '../bytes.ts';
 import type { Crypto } from '../crypto.ts';
 import type { Lan } from '../lan/lan.ts';
 import type { Pair } from '../mesh/pairs.ts';
 import type { KeyPair } from '../noise/handshake-state.ts';
 import { Deadlines } from '../path/deadlines.ts';
-import type { PathInput, PathOutput, PeerPathView } from '../path/io.ts';
+import { isPunchOutput, type PathInput, type PathOutput, type PeerPathView } from '../path/io.ts';
 import { Paths } from '../path/paths.ts';
 import { onPath } from '../path/relay-path.ts';
 import type { SessionInput, SessionOutput } from '../session/events.ts';
@@ -28,8 +29,9 @@ export interface PeerManagerOptions {
   readonly emit: (output: MemberOutput) => void;
   /** Told of sessions that begin and end, and of peers that go. */
   readonly lan: Lan;
-  /** This peer is to be sent an offer. */
-  readonly offer: (peer: Peer, now: Now) => void;
+  /** This peer is to be sent an offer, or an answer; `hard` of an attempt at hard NATs. */
+  readonly offer: (peer: Peer, hard: PunchTerms | undefined, now: Now) => void;
+  readonly answer: (peer: Peer, hard: PunchTerms | undefined, now: Now) => void;
   /** A relay is wanted for the sake of a peer, or doubted. */
   readonly relay: (
     input: { readonly type: 'want' | 'check'; readonly relay: string },
@@ -232,7 +234,7 @@ export class PeerManager {
   }
 
   #pathOutput(output: PathOutput, now: Now): void {
-    const { emit, offer } = this.#options;
+    const { emit, offer, answer } = this.#options;
     if (output.type === 'send') {
       const { type: _, ...datagram } = output;
       emit({ type: 'datagram', ...datagram });
@@ -241,6 +243,10 @@ export class PeerManager {
     if (output.type === 'relay-wanted' || output.type === 'relay-doubted') {
       const type = output.type === 'relay-wanted' ? 'want' : 'check';
       this.#options.relay({ type, relay: output.relay }, now);
+      return;
+    }
+    if (isPunchOutput(output)) {
+      emit(output);
       return;
     }
     const peer = this.#peers.get(output.peer);
@@ -254,7 +260,8 @@ export class PeerManager {
         emit({ type: 'set-path', peer: peer.index, path: output.path });
         return;
       case 'signal-wanted':
-        offer(peer, now);
+        if (output.kind === 'answer') answer(peer, output.hard, now);
+        else offer(peer, output.hard, now);
         return;
       case 'peer-alive':
         peer.isDead = false;

@@ -4,7 +4,7 @@ import {
   maxProofs,
   type ServerMessageOf,
 } from '#wire/control.ts';
-import { type Candidate, maxCandidates, type NatBehaviour } from '#wire/signal.ts';
+import { type Candidate, maxCandidates, type NatBehaviour, type PunchTerms } from '#wire/signal.ts';
 import type { PathInput } from '../path/io.ts';
 import { needsManyProbes } from '../path/probe-need.ts';
 import type { Now } from '../time.ts';
@@ -63,8 +63,14 @@ export class Signalling {
     this.#unanswered.clear();
   }
 
-  offer(peer: Peer, now: Now): void {
-    this.#send(peer, 'offer', now);
+  /** @param hard what it proposes of an attempt at hard NATs. */
+  offer(peer: Peer, hard: PunchTerms | undefined, now: Now): void {
+    this.#send(peer, 'offer', now, hard);
+  }
+
+  /** To an offer that spoke of such an attempt: the path machine says when. */
+  answer(peer: Peer, hard: PunchTerms | undefined, now: Now): void {
+    this.#send(peer, 'answer', now, hard);
   }
 
   /** Forgets what is known of clients that are nobody's peer any more. */
@@ -85,12 +91,17 @@ export class Signalling {
       this.#count(payload);
       return;
     }
-    const { candidates, nat, kind } = payload;
+    const { candidates, nat, kind, hard } = payload;
     this.#nats.set(from, nat);
-    const granted = proven === undefined ? {} : { proven };
-    paths({ type: 'remote-candidates', peer: peer.index, candidates, nat, ...granted }, now);
+    const said = {
+      ...{ candidates, nat, kind },
+      ...(proven === undefined ? {} : { proven }),
+      ...(hard === undefined ? {} : { hard }),
+    };
+    paths({ type: 'remote-candidates', peer: peer.index, ...said }, now);
     if (punchInMs !== undefined) paths({ type: 'punch', peer: peer.index, inMs: punchInMs }, now);
-    if (kind !== 'offer') return;
+    // An offer of an attempt at hard NATs is answered when that is ready.
+    if (kind !== 'offer' || hard !== undefined) return;
     if (this.#local === undefined) this.#unanswered.add(peer.index);
     else this.#send(peer, 'answer', now);
   }
@@ -101,12 +112,12 @@ export class Signalling {
     this.#options.paths({ type: 'punch', peer: peer.index, inMs: punchInMs }, now);
   }
 
-  #send(peer: Peer, kind: 'offer' | 'answer', now: Now): void {
+  #send(peer: Peer, kind: 'offer' | 'answer', now: Now, hard?: PunchTerms): void {
     if (this.#local === undefined) return;
     const { signals, send, time, proofs } = this.#options;
     const { candidates, nat } = this.#local;
     const told = withRelays(candidates, this.#relays);
-    const content = { kind, candidates: told, nat };
+    const content = { kind, candidates: told, nat, ...(hard === undefined ? {} : { hard }) };
     const sealed = signals.seal(peer.pair, content, time(now));
     if (sealed === undefined) return;
     const to = peer.pair.clientId;

@@ -1,6 +1,6 @@
 /** What goes into the path machine, what comes out, and what it shows. */
 import type { AddressFamily, Endpoint } from '#wire/endpoint.ts';
-import type { Candidate, CandidateKind, NatBehaviour } from '#wire/signal.ts';
+import type { Candidate, CandidateKind, NatBehaviour, PunchTerms } from '#wire/signal.ts';
 import type { Path } from './path.ts';
 import type { RelayPath } from './relay-path.ts';
 
@@ -8,6 +8,8 @@ export interface LocalSocket {
   readonly socket: number;
   readonly family: AddressFamily;
   readonly localPort: number;
+  /** One of an attempt at a hard NAT: only the peer that was met on it is there. */
+  readonly isPunched?: true;
 }
 
 export type PathInput =
@@ -40,6 +42,10 @@ export type PathInput =
       readonly peer: number;
       readonly candidates: readonly Candidate[];
       readonly nat: NatBehaviour;
+      /** `offer` when absent. */
+      readonly kind?: 'offer' | 'answer';
+      /** What it says of an attempt at hard NATs. */
+      readonly hard?: PunchTerms;
       /** IP addresses that the server lets us send more probes to (protocol §8). */
       readonly proven?: readonly string[];
     }
@@ -75,9 +81,48 @@ export type PathInput =
   | { readonly type: 'check-liveness'; readonly peer: number | 'all' }
   /** Addresses or routes of this machine changed. */
   | { readonly type: 'network-changed' }
+  /** Whom to ask for samples of the NAT's ports. */
+  | { readonly type: 'stun-servers'; readonly servers: readonly Endpoint[] }
+  /** Whether ports may be guessed (`--hard-nat`). */
+  | { readonly type: 'hard-nat'; readonly enabled: boolean }
+  /** So many of the sockets that `punch-open` asked for are open in all; no more can be. */
+  | { readonly type: 'punch-opened'; readonly count: number }
+  /** Something arrived on one of them. */
+  | {
+      readonly type: 'punch-datagram';
+      readonly index: number;
+      readonly remote: Endpoint;
+      readonly bytes: Uint8Array;
+    }
+  /** The engine has taken one of them over, and gave it this handle; or could not, and why. */
+  | {
+      readonly type: 'punch-adopted';
+      readonly index: number;
+      readonly socket?: LocalSocket;
+      readonly reason?: string;
+    }
   | { readonly type: 'tick' };
 
+/** What an attempt at a hard NAT wants done with its sockets. */
+export type PunchOutput =
+  /** Open IPv4 sockets until there are so many for the attempt: answered by `punch-opened`. They are numbered from 0. */
+  | { readonly type: 'punch-open'; readonly count: number }
+  | {
+      readonly type: 'punch-send';
+      readonly index: number;
+      readonly remote: Endpoint;
+      readonly bytes: Uint8Array;
+      readonly ttl?: number;
+    }
+  /** Hand this one over to the engine: answered by `punch-adopted`. */
+  | { readonly type: 'punch-adopt'; readonly index: number }
+  /** Close all that are left. */
+  | { readonly type: 'punch-close' }
+  /** An adopted socket that nobody uses any more: the engine may close it. */
+  | { readonly type: 'drop-socket'; readonly socket: number };
+
 export type PathOutput =
+  | PunchOutput
   | {
       readonly type: 'send';
       readonly socket: number;
@@ -95,7 +140,13 @@ export type PathOutput =
    * Please send this peer an offer with our candidates, and ask for a punch. Tell discovery to `recheck` too, as on every
    * offer that arrives: a NAT that forgot us is one of the reasons.
    */
-  | { readonly type: 'signal-wanted'; readonly peer: number }
+  | {
+      readonly type: 'signal-wanted';
+      readonly peer: number;
+      /** `answer` to an offer that speaks of an attempt at hard NATs; an offer when absent. */
+      readonly kind?: 'offer' | 'answer';
+      readonly hard?: PunchTerms;
+    }
   /** This peer has an allocation on that relay, and too few are shared. */
   | { readonly type: 'relay-wanted'; readonly peer: number; readonly relay: string }
   /** A path over this relay is doubted. */
@@ -117,6 +168,8 @@ export interface PeerPathView {
   readonly nats: { readonly here: NatBehaviour; readonly there: NatBehaviour };
   /** In words a person understands; present unless the path is direct and well: of a relayed one, why it is not direct. */
   readonly reason?: string;
+  /** What was done, or is going to be, about NATs that an ordinary punch does not join. */
+  readonly hardNat?: string;
   readonly candidates: readonly CandidateView[];
 }
 
@@ -129,3 +182,6 @@ export interface CandidateView {
 }
 
 export const unknownNat: NatBehaviour = { mapping: 'unknown', filtering: 'unknown' };
+
+export const isPunchOutput = (output: PathOutput): output is PunchOutput =>
+  output.type.startsWith('punch-') || output.type === 'drop-socket';

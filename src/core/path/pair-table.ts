@@ -133,8 +133,8 @@ export class PairTable {
 
   #pairUp(sockets: readonly LocalSocket[]): void {
     for (const { endpoint, kind } of this.#candidates) {
-      for (const { socket, family } of sockets) {
-        if (family !== familyOf(endpoint.address)) continue;
+      for (const { socket, family, isPunched } of sockets) {
+        if (family !== familyOf(endpoint.address) || isPunched === true) continue;
         const known = this.find(socket, endpoint);
         if (known !== undefined) known.kind = kind;
         else if (this.#pairs.size < maxPairs) this.#add(socket, endpoint, kind);

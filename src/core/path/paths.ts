@@ -24,6 +24,9 @@ import type { Path } from './path.ts';
 import { PeerPaths } from './peer-paths.ts';
 import { ProbeExchange, transactionText } from './probe-exchange.ts';
 import { deriveProbeKeys } from './probe-keys.ts';
+import { HardPunch } from './punch/hard-punch.ts';
+import type { PunchHost } from './punch/host.ts';
+import { isHard } from './punch/plan.ts';
 import { pathOver, type RelayPath } from './relay-path.ts';
 
 export interface PathsOptions {
@@ -40,6 +43,8 @@ type InputOf<T extends PathInput['type']> = Extract<PathInput, { type: T }>;
 /** News for many peers is spread over this much for each of them. */
 const spreadMsPerPeer = 5;
 const maxSpreadMs = 5000;
+/** Steps of attempts at hard NATs within one input. */
+const maxHardSteps = 64;
 
 const noPath: PeerPathView = {
   kind: 'none',
@@ -58,6 +63,9 @@ export class Paths {
   readonly #exchange: ProbeExchange;
   readonly #counters = noCounts();
   readonly #context: PathContext;
+  readonly #hard: HardPunch;
+  /** Peers of which something changed that matters for attempts at hard NATs. */
+  readonly #changed = new Set<number>();
   #outputs: PathOutput[] = [];
   #outputsTaken = 0;
   #sockets: readonly LocalSocket[] = [];
@@ -79,6 +87,7 @@ export class Paths {
     const { innerMtuBytes = limits.innerMtuBytes } = options;
     const virtual = (options.virtualPrefixes ?? virtualPrefixes).map(prefixOf);
     this.#context = this.#makeContext(virtual, innerMtuBytes);
+    this.#hard = new HardPunch(this.#hardHost());
   }
 
   /** Takes an input, and does whatever is due by then. */
@@ -94,6 +103,7 @@ export class Paths {
       if (peer !== undefined) this.#reschedule(peer, at, 1);
       key = this.#deadlines.takeDue(at);
     }
+    this.#wakeHard(now);
   }
 
   /** The next output, in order; undefined when there is none left. */
@@ -109,14 +119,17 @@ export class Paths {
 
   /** When `tick` is wanted next. */
   deadline(): MonotonicMs | undefined {
-    return this.#deadlines.next;
+    const [peers, hard] = [this.#deadlines.next, this.#hard.deadline()];
+    if (peers === undefined || hard === undefined) return peers ?? hard;
+    return monotonicMs(Math.min(peers, hard));
   }
 
   /** As of the last input. */
   view(peer: number): PeerPathView {
     const paths = this.#peers.get(peer);
     if (paths === undefined || this.#now === undefined) return noPath;
-    return paths.view(this.#now.monotonic);
+    const hardNat = this.#hard.explain(peer, this.#now.monotonic);
+    return { ...paths.view(this.#now.monotonic), ...(hardNat === undefined ? {} : { hardNat }) };
   }
 
   pathOf(peer: number): Path | undefined {
@@ -153,6 +166,7 @@ export class Paths {
         this.#addPeer(input, at);
         break;
       case 'remove-peer':
+        this.#hard.removePeer(input.peer, now);
         this.#removePeer(input.peer);
         break;
       case 'datagram':
@@ -161,6 +175,7 @@ export class Paths {
       case 'network-changed':
         this.#context.addresses.renew(at);
         this.#forAll(at, (peer) => peer.networkChanged(at, this.#spreadMs()));
+        this.#hard.networkChanged(now);
         break;
       case 'check-liveness':
         if (input.peer === 'all') this.#forAll(at, (peer) => peer.checkLiveness(at));
@@ -172,11 +187,30 @@ export class Paths {
       case 'remote-candidates':
         for (const address of input.proven ?? []) this.#context.addresses.prove(address, at);
         this.#forOne(input.peer, at, (peer) => tell(peer, input, at));
+        this.#signalled(input, now);
         break;
       case 'punch':
+        this.#forOne(input.peer, at, (peer) => tell(peer, input, at));
+        this.#hard.punch(input.peer, input.inMs, now);
+        break;
       case 'activity':
       case 'want':
         this.#forOne(input.peer, at, (peer) => tell(peer, input, at));
+        break;
+      case 'stun-servers':
+        this.#hard.setServers(input.servers);
+        break;
+      case 'hard-nat':
+        this.#hard.setEnabled(input.enabled, now);
+        break;
+      case 'punch-opened':
+        this.#hard.opened(input, now);
+        break;
+      case 'punch-datagram':
+        this.#hard.datagram(input, now);
+        break;
+      case 'punch-adopted':
+        this.#hard.adoptedAs(input, now);
         break;
       case 'tick':
         break;
@@ -209,13 +243,39 @@ export class Paths {
       .map(({ kind, endpoint, relay }) => `${kind} ${relay ?? endpoint}`)
       .join();
     const before = this.#localList;
+    const isOtherNat = JSON.stringify(nat) !== JSON.stringify(this.#localNat);
     this.#localNat = nat;
     this.#localList = list;
-    if (before === list) return;
+    this.#hard.setCandidates(candidates);
+    if (isOtherNat) for (const peer of this.#peers.keys()) this.#changed.add(peer);
+    if (before === list) {
+      // Both sides must know both NATs before they can agree on an attempt.
+      const isNews = isOtherNat && this.#hard.isEnabled && isHard(nat);
+      if (isNews) this.#forAll(at, (peer) => peer.natNews(at, this.#spreadMs()));
+      return;
+    }
     this.#forAll(at, (peer) => {
       if (before === undefined) peer.beginSignalling(at, this.#spreadMs());
       else peer.signalNews(at, this.#spreadMs());
     });
+  }
+
+  #signalled(input: InputOf<'remote-candidates'>, now: Now): void {
+    const { peer, hard, kind = 'offer', proven = [] } = input;
+    if (!this.#peers.has(peer)) return;
+    if (hard !== undefined) this.#hard.signalled(peer, hard, kind === 'offer', proven, now);
+    this.#changed.add(peer);
+  }
+
+  #wakeHard(now: Now): void {
+    for (const peer of this.#changed) this.#hard.consider(peer, now);
+    this.#changed.clear();
+    // One step may make the next one due; a peer that is passed over is one step.
+    for (let steps = 0; steps < maxHardSteps; steps++) {
+      const dueAt = this.#hard.deadline();
+      if (dueAt === undefined || dueAt > now.monotonic) return;
+      this.#hard.wake(now);
+    }
   }
 
   #server(connected: boolean, at: MonotonicMs): void {
@@ -257,7 +317,7 @@ export class Paths {
     if (paths.path !== undefined) this.#outputs.push({ type: 'path', peer, path: undefined });
   }
 
-  #datagram({ bytes, socket, remote, over }: InputOf<'datagram'>, now: Now): void {
+  #datagram({ bytes, socket, remote, over }: Omit<InputOf<'datagram'>, 'type'>, now: Now): void {
     const at = now.monotonic;
     const from = { socket, remote, relay: over?.relay };
     const arrived = this.#exchange.open(bytes, from, now);
@@ -328,10 +388,29 @@ export class Paths {
     return (high * 256 + low) / 65_536;
   }
 
+  #hardHost(): PunchHost {
+    const { gate, local, emit, chance, count } = this.#context;
+    return {
+      crypto: this.#crypto,
+      ...{ gate, local, emit, chance, count },
+      peer: (peer) => {
+        const paths = this.#peers.get(peer);
+        if (paths === undefined) return undefined;
+        const { identity, remoteNat, hasDirectPath } = paths;
+        return { leads: identity.leads, nat: remoteNat, hasDirectPath };
+      },
+      seal: (peer, now) => this.#exchange.sealRequest(peer, now),
+      senderOf: (bytes, now) => this.#exchange.senderOf(bytes, now),
+      deliver: (bytes, { socket }, remote, now) => this.#datagram({ bytes, socket, remote }, now),
+      socketsChanged: ({ monotonic: at }) => this.#forAll(at, (peer) => peer.socketsChanged(at)),
+      isInUse: (socket) => [...this.#peers.values()].some((peer) => peer.isOn(socket)),
+    };
+  }
+
   #makeContext(virtual: readonly Prefix[], innerMtuBytes: number): PathContext {
     return {
       local: () => ({
-        sockets: this.#sockets,
+        sockets: [...this.#sockets, ...this.#hard.adopted],
         nat: this.#localNat,
         relays: this.#relays,
         discovered: this.#localList !== undefined,
@@ -342,7 +421,10 @@ export class Paths {
       gate: new ProbeGate(),
       addresses: new AddressBudget(),
       chance: () => this.#chance(),
-      emit: (output) => this.#outputs.push(output),
+      emit: (output) => {
+        this.#outputs.push(output);
+        if (output.type === 'path') this.#changed.add(output.peer);
+      },
       sendRequest: (peer, pair, using) => {
         assert(this.#now !== undefined, 'probes leave while an input is handled');
         this.#counters.requestsSent += 1;

@@ -30,7 +30,7 @@ import { type RemoteFacts, viewOf } from './peer-view.ts';
 import type { Transaction } from './probe-exchange.ts';
 import type { ProbeKeys } from './probe-keys.ts';
 import { Prober } from './prober.ts';
-import { punchOutlook } from './ranking.ts';
+import { punchOutlook, tiers } from './ranking.ts';
 import { RelayWants } from './relay-wants.ts';
 import { believedCandidates, isUsable } from './remote-candidates.ts';
 import { Seen } from './seen.ts';
@@ -110,6 +110,24 @@ export class PeerPaths {
     return this.#pairs.current?.path;
   }
 
+  get hasDirectPath(): boolean {
+    const { current } = this.#pairs;
+    return current !== undefined && current.tier <= tiers.public;
+  }
+
+  /** As the peer told it; undefined before it signalled. */
+  get remoteNat(): NatBehaviour | undefined {
+    return this.#remote?.nat;
+  }
+
+  /** A pair on this socket is alive. */
+  isOn(socket: number): boolean {
+    for (const pair of this.#pairs.values()) {
+      if (pair.path.socket === socket && pair.state.name === 'answered') return true;
+    }
+    return false;
+  }
+
   /** Begins to signal. The side that leads goes first, so that offers rarely cross. */
   beginSignalling(now: MonotonicMs, delayMs: number): void {
     this.#signal.start(now, delayMs + (this.identity.leads ? 0 : limits.signalYieldMs));
@@ -118,6 +136,11 @@ export class PeerPaths {
   /** There is news for the peer: our candidates or our network changed. At once when there is no path. */
   signalNews(now: MonotonicMs, delayMs: number): void {
     this.#signal.start(now, this.#isSearching ? 0 : delayMs, limits.signalNewsMs);
+  }
+
+  /** Our NAT turned out to be one that an attempt may be about. */
+  natNews(now: MonotonicMs, delayMs: number): void {
+    if (!this.hasDirectPath) this.#signal.start(now, delayMs, limits.signalNewsMs);
   }
 
   setRemoteCandidates(signalled: readonly Candidate[], nat: NatBehaviour, now: MonotonicMs): void {

@@ -101,6 +101,27 @@ export class ProbeExchange {
     return { transaction, proven, using, time: this.#bestTime(now) };
   }
 
+  /** A request that nobody waits for an answer to: it opens a NAT, or knocks at a guessed port. */
+  sealRequest(peer: number, now: Now): Uint8Array | undefined {
+    const keys = this.#keys.get(peer);
+    if (keys === undefined) return undefined;
+    const transaction = this.#crypto.random(probeTransactionBytes);
+    const body = { transaction, proven: false, using: false, time: this.#bestTime(now) };
+    const nonce = this.#crypto.random(probeNonceBytes);
+    return sealProbe(this.#crypto, keys.send, 'request', body, nonce, probeBytes);
+  }
+
+  /** Whose authentic and fresh request this is. */
+  senderOf(bytes: Uint8Array, now: Now): number | undefined {
+    const header = readProbeHeader(bytes);
+    if (header?.type !== 'request') return undefined;
+    const peer = this.#peerOfKeyId.get(header.keyId);
+    const keys = peer === undefined ? undefined : this.#keys.get(peer);
+    const body = keys === undefined ? undefined : openProbe(this.#crypto, keys.receive.key, bytes);
+    if (body === undefined || this.#bestTime(now) - body.time > requestLifetimeMs) return undefined;
+    return peer;
+  }
+
   sendResponse(
     peer: number,
     request: ProbeBody,

@@ -1,0 +1,41 @@
+/** Sockets of attempts that won and that the engine has taken over: kept while a path lives on them. */
+import { after, type MonotonicMs } from '#core/time.ts';
+import type { LocalSocket } from '../io.ts';
+import { adoptedIdleMs, maxAdopted } from './limits.ts';
+
+const checkEveryMs = adoptedIdleMs / 4;
+
+export class AdoptedSockets {
+  readonly #usedAt = new Map<LocalSocket, MonotonicMs>();
+  #checkAt: MonotonicMs | undefined;
+
+  get list(): readonly LocalSocket[] {
+    return [...this.#usedAt.keys()];
+  }
+
+  get hasRoom(): boolean {
+    return this.#usedAt.size < maxAdopted;
+  }
+
+  add(socket: LocalSocket, now: MonotonicMs): void {
+    this.#usedAt.set(socket, now);
+    this.#checkAt ??= after(now, checkEveryMs);
+  }
+
+  deadline(): MonotonicMs | undefined {
+    return this.#checkAt;
+  }
+
+  /** Returns those that no path has used for a while; they are forgotten. */
+  takeIdle(isUsed: (socket: number) => boolean, now: MonotonicMs): LocalSocket[] {
+    if (this.#checkAt === undefined || this.#checkAt > now) return [];
+    const idle: LocalSocket[] = [];
+    for (const [socket, usedAt] of this.#usedAt) {
+      if (isUsed(socket.socket)) this.#usedAt.set(socket, now);
+      else if (now - usedAt >= adoptedIdleMs) idle.push(socket);
+    }
+    for (const socket of idle) this.#usedAt.delete(socket);
+    this.#checkAt = this.#usedAt.size > 0 ? after(now, checkEveryMs) : undefined;
+    return idle;
+  }
+}
