@@ -127,7 +127,7 @@ describe('a router that maps ports', { skip }, () => {
     assert.doesNotMatch(await gateway.rules(), /dnat/);
   });
 
-  test('behind a carrier NAT is said to be so, and not offered', async () => {
+  test('whose outer address is no public one gives nothing, and the reason is shown', async () => {
     await using lab = await Lab.create();
     const internet = await Internet.create(lab);
     const server = await BuriServer.start(await internet.host('server'), { enrol: 'open' });
