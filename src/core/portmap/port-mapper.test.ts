@@ -200,6 +200,7 @@ describe('PCP', () => {
     announce({ address: '192.168.1.66', port: 5351 });
     assert.equal(rig.pcpMaps().length, 1);
     announce(control);
+    rig.pass(0);
     assert.equal(rig.pcpMaps().length, 2);
   });
 

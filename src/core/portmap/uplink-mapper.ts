@@ -111,6 +111,8 @@ export class UplinkMapper {
       fault('not-the-gateway');
       return;
     }
+    // Gateways tell of a restart in one tongue, perhaps not the one that they mapped in.
+    if (channel === 'announcement') this.recheck(at);
     if (bytes[0] === 0) this.#natPmpDatagram(bytes, at);
     else this.#pcpDatagram(channel, bytes, at);
   }
