@@ -86,7 +86,8 @@ export class PortMappingGateway implements AsyncDisposable {
 
   /** Whether a UDP port of the public address leads inside. */
   async maps(port: number): Promise<boolean> {
-    return new RegExp(`udp dport ${port} .*dnat`).test(await this.rules());
+    // nft shows what miniupnpd wrote as '@nh,72,8 0x11 th dport 41641 dnat ip to …'.
+    return new RegExp(`dport ${port} .*dnat`).test(await this.rules());
   }
 
   /** Power off and on: every mapping is forgotten. */
