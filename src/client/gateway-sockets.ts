@@ -1,5 +1,5 @@
 import { createSocket, type Socket } from 'node:dgram';
-import { request } from 'node:http';
+import { type IncomingMessage, request } from 'node:http';
 import type { Channel, PortMapInput, PortMapOutput, Uplink } from '#core/portmap/io.ts';
 import { uplinkKey } from '#core/portmap/port-mapper.ts';
 import { announcementPort, pcpPort } from '#wire/pcp.ts';
@@ -33,7 +33,9 @@ export class GatewaySockets implements Disposable {
   constructor(uplink: Uplink, feed: Feed) {
     this.#uplink = uplink;
     this.#key = uplinkKey(uplink);
-    this.#feed = feed;
+    this.#feed = (input) => {
+      if (!this.#ending.signal.aborted) feed(input);
+    };
     this.#openControl();
     this.#openAnnouncements();
     if (uplink.family === 4) this.#openSearch();
@@ -68,20 +70,7 @@ export class GatewaySockets implements Disposable {
       localAddress: this.#uplink.local,
     });
     outgoing.on('error', () => failed('the HTTP request failed'));
-    outgoing.on('response', (response) => {
-      const chunks: Buffer[] = [];
-      let length = 0;
-      response.on('data', (chunk: Buffer) => {
-        length += chunk.length;
-        if (length > maxBodyBytes) outgoing.destroy(new Error('too large'));
-        else chunks.push(chunk);
-      });
-      response.on('error', () => {});
-      response.on('end', () => {
-        const text = Buffer.concat(chunks).toString('utf8');
-        this.#feed({ type: 'http-answer', id, status: response.statusCode ?? 0, body: text });
-      });
-    });
+    outgoing.on('response', (response) => this.#read(id, response));
     outgoing.end(body);
   }
 
@@ -89,6 +78,24 @@ export class GatewaySockets implements Disposable {
     this.#ending.abort();
     for (const socket of this.#sockets) socket.close();
     this.#sockets.clear();
+  }
+
+  /** An answer that is too long or breaks off is none. */
+  #read(id: number, response: IncomingMessage): void {
+    const chunks: Buffer[] = [];
+    let length = 0;
+    response.on('data', (chunk: Buffer) => {
+      length += chunk.length;
+      if (length > maxBodyBytes) response.destroy(new Error('too long'));
+      else chunks.push(chunk);
+    });
+    response.on('error', () => {
+      this.#feed({ type: 'http-failed', id, reason: 'the HTTP answer is too long or broke off' });
+    });
+    response.on('end', () => {
+      const body = Buffer.concat(chunks).toString('utf8');
+      this.#feed({ type: 'http-answer', id, status: response.statusCode ?? 0, body });
+    });
   }
 
   /** A connected socket tells of ICMP's 'port unreachable', when it receives or sends the next time. */
