@@ -9,7 +9,7 @@ export const buriProgram = join(repositoryRoot, 'bin', 'buri');
 
 /** `server` and `daemon` print one line with this word when they serve. */
 const readyLine = /\bready\b/;
-const readyTimeoutMs = 30_000;
+const readyTimeoutMs = 120_000;
 /** Verbs may wait for the server, and run Argon2id first, with other tests on the same cores. */
 const verbTimeoutMs = 120_000;
 
