@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { rmSync } from 'node:fs';
-import { connect, type Socket } from 'node:net';
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
@@ -29,11 +29,20 @@ test('with a TLS certificate the URL says buris, and a renewed certificate is ta
     );
   try {
     make('first');
+    // As with 443 beside 8443: every listener speaks TLS, and takes over what is renewed.
+    const other = await freePort();
     const args = ['--tls-cert', certificate, '--tls-key', key, '--enrol', 'open'];
+    args.push('--listen', `127.0.0.1:${other}`);
     await using server = await ServerProcess.start({ args });
     assert.match(server.url, /^buris:\/\//);
     const port = portOf(server.url);
-    assert.equal(await commonName(port), 'first');
+    const ports = [port, other];
+    for (const each of ports) assert.equal(await commonName(each), 'first');
+    await using through = await ControlClient.login({
+      url: server.url.replace(/:[0-9]+#/, `:${other}#`),
+      keys: new DeviceKeys('other'),
+    });
+    assert.ok(through.clientId);
     await using client = await ControlClient.login({
       url: server.url,
       keys: new DeviceKeys('tls'),
@@ -44,12 +53,20 @@ test('with a TLS certificate the URL says buris, and a renewed certificate is ta
     let name = 'first';
     for (let attempt = 0; attempt < 50 && name === 'first'; attempt++)
       name = await commonName(port);
-    assert.equal(name, 'second');
+    for (const each of ports) assert.equal(await commonName(each), 'second');
     assert.equal(client.closedWith, undefined, 'who is connected stays');
   } finally {
     rmSync(place, { recursive: true, force: true });
   }
 });
+
+const freePort = () =>
+  new Promise<number>((resolve) => {
+    const server = createServer().listen(0, '127.0.0.1', () => {
+      const { port } = server.address() as AddressInfo;
+      server.close(() => resolve(port));
+    });
+  });
 
 const commonName = (port: number) =>
   new Promise<string>((resolve, reject) => {
