@@ -332,6 +332,23 @@ const verbs: readonly {
     shows: /path +direct UDP 203\.0\.113\.7:4242 1\.5 ms\n/,
   },
   {
+    verb: 'doctor',
+    args: ['doctor'],
+    body: {},
+    answer: {
+      healthy: false,
+      checks: [
+        { id: 'clock', status: 'ok', side: 'here', title: 'the clock agrees' },
+        {
+          ...{ id: 'firewall', status: 'problem', side: 'here', title: 'it drops everything' },
+          ...{ detail: 'NAT has nothing to do with it', todo: 'ufw allow in on buri0' },
+        },
+      ],
+    },
+    shows:
+      /ok {7}the clock agrees\nPROBLEM {2}it drops everything \[this computer\]\n {9}NAT.*\n {9}→ ufw.*\n\n1 problem, 0 warnings\.\n$/,
+  },
+  {
     verb: 'netcheck',
     args: ['netcheck'],
     body: {},
