@@ -22,8 +22,8 @@ export const stunHeaderBytes = 20;
 export const stunTransactionIdBytes = 12;
 /** Of the token in a server's answer: protocol §8. */
 export const stunTokenBytes = 16;
-/** Largest message that is looked at: a datagram that no path fragments. */
-export const maxStunBytes = 1280;
+/** Largest message that is looked at: coturn's client pads requests by 1,500 bytes (RFC 5780 §7.6). */
+export const maxStunBytes = 2048;
 /** Most attributes of one message that are looked at. */
 export const maxStunAttributes = 32;
 const maxSoftwareBytes = 128;
