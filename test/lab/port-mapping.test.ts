@@ -83,7 +83,8 @@ describe('a router that maps ports', { skip }, () => {
       await bert.verb('join', ['home', 'password', '--wait', '90']);
       const seen = await direct(bert, 'anna');
       assert.equal(seen.path.endpoint, mapping.external);
-      assert.equal((await other.firstHost.ping(seen.ipv4, { count: 3 })).received, 3);
+      const ping = () => other.firstHost.ping(seen.ipv4, { count: 3 });
+      await waitFor('pings', async () => (await ping()).received === 3, patience);
 
       await anna.stop();
       assert.equal(await gateway.maps(port!), false, 'removed at the end');
