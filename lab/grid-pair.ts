@@ -1,6 +1,7 @@
 /**
  * Two members behind two NATs, a server with its relay, and delays on the uplinks: what the grid
- * measures. Daemons are kept running; NATs forget everything between runs.
+ * measures. Daemons are kept running; NATs forget everything between runs but ports that they were asked
+ * for.
  *
  *     server ── Internet ─╥─ line ─ NAT A ── a: daemon, stream
  *                         ╙─ line ─ NAT B ── b: daemon, stream
@@ -13,7 +14,8 @@ import { ImpairmentRouter } from './impairment-router.ts';
 import { Internet } from './internet.ts';
 import type { Lab } from './lab.ts';
 import { callDaemon } from './local-api.ts';
-import type { NatKind } from './nat-kinds.ts';
+import { type NatKind, natKind } from './nat-kinds.ts';
+import { mappablePrefix, type PortMappingGateway, withPortMapping } from './port-mapping.ts';
 import { nowNs, StreamEnd } from './stream.ts';
 import { waitFor } from './wait.ts';
 
@@ -28,16 +30,25 @@ export class GridMember {
   readonly daemon: BuriDaemon;
   readonly stream: StreamEnd;
   readonly line: ImpairmentRouter;
+  /** Maps ports, for kinds that do. */
+  readonly gateway: PortMappingGateway | undefined;
   clientId = '';
   ipv4 = '';
 
-  constructor(home: Home, daemon: BuriDaemon, stream: StreamEnd, line: ImpairmentRouter) {
+  constructor(
+    home: Home,
+    daemon: BuriDaemon,
+    stream: StreamEnd,
+    line: ImpairmentRouter,
+    gateway: PortMappingGateway | undefined,
+  ) {
     this.name = home.name;
     this.home = home;
     this.host = home.firstHost;
     this.daemon = daemon;
     this.stream = stream;
     this.line = line;
+    this.gateway = gateway;
   }
 
   call<V extends Parameters<typeof callDaemon>[1]>(
@@ -45,6 +56,19 @@ export class GridMember {
     body: Parameters<typeof callDaemon<V>>[2],
   ) {
     return callDaemon(this.daemon.socket, verb, body);
+  }
+
+  /** Waits until its router leads a port to it. */
+  async isMapped(): Promise<void> {
+    const mapping = async () => (await this.call('status', {})).portMapping.external;
+    await waitFor(`a port for ${this.name}`, mapping, { timeoutMs: settleTimeoutMs });
+  }
+
+  /** The power of its router fails for a moment. */
+  async rebootRouter(): Promise<void> {
+    if (this.gateway === undefined) await this.home.reboot();
+    else await this.gateway.reboot();
+    await this.home.carrier?.flush();
   }
 
   /** How it sees the other one. */
@@ -111,7 +135,8 @@ export class GridPair {
     kinds: readonly [NatKind, NatKind],
     { delayMs }: { readonly delayMs: number },
   ): Promise<GridPair> {
-    const internet = await Internet.create(lab);
+    const maps = kinds.some((kind) => natKind(kind).portMapping !== undefined);
+    const internet = await Internet.create(lab, maps ? { routerPrefix: mappablePrefix } : {});
     const serverHost = await internet.host('server');
     const server = await BuriServer.start(serverHost, { enrol: 'open' });
     const url = await server.url();
@@ -122,15 +147,19 @@ export class GridPair {
       const edge = home.carrier ?? home;
       const line = await ImpairmentRouter.splice(edge.router, { seed: index + 1 });
       if (delayMs > 0) await line.set({ delayMs });
+      const { portMapping } = natKind(kind);
+      const gateway =
+        portMapping === undefined ? undefined : await withPortMapping(home, portMapping);
       const daemon = await BuriDaemon.start(home.firstHost);
       const stream = await StreamEnd.start(home.firstHost);
-      const member = new GridMember(home, daemon, stream, line);
+      const member = new GridMember(home, daemon, stream, line, gateway);
       await home.firstHost.nft(countingRules(serverHost));
       const login = { url, nick: name, waitSeconds: loginSeconds };
       const self = await member.call('login', login);
       member.clientId = self.clientId;
       member.ipv4 = self.ipv4;
       members.push(member);
+      if (gateway !== undefined) await member.isMapped();
     }
     const [a, b] = members as [GridMember, GridMember];
     await a.call('create', { network: gridNetwork });

@@ -105,8 +105,7 @@ const faults: Readonly<Record<RecoveryScenario, Fault>> = {
   },
   'nat-reboot': {
     async begin({ a }) {
-      await a.home.reboot();
-      await a.home.carrier?.flush();
+      await a.rebootRouter();
       return nowNs();
     },
     end: nothing,

@@ -26,6 +26,8 @@ export type Filtering =
  */
 export type PortAllocation = 'preserving' | 'random' | 'random-in-block' | 'sequential';
 
+export type MappingProtocol = 'pcp' | 'nat-pmp' | 'upnp';
+
 /** What one translator does. */
 export interface NatBox {
   readonly mapping: Mapping;
@@ -53,8 +55,8 @@ export interface NatKindRow extends NatBox {
    * gets nowhere, but whoever sends from that port to that sender later is given another port.
    */
   readonly unsolicited?: 'accepted';
-  /** Hosts may ask the router for a port (PCP, NAT-PMP, UPnP). */
-  readonly portMapping?: boolean;
+  /** How hosts may ask the router for a port. */
+  readonly portMapping?: readonly MappingProtocol[];
   /** Two translators in a row; the row itself says what both together do. */
   readonly carrier?: { readonly outer: NatBox; readonly inner: NatBox };
   readonly description: string;
@@ -113,6 +115,16 @@ export const natKinds = [
     description: 'the same, but who is sent to before it sends is given another port',
   },
   {
+    name: 'port-restricted-pcp',
+    ...{ ...restricted, madeBy: 'nftables', portMapping: ['pcp'] },
+    description: 'as port-restricted, with a router that can be asked for a port by PCP',
+  },
+  {
+    name: 'port-restricted-upnp',
+    ...{ ...restricted, madeBy: 'nftables', portMapping: ['upnp'] },
+    description: 'as port-restricted, with a router that can be asked for a port by UPnP',
+  },
+  {
     name: 'short-lifetime',
     ...{ ...restricted, madeBy: 'nftables', timeoutSeconds: 10 },
     description: 'as port-restricted; an idle mapping is forgotten after 10 s',
@@ -124,7 +136,7 @@ export const natKinds = [
   },
   {
     name: 'symmetric-upnp',
-    ...{ ...symmetric, madeBy: 'nftables', portMapping: true },
+    ...{ ...symmetric, madeBy: 'nftables', portMapping: ['upnp'] },
     description: 'the same, with a router that can be asked for a port',
   },
   {

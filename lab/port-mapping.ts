@@ -11,9 +11,8 @@ import { environment } from './exec.ts';
 import type { Home } from './home.ts';
 import { uplink } from './host.ts';
 import { bridge } from './lan.ts';
+import type { MappingProtocol } from './nat-kinds.ts';
 import type { LabProcess } from './process.ts';
-
-export type MappingProtocol = 'pcp' | 'nat-pmp' | 'upnp';
 
 /** miniupnpd maps nothing for routers with addresses for documentation. */
 export const mappablePrefix = '9.9.9';

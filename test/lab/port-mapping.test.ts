@@ -6,13 +6,9 @@ import { Home } from '../../lab/home.ts';
 import type { Host } from '../../lab/host.ts';
 import { Internet } from '../../lab/internet.ts';
 import { Lab } from '../../lab/lab.ts';
+import type { MappingProtocol } from '../../lab/nat-kinds.ts';
 import { labSkipReason } from '../../lab/needs.ts';
-import {
-  type MappingProtocol,
-  mappablePrefix,
-  portMappingSkipReason,
-  withPortMapping,
-} from '../../lab/port-mapping.ts';
+import { mappablePrefix, portMappingSkipReason, withPortMapping } from '../../lab/port-mapping.ts';
 import { waitFor } from '../../lab/wait.ts';
 
 /** Machines that run many tests at once are slow; nothing here waits for time alone. */
