@@ -14,6 +14,7 @@ const password = 'geheim';
 
 describe('a company network', { skip: labSkipReason() || HttpProxy.skipReason() }, () => {
   let lab: Lab;
+  let internet: Internet;
   let office: Home;
   let server: BuriServer;
   let proxy: HttpProxy;
@@ -28,7 +29,7 @@ describe('a company network', { skip: labSkipReason() || HttpProxy.skipReason() 
 
   before(async () => {
     lab = await Lab.create();
-    const internet = await Internet.create(lab);
+    internet = await Internet.create(lab);
     server = await BuriServer.start(await internet.host('server'), { enrol: 'open' });
     url = await server.url();
     const hosts = ['anna', 'proxy'];
@@ -81,5 +82,30 @@ describe('a company network', { skip: labSkipReason() || HttpProxy.skipReason() 
     await waitFor('the way back', async () => (await daemon.verb('status')).state === 'online', {
       timeoutMs: 30_000,
     });
+  });
+
+  test('members are reached by a relay over TCP, through the proxy, and the doctor says so', async () => {
+    await using anna = await start({ https_proxy: proxy.url(`${user}:${password}`) });
+    const { clientId } = await anna.verb('login', ['--nick', 'anna', '--wait', '20', url]);
+    await using bert = await BuriDaemon.start(await internet.host('bert'));
+    const { ipv4 } = await bert.verb('login', ['--nick', 'bert', '--wait', '20', url]);
+    await anna.verb('create', ['relayed', '-'], 'a password\n');
+    await bert.verb('join', ['relayed', '-', '--wait', '30'], 'a password\n');
+    const path = async () => {
+      const { networks } = await anna.verb('list');
+      const network = networks.find(({ name }) => name === 'relayed');
+      return network?.members.find((member) => member.clientId !== clientId)?.path;
+    };
+    await waitFor('a relayed path', async () => (await path())?.kind === 'relayed', {
+      timeoutMs: 30_000,
+    });
+    assert.equal((await path())?.transport, 'tcp');
+    await waitFor('an answer', async () => (await anna.host.ping(ipv4)).received === 1);
+    assert.equal((await anna.host.ping(ipv4, { count: 20, sizeBytes: 1300 })).received, 20);
+    const { checks } = await anna.verb('doctor');
+    const about = (id: string) => checks.find((check) => check.id === id);
+    assert.equal(about('udp')?.status, 'problem', JSON.stringify(checks));
+    assert.match(about('relay')?.title ?? '', /by TCP/);
+    assert.match(about('peer')?.title ?? '', /by a relay over TCP/);
   });
 });
