@@ -185,7 +185,7 @@ export class GridPair {
       },
       { timeoutMs: settleTimeoutMs },
     );
-    await this.#both((member) => member.home.flush());
+    await this.#both((member) => member.home.flushUdp());
   }
 
   /** Both are online again; when that is so, by the monotonic clock. */

@@ -124,10 +124,9 @@ const faults: Readonly<Record<RecoveryScenario, Fault>> = {
   },
   blackhole: {
     async begin(pair) {
-      const since = nowNs();
       const [one, other] = pair.members.map((member) => member.publicAddresses());
       await pair.internet.cutBetween(one ?? [], other ?? []);
-      return since;
+      return nowNs();
     },
     end: ({ internet }) => internet.joinAll(),
     healsDirectly: false,

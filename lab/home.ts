@@ -185,15 +185,26 @@ export class Home implements Network {
     await this.#applyNat();
   }
 
-  /** The router forgets all mappings, and the carrier's too. */
+  /** The router forgets all mappings, and the carrier's too; TCP connections break with them. */
   async flush(): Promise<void> {
-    await this.#applyNat();
-    await this.router.check('conntrack', ['-F']);
-    await this.#userspace?.setPublicAddress(this.publicIpv4);
-    if (this.#settings.row.name === 'host-firewall') {
-      for (const host of this.hosts) await host.run('conntrack', ['-F']);
-    }
+    await this.#forget(['-F']);
     await this.#carrier?.flush();
+  }
+
+  /** The same for UDP alone. */
+  async flushUdp(): Promise<void> {
+    await this.#forget(['-D', '-p', 'udp']);
+    await this.#carrier?.flushUdp();
+  }
+
+  async #forget(conntrack: readonly string[]): Promise<void> {
+    await this.#applyNat();
+    await this.#userspace?.setPublicAddress(this.publicIpv4);
+    const isOfHosts = this.#settings.row.name === 'host-firewall';
+    // Its code tells whether there was anything.
+    for (const host of isOfHosts ? [this.router, ...this.hosts] : [this.router]) {
+      await host.run('conntrack', conntrack);
+    }
   }
 
   /**

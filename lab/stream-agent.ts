@@ -7,7 +7,7 @@
  *         {"ask":ID,"label":L,"after":NS} about datagrams with that label, sent after that moment
  *   out:  {"listening":PORT}
  *         {"answer":ID,"first":NS,"steady":NS,"count":N}   of arrivals; absent while there is none;
- *                 `steady`: of the first one of the last run without a gap of more than 200 ms
+ *                 `steady`: of the first one since the last gap of more than 200 ms, if it goes on
  *
  * Moments are of the monotonic clock, which the processes of a machine share.
  */
@@ -59,6 +59,8 @@ function answer(id: number, label: string, after: number): void {
   for (const [i, { at }] of seen.entries()) {
     if (i > 0 && at - (seen[i - 1] as Arrival).at > gapNs) steady = at;
   }
+  // What has stopped again is not steady.
+  if (nowNs() - (seen.at(-1)?.at ?? 0) > gapNs) steady = undefined;
   say({ answer: id, first: seen[0]?.at, steady, count: seen.length });
 }
 
