@@ -1,70 +1,72 @@
 /**
- * A relay in the simulated network: what the clients' side needs of one, in the wire format, over UDP and over a wire that stands for a
- * WebSocket. It believes tickets by their bytes.
+ * A relay in the simulated network: the real switchboard, with virtual UDP and wires that stand for WebSockets. Tickets are signed and
+ * sealed as the server does it.
  */
 import type { Crypto } from '#core/crypto.ts';
-import { clientNumber } from '#wire/client-number.ts';
-import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
+import { generateKeyPair, type KeyPair } from '#core/noise/handshake-state.ts';
+import { sealTicketKey } from '#core/relay/ticket-key.ts';
+import { drainMs } from '#relay/limits.ts';
+import { SOURCE_WORDS, type Source, writeSource } from '#relay/source.ts';
+import { Switchboard } from '#relay/switchboard.ts';
 import {
-  decodeRelay,
-  deliveredPrefix,
-  encodePlainRelay,
-  isDeliveredBare,
-  type RelayErrorCode,
-  readData,
-  relayMacIsValid,
-  relayType,
-  type SealedRelayMessage,
-  sealRelay,
-} from '#wire/relay.ts';
+  RELAY_COUNT,
+  RELAY_DESTINATION,
+  RELAY_FAMILY,
+  RELAY_FROM,
+  RELAY_LENGTH,
+  RELAY_TOKEN,
+  RELAY_WORDS,
+} from '#relay/udp/layout.ts';
+import { type Endpoint, familyOf, formatEndpoint } from '#wire/endpoint.ts';
+import { deliveredPrefix, isDeliveredBare, relayPrefixBytes, relayType } from '#wire/relay.ts';
 import type { RelayEntry } from '#wire/relay-control.ts';
-import type { VirtualClock } from './clock.ts';
+import { signDocument } from '#wire/signed.ts';
+import type { Scheduled, VirtualClock } from './clock.ts';
 import type { Host } from './network.ts';
 
 export const relayPort = 3480;
-const lifetimeMs = 90_000;
+const maxAllocations = 256;
+const ticketMs = 6 * 3_600_000;
+/** Of every client: more than any simulated one sends. */
+const rates = { bytesPerSecond: 100_000_000, packetsPerSecond: 100_000 };
 
-/** Where a client is: an address, or its WebSocket. */
-interface Place {
-  readonly text: string;
-  readonly remote: Endpoint;
-  readonly isWebSocket: boolean;
-  send(bytes: Uint8Array): void;
+/** The client's end of a WebSocket. */
+export interface RelayWire {
+  readonly receive: (bytes: Uint8Array) => void;
+  /** The relay's process has ended. */
+  readonly broken: () => void;
 }
 
-interface Allocation {
-  readonly token: bigint;
-  readonly client: number;
-  readonly key: Uint8Array;
-  place: Place;
-  at: number;
-}
+/** What a relay that lies does with what it is about to send. */
+export type Meddle = (bytes: Uint8Array, to: Source) => readonly Uint8Array[];
 
 export class RelayHost {
   readonly id: string;
   readonly host: Host;
   /** False: it takes nothing and says nothing. */
   up = true;
-  forwarded = 0;
-  /** Sees, and may replace or swallow, what it is about to send. */
-  meddle: ((bytes: Uint8Array) => Uint8Array | undefined) | undefined;
+  meddle: Meddle | undefined;
   readonly #clock: VirtualClock;
   readonly #crypto: Crypto;
-  readonly #secret: Uint8Array;
-  readonly #clients = new Map<string, { readonly client: number; readonly key: Uint8Array }>();
-  readonly #byToken = new Map<bigint, Allocation>();
-  readonly #byClient = new Map<number, Allocation>();
+  readonly #keys: KeyPair;
+  readonly #clusterSeed: Uint8Array;
+  readonly #row = new Int32Array(RELAY_WORDS);
+  readonly #wires = new Map<number, RelayWire>();
+  #connections = 0;
+  #serial = 0;
+  #board: Switchboard;
+  #timer: Scheduled | undefined;
 
   constructor(id: string, host: Host, clock: VirtualClock, crypto: Crypto) {
     this.id = id;
     this.host = host;
     this.#clock = clock;
     this.#crypto = crypto;
-    this.#secret = crypto.random(32);
-    host.bind(relayPort, (bytes, remote) => {
-      const send = (answer: Uint8Array) => host.send(relayPort, remote, answer);
-      const place = { text: formatEndpoint(remote), remote, isWebSocket: false, send };
-      this.receive(bytes, place);
+    this.#keys = generateKeyPair(crypto);
+    this.#clusterSeed = crypto.random(32);
+    this.#board = this.#start();
+    host.bind(relayPort, (bytes, endpoint) => {
+      this.receive(bytes, { kind: 'udp', socket: 0, endpoint });
     });
   }
 
@@ -73,151 +75,146 @@ export class RelayHost {
   }
 
   get allocations(): number {
-    return this.#byClient.size;
+    return this.#board.allocations.size;
+  }
+
+  get forwarded(): number {
+    return this.#board.counters.get('forwarded-packets');
+  }
+
+  get counters(): Switchboard['counters'] {
+    return this.#board.counters;
   }
 
   /** What a server tells a client of it. */
   entryFor(clientId: string): RelayEntry {
-    const [ticket, key] = [this.#crypto.random(300), this.#crypto.random(32)];
-    this.#clients.set(textOf(ticket), { client: clientNumber(clientId)!, key });
+    const crypto = this.#crypto;
+    const key = crypto.random(32);
+    const { wall } = this.#clock.now;
+    this.#serial += 1;
+    const ticket = {
+      ...{ relay: this.id, relayKey: this.#keys.publicKey, identity: crypto.random(32), clientId },
+      ...{ serial: this.#serial, notBefore: wall, notAfter: wall + ticketMs, ...rates },
+      sealedKey: sealTicketKey(crypto, this.#keys.publicKey, key)!,
+    };
+    const sign = (message: Uint8Array) => crypto.ed25519Sign(this.#clusterSeed, message);
     const udp = this.host.addresses.map((address) => formatEndpoint({ address, port: relayPort }));
     const ws = [`ws://${this.host.addresses[0]}:8443/v1/relay`];
-    return { id: this.id, kind: 'server', udp, ws, ticket, key };
+    return {
+      ...{ id: this.id, kind: 'server', udp, ws, key },
+      ticket: signDocument('relay-ticket', ticket, sign),
+    };
+  }
+
+  /** The process dies. */
+  kill(): void {
+    this.up = false;
+    this.#timer?.cancel();
+    this.#timer = undefined;
+    const wires = [...this.#wires.values()];
+    this.#wires.clear();
+    for (const { broken } of wires) broken();
   }
 
   /** The process dies and another one starts: allocations are gone. */
   restart(): void {
-    this.#byToken.clear();
-    this.#byClient.clear();
+    this.kill();
+    this.#board = this.#start();
     this.up = true;
   }
 
-  drain(graceSeconds = 10): void {
-    for (const { token, key, place } of this.#byClient.values()) {
-      this.#send(place, sealRelay(this.#crypto, key, { type: 'draining', token, graceSeconds }));
-    }
-    this.#clock.in(graceSeconds * 1000, () => {
-      this.up = false;
+  /** As `Relay.close`: tells the clients, goes on for a while, and ends. */
+  drain(): void {
+    const board = this.#board;
+    board.drain();
+    this.#carryOut();
+    this.#clock.in(drainMs, () => {
+      if (this.#board === board) this.kill();
     });
   }
 
-  receive(bytes: Uint8Array, place: Place): void {
-    if (!this.up) return;
-    for (const [token, { at, client }] of this.#byToken) {
-      if (this.#clock.monotonic - at < lifetimeMs) continue;
-      this.#byToken.delete(token);
-      this.#byClient.delete(client);
-    }
-    if (relayType(bytes) === 'data') this.#forward(bytes, place);
-    else this.#control(bytes, place);
+  /** A WebSocket from this address. Its number. */
+  connect(wire: RelayWire): number {
+    this.#connections += 1;
+    this.#wires.set(this.#connections, wire);
+    return this.#connections;
   }
 
-  #forward(bytes: Uint8Array, place: Place): void {
-    const data = readData(bytes);
-    const from = data && this.#byToken.get(data.token);
-    const to = data && this.#byClient.get(data.destination);
-    if (data === undefined || from?.place.text !== place.text || to === undefined) return;
-    from.at = this.#clock.monotonic;
-    this.forwarded += 1;
-    const { payload } = data;
-    this.#send(
-      to.place,
-      isDeliveredBare(payload) ? payload : joined(deliveredPrefix(from.client), payload),
+  disconnect(connection: number): void {
+    this.#wires.delete(connection);
+  }
+
+  receive(bytes: Uint8Array, from: Source): void {
+    if (!this.up || (from.kind === 'ws' && !this.#wires.has(from.connection))) return;
+    if (relayType(bytes) === 'data') this.#forward(bytes, from);
+    else {
+      this.#board.handle(from, bytes, this.#clock.now);
+      this.#carryOut();
+    }
+  }
+
+  /** Whatever it wants to whomever it knows. */
+  deliver(to: Source, bytes: Uint8Array): void {
+    if (to.kind === 'ws') this.#wires.get(to.connection)?.receive(bytes);
+    else this.host.send(relayPort, to.endpoint, bytes);
+  }
+
+  /** Where the clients are that hold an allocation, by their number. */
+  get places(): Map<number, Source> {
+    const { allocations } = this.#board;
+    return new Map(
+      [...allocations.slots()].map((slot) => [
+        allocations.clients[slot]!,
+        allocations.holder(slot)!.source,
+      ]),
     );
   }
 
-  #control(bytes: Uint8Array, place: Place): void {
-    const message = decodeRelay(bytes);
-    if (message?.type === 'allocate') {
-      const { transaction, cookie, ticket } = message;
-      if (!this.#hasProof(transaction, cookie, place)) {
-        this.#challenge(transaction, place);
-        return;
-      }
-      const known = this.#clients.get(textOf(ticket));
-      if (known === undefined) {
-        this.#refuse(transaction, 'bad-ticket', place);
-        return;
-      }
-      if (!relayMacIsValid(this.#crypto, known.key, bytes)) return;
-      const allocation = this.#allocate(known, place);
-      this.#answer(allocation, {
-        ...{ type: 'allocated', transaction, token: allocation.token },
-        ...{ lifetimeSeconds: lifetimeMs / 1000, observed: place.remote },
-      });
-    } else if (message?.type === 'refresh') {
-      const { transaction, cookie, token } = message;
-      const allocation = this.#byToken.get(token);
-      if (allocation === undefined) {
-        this.#refuse(transaction, 'unknown-token', place);
-        return;
-      }
-      if (!relayMacIsValid(this.#crypto, allocation.key, bytes)) return;
-      const isElsewhere = allocation.place.text !== place.text;
-      if (isElsewhere && !this.#hasProof(transaction, cookie, place)) {
-        this.#challenge(transaction, place);
-        return;
-      }
-      allocation.place = place;
-      allocation.at = this.#clock.monotonic;
-      this.#answer(allocation, { type: 'refreshed', transaction, observed: place.remote });
-    } else if (message?.type === 'release') {
-      const allocation = this.#byToken.get(message.token);
-      if (allocation === undefined || !relayMacIsValid(this.#crypto, allocation.key, bytes)) return;
-      this.#byToken.delete(allocation.token);
-      this.#byClient.delete(allocation.client);
+  #start(): Switchboard {
+    const clusterKey = this.#crypto.ed25519PublicKey(this.#clusterSeed);
+    return new Switchboard({ crypto: this.#crypto, clusterKey, relay: this.#keys, maxAllocations });
+  }
+
+  /** A run of one datagram, as C would describe it. */
+  #forward(bytes: Uint8Array, from: Source): void {
+    if (bytes.length <= relayPrefixBytes) return;
+    const row = this.#row;
+    const view = new DataView(bytes.buffer, bytes.byteOffset, bytes.length);
+    const words = new Int32Array(SOURCE_WORDS);
+    writeSource(words, 0, from);
+    row.fill(0);
+    row.set(words, RELAY_FAMILY);
+    row[RELAY_FAMILY] = from.kind === 'ws' ? 0 : familyOf(from.endpoint.address);
+    row[RELAY_COUNT] = 1;
+    row[RELAY_LENGTH] = bytes.length;
+    row[RELAY_TOKEN] = view.getInt32(8, true);
+    row[RELAY_TOKEN + 1] = view.getInt32(12, true);
+    row[RELAY_DESTINATION] = view.getInt32(16, true);
+    const slot = this.#board.route(row, 0, 0, this.#clock.monotonic);
+    if (slot < 0) return;
+    const payload = bytes.subarray(relayPrefixBytes);
+    const sender = row[RELAY_FROM]!;
+    const to = this.#board.allocations.holder(slot)!.source;
+    this.#send(
+      to,
+      isDeliveredBare(payload) ? payload : Buffer.concat([deliveredPrefix(sender), payload]),
+    );
+  }
+
+  #carryOut(): void {
+    for (const output of this.#board.takeOutputs()) {
+      if (output.type === 'send') this.#send(output.to, output.bytes);
     }
+    const deadline = this.#board.deadline(this.#clock.now);
+    if (this.#timer !== undefined || deadline === undefined) return;
+    this.#timer = this.#clock.at(deadline, () => {
+      this.#timer = undefined;
+      this.#board.tick(this.#clock.now);
+      this.#carryOut();
+    });
   }
 
-  #allocate(
-    { client, key }: { readonly client: number; readonly key: Uint8Array },
-    place: Place,
-  ): Allocation {
-    const before = this.#byClient.get(client);
-    if (before !== undefined) this.#byToken.delete(before.token);
-    const token =
-      before?.token ?? new DataView(this.#crypto.random(8).buffer).getBigUint64(0, true);
-    const allocation = { token, client, key, place, at: this.#clock.monotonic };
-    this.#byToken.set(token, allocation);
-    this.#byClient.set(client, allocation);
-    return allocation;
+  #send(to: Source, bytes: Uint8Array): void {
+    for (const sent of this.meddle?.(bytes, to) ?? [bytes]) this.deliver(to, sent);
   }
-
-  #hasProof(transaction: Uint8Array, cookie: Uint8Array | undefined, place: Place): boolean {
-    if (place.isWebSocket) return true;
-    const expected = this.#cookie(transaction, place);
-    return cookie !== undefined && this.#crypto.equal(cookie, expected);
-  }
-
-  #cookie(transaction: Uint8Array, { text }: Place): Uint8Array {
-    const source = new TextEncoder().encode(text);
-    return this.#crypto.blake2sMac(this.#secret, 16, source, transaction);
-  }
-
-  #challenge(transaction: Uint8Array, place: Place): void {
-    const cookie = this.#cookie(transaction, place);
-    this.#send(place, encodePlainRelay({ type: 'challenge', transaction, cookie }));
-  }
-
-  #refuse(transaction: Uint8Array, code: RelayErrorCode, place: Place): void {
-    this.#send(place, encodePlainRelay({ type: 'error', transaction, code }));
-  }
-
-  #answer({ key, place }: Allocation, message: SealedRelayMessage): void {
-    this.#send(place, sealRelay(this.#crypto, key, message));
-  }
-
-  #send(place: Place, bytes: Uint8Array): void {
-    const sent = this.meddle === undefined ? bytes : this.meddle(bytes);
-    if (sent !== undefined) place.send(sent);
-  }
-}
-
-const textOf = (bytes: Uint8Array) => Buffer.from(bytes).toString('latin1');
-
-function joined(a: Uint8Array, b: Uint8Array): Uint8Array {
-  const bytes = new Uint8Array(a.length + b.length);
-  bytes.set(a);
-  bytes.set(b, a.length);
-  return bytes;
 }
