@@ -605,6 +605,21 @@ describe('UPnP', () => {
     assert.equal(actions(rig).at(-1), 'DeletePortMapping');
   });
 
+  test('is kept and renewed where the gateway has no address for some minutes', () => {
+    const rig = new Rig();
+    const igd = withIgd(rig);
+    rig.start();
+    rig.pass(500);
+    igd.external = '0.0.0.0';
+    rig.pass(300);
+    assert.deepEqual(rig.mapped, [`203.0.113.10:${port}`]);
+    assert.equal(bodies(rig).length, 1);
+    igd.external = '203.0.113.99';
+    rig.pass(120);
+    assert.deepEqual(rig.mapped, [`203.0.113.99:${port}`]);
+    assert.equal(bodies(rig).length, 2);
+  });
+
   test('never talks to another machine than the gateway', () => {
     const cases: Igd[] = [
       { location: 'http://198.51.100.7:80/x.xml' },

@@ -6,6 +6,7 @@ import type { Crypto } from '#core/crypto.ts';
 import type { Endpoint } from '#wire/endpoint.ts';
 import { decodeNatPmp } from '#wire/nat-pmp.ts';
 import { decodePcp, pcpNonceBytes, pcpPort } from '#wire/pcp.ts';
+import type { HttpRequest } from './http-exchange.ts';
 import type {
   Channel,
   MappingReport,
@@ -18,7 +19,7 @@ import type {
 import { NatPmpClient } from './nat-pmp-client.ts';
 import { PcpClient } from './pcp-client.ts';
 import { earliest } from './timing.ts';
-import { type HttpRequest, UpnpClient } from './upnp-client.ts';
+import { UpnpClient } from './upnp-client.ts';
 
 /** How long a protocol that has not answered yet holds up those behind it. */
 const patienceMs: Readonly<Record<Protocol, number>> = { pcp: 400, 'nat-pmp': 700, upnp: 0 };

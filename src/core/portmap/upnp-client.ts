@@ -16,34 +16,29 @@ import {
   type IgdAction,
   type IgdAnswer,
   type IgdService,
-  igdFaults,
 } from '#wire/igd.ts';
 import type { HttpTarget } from '#wire/ssdp.ts';
-import type { Lease, ProtocolClient, ProtocolState } from './io.ts';
-import { earliest, isExternal, minRecheckMs, minRetryMs } from './timing.ts';
+import { HttpExchange, type SendHttp } from './http-exchange.ts';
+import type { ProtocolClient, ProtocolState } from './io.ts';
+import { earliest, isExternal, minRecheckMs } from './timing.ts';
+import {
+  type Adding,
+  addedLease,
+  addingAction,
+  addingAfter,
+  firstAdding,
+  refusalText,
+  renewalOf,
+  retryMs,
+} from './upnp-adding.ts';
 import { UpnpSearch } from './upnp-search.ts';
-
-const leaseSeconds = 3600;
-/** Gateways forget at a restart and do not say so. */
-const renewEveryMs = 600_000;
-/** What has no end is believed this long after the gateway last confirmed it. */
-const permanentBelievedMs = 1_800_000;
-const httpTimeoutMs = 5000;
-const maxPortTries = 4;
-
-export interface HttpRequest {
-  readonly target: HttpTarget;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly body: string | undefined;
-}
 
 export interface UpnpOptions {
   readonly gateway: string;
   readonly local: string;
   readonly port: number;
   readonly search: (remote: Endpoint, bytes: Uint8Array) => void;
-  /** Sends a request; the number that its answer will carry. */
-  readonly http: (request: HttpRequest) => number;
+  readonly http: SendHttp;
   readonly fault: (name: string) => void;
   /** 0 to 65535. */
   readonly random: () => number;
@@ -55,20 +50,13 @@ type Step =
   | { readonly kind: 'describe'; readonly location: HttpTarget }
   | { readonly kind: 'call'; readonly service: IgdService; readonly action: IgdAction };
 
-interface Adding {
-  readonly externalPort: number;
-  readonly leaseSeconds: number;
-  readonly any: boolean;
-  readonly tries: number;
-}
-
 export class UpnpClient implements ProtocolClient {
   readonly protocol = 'upnp';
   readonly #options: UpnpOptions;
+  readonly #http: HttpExchange;
   #state: ProtocolState = { kind: 'idle' };
   #search: UpnpSearch | undefined;
   #step: Step = { kind: 'rest' };
-  #request: { readonly id: number; readonly until: number } | undefined;
   /** Services that have not been asked yet; then the one that is used. */
   #services: readonly IgdService[] = [];
   #service: IgdService | undefined;
@@ -81,6 +69,7 @@ export class UpnpClient implements ProtocolClient {
 
   constructor(options: UpnpOptions) {
     this.#options = options;
+    this.#http = new HttpExchange(options.http);
   }
 
   get state(): ProtocolState {
@@ -108,8 +97,7 @@ export class UpnpClient implements ProtocolClient {
     const service = this.#service;
     if (this.#state.kind !== 'found' || service === undefined) return;
     this.#state = { kind: 'found', mapping: true };
-    const { port } = this.#options;
-    this.#add({ externalPort: port, leaseSeconds, any: service.choosesPort, tries: 0 }, at);
+    this.#add(firstAdding(this.#options.port, service), at);
   }
 
   recheck(at: number): void {
@@ -135,10 +123,8 @@ export class UpnpClient implements ProtocolClient {
     this.#look(at);
   }
 
-  /** Whether the answer was to the request in flight. */
   httpAnswer(id: number, status: number, body: string, at: number): void {
-    if (this.#request?.id !== id) return;
-    this.#request = undefined;
+    if (!this.#http.ends(id)) return;
     const step = this.#step;
     this.#step = { kind: 'rest' };
     if (step.kind === 'describe') this.#described(step.location, status, body, at);
@@ -146,14 +132,12 @@ export class UpnpClient implements ProtocolClient {
   }
 
   httpFailed(id: number, reason: string, at: number): void {
-    if (this.#request?.id === id) this.#httpFailed(reason, at);
+    if (this.#http.ends(id)) this.#httpFailed(reason, at);
   }
 
   wake(at: number): void {
     if (this.#isReleased) return;
-    if (this.#request !== undefined && this.#request.until <= at) {
-      this.#httpFailed('no answer', at);
-    }
+    if (this.#http.isOverdue(at)) this.#httpFailed('no answer', at);
     this.#search?.wake(at);
     this.#look(at);
     if (this.#state.kind !== 'mapped') return;
@@ -167,13 +151,13 @@ export class UpnpClient implements ProtocolClient {
     if (this.#isReleased) return undefined;
     const lease = this.#state.kind === 'mapped' ? this.#state.lease : undefined;
     const renewAt = this.#step.kind === 'rest' ? lease?.renewAt : undefined;
-    return earliest([this.#request?.until, this.#search?.deadline, lease?.expiresAt, renewAt]);
+    return earliest([this.#http.deadline, this.#search?.deadline, lease?.expiresAt, renewAt]);
   }
 
   #beginSearch(at: number): void {
     const { gateway, search: send, fault } = this.#options;
     this.#services = [];
-    this.#request = undefined;
+    this.#http.cancel();
     this.#step = { kind: 'search' };
     this.#search = new UpnpSearch({ gateway, send, fault }, at);
   }
@@ -184,7 +168,7 @@ export class UpnpClient implements ProtocolClient {
     const location = this.#search.next();
     if (location !== undefined) {
       this.#step = { kind: 'describe', location };
-      this.#send({ target: location, headers: {}, body: undefined }, at);
+      this.#http.begin({ target: location, headers: {}, body: undefined }, at);
       return;
     }
     const { failure } = this.#search;
@@ -194,10 +178,8 @@ export class UpnpClient implements ProtocolClient {
   #described(location: HttpTarget, status: number, body: string, at: number): void {
     const description = status === 200 ? decodeDescription(body, location) : undefined;
     if (description === undefined || description.services.length === 0) {
-      this.#nextPlace(
-        status === 200 ? 'the device maps no ports' : `its description: HTTP ${status}`,
-        at,
-      );
+      const isFound = status === 200;
+      this.#nextPlace(isFound ? 'the device maps no ports' : `description: HTTP ${status}`, at);
       return;
     }
     this.#product = description.product || undefined;
@@ -206,7 +188,11 @@ export class UpnpClient implements ProtocolClient {
   }
 
   #nextPlace(reason: string, at: number): void {
-    this.#search?.failed(reason);
+    if (this.#search === undefined) {
+      this.#end({ kind: 'absent', reason });
+      return;
+    }
+    this.#search.failed(reason);
     this.#step = { kind: 'search' };
     this.#look(at);
   }
@@ -223,12 +209,7 @@ export class UpnpClient implements ProtocolClient {
 
   #call(service: IgdService, action: IgdAction, at: number): void {
     this.#step = { kind: 'call', service, action };
-    const request = encodeAction(service, action);
-    this.#send({ target: service.control, ...request }, at);
-  }
-
-  #send(request: HttpRequest, at: number): void {
-    this.#request = { id: this.#options.http(request), until: at + httpTimeoutMs };
+    this.#http.begin({ target: service.control, ...encodeAction(service, action) }, at);
   }
 
   #called(
@@ -241,8 +222,7 @@ export class UpnpClient implements ProtocolClient {
       this.#isReleased = true;
       return;
     }
-    const isSoap = status === 200 || status === 500;
-    const answer = isSoap ? decodeAnswer(body, action.name) : undefined;
+    const answer = [200, 500].includes(status) ? decodeAnswer(body, action.name) : undefined;
     if (action.name === 'GetExternalIPAddress') this.#addressIs(service, answer, at);
     else this.#added(answer, status, at);
   }
@@ -260,31 +240,15 @@ export class UpnpClient implements ProtocolClient {
       this.#state = { kind: 'found', mapping: false };
       return;
     }
-    const { external, lifetimeSeconds } = this.#state.lease;
-    this.#add(
-      {
-        externalPort: external.port,
-        leaseSeconds: lifetimeSeconds === undefined ? 0 : leaseSeconds,
-        ...{ any: service.choosesPort, tries: 0 },
-      },
-      at,
-    );
+    this.#add(renewalOf(this.#state.lease, service), at);
   }
 
   #add(adding: Adding, at: number): void {
     const service = this.#service;
     if (service === undefined) return;
     this.#adding = adding;
-    const { port, local } = this.#options;
-    this.#call(
-      service,
-      {
-        name: adding.any ? 'AddAnyPortMapping' : 'AddPortMapping',
-        ...{ externalPort: adding.externalPort, internalPort: port, internalAddress: local },
-        leaseSeconds: adding.leaseSeconds,
-      },
-      at,
-    );
+    const { port, local: address } = this.#options;
+    this.#call(service, addingAction(adding, { address, port }), at);
   }
 
   #added(answer: IgdAnswer | undefined, status: number, at: number): void {
@@ -293,50 +257,23 @@ export class UpnpClient implements ProtocolClient {
     if (adding === undefined || address === undefined) return;
     if (answer?.type === 'done') {
       const external = { address, port: answer.port ?? adding.externalPort };
-      this.#state = { kind: 'mapped', lease: leaseFor(external, adding.leaseSeconds, at) };
+      this.#state = { kind: 'mapped', lease: addedLease(external, adding.leaseSeconds, at) };
       return;
     }
-    const code = answer?.code;
-    const again = code === undefined ? undefined : this.#otherwise(adding, code);
-    if (again !== undefined) {
-      this.#add(again, at);
-      return;
-    }
-    const reason = code === undefined ? `HTTP ${status}` : (igdFaults[code] ?? `error ${code}`);
-    this.#end({ kind: 'refused', reason: reason.replaceAll('-', ' ') });
-  }
-
-  /** What to ask for after a refusal, if anything. */
-  #otherwise(adding: Adding, code: number): Adding | undefined {
-    const tries = adding.tries + 1;
-    if (tries >= maxPortTries) return undefined;
-    if (adding.any && (code === 401 || code === 402 || code === 501)) {
-      return { ...adding, any: false, tries };
-    }
-    if (code === 718) {
-      return { ...adding, externalPort: 49_152 + (this.#options.random() & 0x3fff), tries };
-    }
-    // Some that want leases without end say so by other codes.
-    if ((code === 725 || code === 402 || code === 501) && adding.leaseSeconds !== 0) {
-      return { ...adding, leaseSeconds: 0, tries };
-    }
-    return undefined;
+    const again = addingAfter(adding, answer?.code, this.#options.random);
+    if (again !== undefined) this.#add(again, at);
+    else this.#end({ kind: 'refused', reason: refusalText(answer?.code, status) });
   }
 
   #renew(at: number): void {
     this.#checkedAt = at;
-    const service = this.#service;
-    if (service === undefined) {
-      this.#beginSearch(at);
-      return;
-    }
     this.#services = [];
-    this.#call(service, { name: 'GetExternalIPAddress' }, at);
+    if (this.#service === undefined) this.#beginSearch(at);
+    else this.#call(this.#service, { name: 'GetExternalIPAddress' }, at);
   }
 
   #httpFailed(reason: string, at: number): void {
     const step = this.#step;
-    this.#request = undefined;
     this.#step = { kind: 'rest' };
     if (this.#isReleasing) this.#isReleased = true;
     else if (step.kind === 'describe') this.#nextPlace(reason, at);
@@ -348,11 +285,10 @@ export class UpnpClient implements ProtocolClient {
   #end(state: ProtocolState & { readonly kind: 'absent' | 'refused' }): void {
     this.#search = undefined;
     this.#step = { kind: 'rest' };
-    this.#request = undefined;
+    this.#http.cancel();
     if (this.#state.kind === 'mapped' && state.kind === 'absent') {
       const { lease } = this.#state;
-      const at = lease.renewAt;
-      const renewAt = Math.max(at, this.#checkedAt) + Math.max(minRetryMs, renewEveryMs / 10);
+      const renewAt = Math.max(lease.renewAt, this.#checkedAt) + retryMs;
       if (renewAt < lease.expiresAt) {
         this.#state = { kind: 'mapped', lease: { ...lease, renewAt } };
         return;
@@ -360,14 +296,4 @@ export class UpnpClient implements ProtocolClient {
     }
     this.#state = state;
   }
-}
-
-function leaseFor(external: Endpoint, seconds: number, at: number): Lease {
-  const lifetimeMs = seconds === 0 ? permanentBelievedMs : seconds * 1000;
-  return {
-    external,
-    lifetimeSeconds: seconds === 0 ? undefined : seconds,
-    renewAt: at + Math.min(lifetimeMs / 2, renewEveryMs),
-    expiresAt: at + lifetimeMs,
-  };
 }
