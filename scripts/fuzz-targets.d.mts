@@ -1,4 +1,4 @@
-export type TargetName = 'outbound' | 'inbound' | 'device' | 'aesgcm';
+export type TargetName = 'outbound' | 'inbound' | 'relay' | 'device' | 'aesgcm';
 export interface Target {
   readonly sources: readonly string[];
   readonly maxLength: number;

@@ -10,6 +10,7 @@ const packets = [...core, 'classify', 'coalesce', 'checksum', 'device', 'socket'
 export const targets = {
   outbound: { sources: packets, maxLength: 4096, hasTwin: true },
   inbound: { sources: packets, maxLength: 4096, hasTwin: true },
+  relay: { sources: packets, maxLength: 4096, hasTwin: true },
   device: { sources: packets, maxLength: 2048, hasTwin: false },
   aesgcm: { sources: ['aesgcm'], maxLength: 4096, hasTwin: false, needs: vaes },
 };

@@ -3,7 +3,7 @@
 #include "../relay.h"
 #include "script.h"
 
-enum { PATHS = 4, SLOTS_BYTES = RELAY_SLOTS * SLOT_BYTES, MOST_SENDS = 1 << 16, MOST_CONTENT = 16384 };
+enum { PATHS = 4, SLOTS_BYTES = RELAY_SLOTS * SLOT_BYTES, MOST_SENDS = 1 << 16, MOST_CONTENT = 2048 };
 
 static struct engine *engine;
 static uint8_t *sent;
@@ -87,7 +87,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
   int messages = 0;
   static uint8_t datagram[SUPER_PACKET_BYTES];
   while (!script_ended(&script)) {
-    unsigned op = script_byte(&script), times = script_byte(&script) + 1;
+    unsigned op = script_byte(&script), times = (script_byte(&script) & 63) + 1;
     size_t length = make_datagram(&script, op, datagram);
     for (unsigned i = 0; i < times; i++) {
       int32_t *row = table + (messages - 1) * MESSAGE_WORDS;

@@ -18,7 +18,7 @@
 //              op & 1: handle first what is there      op & 2: begins another message, whose datagrams have its size
 //              op & 4: behind a data header with the token op >> 4 and that destination
 //              op & 8: the content is followed by a pattern of 16 times its length
-//            The datagram comes `times` and one more. Of a run with destination d goes what is for paths: d & 3, none when d & 4.
+//            The datagram comes `times` (modulo 64) and one more. Of a run with destination d goes what is for paths: d & 3, none when d & 4.
 // device     kind 1 (1: TAP), offloads 1, then frames to the end: length 2, virtio-net header 10 (little-endian), content
 #ifndef BURI_FUZZ_SCRIPT_H
 #define BURI_FUZZ_SCRIPT_H

@@ -8,13 +8,30 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { NativeRig, TwinRig } from './byte-rigs.ts';
 import { PACKET_TARGETS, type PacketTarget, play } from './fuzz-scripts.ts';
+import { NativeRelayRig, playRelay, TwinRelayRig } from './relay-rigs.ts';
+
+/** Targets that have a twin. */
+export const TWIN_TARGETS = [...PACKET_TARGETS, 'relay'] as const;
+export type TwinTarget = (typeof TWIN_TARGETS)[number];
 
 export class FuzzCheck {
   readonly #native = new NativeRig();
   readonly #twin = new TwinRig();
+  readonly #nativeRelay = new NativeRelayRig(this.#native.tables.counters);
+  readonly #twinRelay = new TwinRelayRig();
 
-  /** Throws when addon and twin differ. Returns how many packets or units came out. */
-  compare(target: PacketTarget, input: Uint8Array): number {
+  /** Throws when addon and twin differ. Returns how many packets, units or sends came out. */
+  compare(target: TwinTarget, input: Uint8Array): number {
+    return target === 'relay' ? this.#compareRelay(input) : this.#comparePackets(target, input);
+  }
+
+  #compareRelay(input: Uint8Array): number {
+    const native = playRelay(this.#nativeRelay, input);
+    assert.deepEqual(native, playRelay(this.#twinRelay, input));
+    return native.reduce((sum, { sends }) => sum + sends.length, 0);
+  }
+
+  #comparePackets(target: PacketTarget, input: Uint8Array): number {
     const native = play(target, this.#native, input);
     assert.deepEqual(native, play(target, this.#twin, input));
     assert.deepEqual(this.#native.tables.counters, this.#twin.tables.counters);
@@ -27,7 +44,7 @@ export class FuzzCheck {
 
 if (import.meta.main) {
   const [name = '', directory = ''] = process.argv.slice(2);
-  const target = PACKET_TARGETS.find((known) => known === name);
+  const target = TWIN_TARGETS.find((known) => known === name);
   if (target === undefined) throw new Error(`no target '${name}'`);
   const check = new FuzzCheck();
   let differing = 0;

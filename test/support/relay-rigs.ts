@@ -1,4 +1,5 @@
 /** The relay's part of the C addon and its twin side by side, and the scripts that both play (native/fuzz/script.h). */
+import { hash } from 'node:crypto';
 import { COUNTER, COUNTER_NAMES } from '#engine/counters.ts';
 import {
   MAX_SEND_BYTES,
@@ -16,7 +17,7 @@ import { groupRuns, planSends, type TwinRun } from '#relay/udp/twin.ts';
 import { Script, word } from './fuzz-scripts.ts';
 
 const PATTERN_TIMES = 16;
-const MAX_CONTENT = 16_384;
+const MAX_CONTENT = 2048;
 const PATHS = [0, 1, 2, 3] as const;
 
 export interface RelayMessage {
@@ -26,7 +27,11 @@ export interface RelayMessage {
 
 /** What a batch came to, in a form that can be compared. */
 export interface RelayBatch {
-  readonly runs: readonly { readonly kind: number; readonly datagrams: readonly string[] }[];
+  readonly runs: readonly {
+    readonly kind: number;
+    readonly count: number;
+    readonly bytes: string;
+  }[];
   readonly sends: readonly RelaySend[];
   readonly unknown: number;
 }
@@ -42,7 +47,9 @@ export interface RelayRig {
   handle(messages: readonly RelayMessage[]): RelayBatch;
 }
 
-const hex = (bytes: Uint8Array): string => Buffer.from(bytes).toString('hex');
+/** Short ones as they are, others by their digest: there are many. */
+const named = (bytes: Uint8Array): string =>
+  bytes.length <= 512 ? Buffer.from(bytes).toString('hex') : hash('sha1', bytes, 'hex');
 
 /** Where a run goes: what a switchboard decides is none of the bytes' business. */
 const pathOf = (destination: number): number => ((destination & 4) !== 0 ? -1 : destination & 3);
@@ -52,7 +59,7 @@ export class NativeRelayRig implements RelayRig {
   readonly #bytes = new Uint8Array(8 << 20);
   readonly #rows = new Int32Array(4 * layout.RELAY_RUNS);
 
-  constructor(counters = new Float64Array(COUNTER_NAMES.length)) {
+  constructor(counters: Float64Array = new Float64Array(COUNTER_NAMES.length)) {
     this.#bound = bindRelayAddon(newRelayTables(counters));
     const { addon } = this.#bound;
     const local = Uint8Array.of(127, 0, 0, 1);
@@ -78,18 +85,16 @@ export class NativeRelayRig implements RelayRig {
       tables.messages[row + MESSAGE_SEGMENT] = segment;
     }
     const count = addon.relayGroup(messages.length);
-    const grouped: { kind: number; datagrams: string[] }[] = [];
+    const grouped: { kind: number; count: number; bytes: string }[] = [];
     for (let i = 0; i < count; i++) {
       const run = runs.subarray(i * layout.RELAY_WORDS, (i + 1) * layout.RELAY_WORDS);
       const kind = run[layout.RELAY_KIND]!;
       const offset = run[layout.RELAY_OFFSET]!;
-      const end = offset + run[layout.RELAY_LENGTH]!;
-      const datagrams: string[] = [];
-      for (let at = offset; at < end; at += run[layout.RELAY_SEGMENT]!) {
-        datagrams.push(hex(incoming.subarray(at, Math.min(end, at + run[layout.RELAY_SEGMENT]!))));
-      }
-      if (datagrams.length !== run[layout.RELAY_COUNT]) throw new Error('datagrams miscounted');
-      grouped.push({ kind, datagrams });
+      const length = run[layout.RELAY_LENGTH]!;
+      const datagrams = Math.ceil(length / run[layout.RELAY_SEGMENT]!);
+      if (datagrams !== run[layout.RELAY_COUNT]) throw new Error('datagrams miscounted');
+      const bytes = named(incoming.subarray(offset, offset + length));
+      grouped.push({ kind, count: datagrams, bytes });
       const isData = kind === layout.RELAY_BARE || kind === layout.RELAY_WRAPPED;
       run[layout.RELAY_PATH] = isData ? pathOf(run[layout.RELAY_DESTINATION]!) : -1;
       run[layout.RELAY_FROM] = run[layout.RELAY_TOKEN]!;
@@ -103,7 +108,7 @@ export class NativeRelayRig implements RelayRig {
     const count = this.#bound.addon.relaySendInto(runs, this.#bytes, this.#rows);
     for (let i = 0, at = 0; i < count; i++) {
       const [path, length, segment, datagrams] = this.#rows.subarray(4 * i, 4 * i + 4);
-      const bytes = hex(this.#bytes.subarray(at, at + length!));
+      const bytes = named(this.#bytes.subarray(at, at + length!));
       sends.push({ path: path!, segment: segment!, count: datagrams!, bytes });
       at += length!;
     }
@@ -128,10 +133,12 @@ export class TwinRelayRig implements RelayRig {
       return path < 0 ? [] : [{ run, path, from: view.getUint32(8, true) }];
     });
     const sends = planSends(routed).map(({ path, segment, datagrams }) => ({
-      ...{ path, segment, count: datagrams.length, bytes: hex(Buffer.concat(datagrams)) },
+      ...{ path, segment, count: datagrams.length, bytes: named(Buffer.concat(datagrams)) },
     }));
     return {
-      runs: runs.map(({ kind, datagrams }) => ({ kind, datagrams: datagrams.map(hex) })),
+      runs: runs.map(({ kind, datagrams }) => ({
+        ...{ kind, count: datagrams.length, bytes: named(Buffer.concat(datagrams)) },
+      })),
       ...{ sends, unknown },
     };
   }
@@ -148,7 +155,7 @@ export function playRelay(rig: RelayRig, input: Uint8Array): RelayBatch[] {
   };
   while (!script.hasEnded) {
     const op = script.byte();
-    const times = script.byte() + 1;
+    const times = (script.byte() & 63) + 1;
     const bytes = readDatagram(script, op);
     for (let i = 0; i < times; i++) {
       const current = messages.at(-1);

@@ -34,7 +34,9 @@ export interface RelayTables {
   readonly counters: Float64Array;
 }
 
-export const newRelayTables = (counters = new Float64Array(COUNTER_NAMES.length)): RelayTables => ({
+export const newRelayTables = (
+  counters: Float64Array = new Float64Array(COUNTER_NAMES.length),
+): RelayTables => ({
   incoming: new Uint8Array(RELAY_SLOTS * SLOT_BYTES),
   messages: new Int32Array(RELAY_SLOTS * MESSAGE_WORDS),
   runs: new Int32Array(RELAY_RUNS * RELAY_WORDS),

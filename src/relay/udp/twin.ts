@@ -34,11 +34,12 @@ export function kindOf(bytes: Uint8Array): number {
   return isProbe && payload.length > RELAY_PROBE_BYTES ? RELAY_PROBE : RELAY_WRAPPED;
 }
 
-/** The runs of one message, whose datagrams have `segment` bytes but for the last. */
+/** The runs of one message, whose datagrams have `segment` bytes but for the last; 0: it is one. */
 export function groupRuns(
   message: Uint8Array,
-  segment: number,
+  merged: number,
 ): { readonly runs: TwinRun[]; readonly unknown: number } {
+  const segment = merged === 0 ? message.length : merged;
   const runs: TwinRun[] = [];
   let unknown = message.length === 0 ? 1 : 0;
   let last: TwinRun | undefined;
@@ -68,6 +69,7 @@ export interface TwinSend {
   readonly path: number;
   readonly segment: number;
   readonly datagrams: Uint8Array[];
+  used: number;
 }
 
 /** What is sent of runs that have a path, where UDP_SEGMENT may be used for all. */
@@ -80,9 +82,11 @@ export function planSends(
     for (const datagram of run.datagrams) {
       const bytes = delivered(run.kind, datagram, from);
       const last = lastOf.get(path);
-      if (last !== undefined && takes(last, bytes.length)) last.datagrams.push(bytes);
-      else {
-        const send = { path, segment: bytes.length, datagrams: [bytes] };
+      if (last !== undefined && takes(last, bytes.length)) {
+        last.datagrams.push(bytes);
+        last.used += bytes.length;
+      } else {
+        const send = { path, segment: bytes.length, datagrams: [bytes], used: bytes.length };
         lastOf.set(path, send);
         sends.push(send);
       }
@@ -91,8 +95,7 @@ export function planSends(
   return sends;
 }
 
-function takes({ segment, datagrams }: TwinSend, length: number): boolean {
-  const used = datagrams.reduce((sum, bytes) => sum + bytes.length, 0);
+function takes({ segment, datagrams, used }: TwinSend, length: number): boolean {
   const isClosed = datagrams.at(-1)!.length < segment;
   if (isClosed || datagrams.length === MAX_SEGMENTS) return false;
   return length <= segment && used + length <= MAX_SEND_BYTES;
