@@ -1,9 +1,10 @@
 /**
  * How fast is the relay beside coturn: the same load on one core in turns (A B A B …), relay and load on a core each, in two namespaces.
  *
- *   relay.ts [--rounds N] [--seconds N] [--json FILE]
+ *   relay.ts [--rounds N] [--seconds N] [--only TEXT] [--json FILE]
  *
- * Prints packets/s and Mbit/s delivered when as much is sent as goes, and the latency of a moderate load.
+ * Prints packets/s and Mbit/s delivered when as much is sent as goes, the relay's CPU time for each packet, which does not depend on how fast the load
+ * is, and the latency of a moderate load. `--only` takes the loads whose title has that text.
  */
 import { type ChildProcess, execFileSync } from 'node:child_process';
 import { once } from 'node:events';
@@ -12,12 +13,14 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
 import { compiledTool } from './compile.ts';
 import { machine, spreadOf, spreadText, table } from './figures.ts';
+import { processTicks } from './measure.ts';
 import { makePair, type Pair, removePair, spawnInside } from './namespaces.ts';
 
 const { values } = parseArgs({
   options: {
     rounds: { type: 'string', default: '3' },
     seconds: { type: 'string', default: '1.5' },
+    only: { type: 'string', default: '' },
     json: { type: 'string' },
   },
 });
@@ -44,6 +47,9 @@ const loads: readonly Load[] = [
 ];
 
 interface Measured {
+  /** CPU time of the relay, and what it forwarded in it, warming up included. */
+  readonly cpuSeconds: number;
+  readonly forwarded: number;
   readonly received: number;
   readonly seconds: number;
   readonly p50us: number;
@@ -107,6 +113,9 @@ async function measure(id: Contender, load: Load): Promise<Measured & { memory?:
     const running = await contenders[id](pair, load.pairs);
     try {
       const tool = compiledTool('relay-load');
+      // `ip netns exec` and `taskset` both become the program that they start.
+      const pid = running.child.pid!;
+      const before = processTicks([pid]);
       const mode = id === 'buri' ? 'buri' : 'turn';
       const numbers = [load.pairs, load.bytes, load.burst, load.rate, values.seconds].map(String);
       const words = ['taskset', '-c', '1', tool, mode, relayAddress, `${port}`, loadAddress];
@@ -120,7 +129,8 @@ async function measure(id: Contender, load: Load): Promise<Measured & { memory?:
       });
       await once(child, 'close');
       const { bytesPerAllocation: memory } = running;
-      return { ...JSON.parse(text), ...(memory === undefined ? {} : { memory }) };
+      const cpuSeconds = (processTicks([pid]) - before) / 100;
+      return { ...JSON.parse(text), cpuSeconds, ...(memory === undefined ? {} : { memory }) };
     } finally {
       running.child.kill('SIGKILL');
       await once(running.child, 'close');
@@ -134,6 +144,7 @@ const rows: string[][] = [['load', 'figure', 'buri', 'coturn', 'ratio']];
 const results: object[] = [];
 execFileSync('turnserver', ['--version'], { stdio: 'ignore' });
 for (const load of loads) {
+  if (!load.title.includes(values.only)) continue;
   const rounds: Record<Contender, Measured[]> = { buri: [], coturn: [] };
   for (let round = 0; round < Number(values.rounds); round++) {
     for (const id of ['buri', 'coturn'] as const) {
@@ -162,6 +173,7 @@ for (const load of loads) {
   const perSecond = ({ received, seconds }: Measured): number => received / seconds;
   if (load.rate === 0) {
     figure('1,000 packets/s', (measured) => perSecond(measured) / 1e3, 1);
+    figure('CPU µs/packet', ({ cpuSeconds, forwarded }) => (cpuSeconds * 1e6) / forwarded, 2);
     figure('Mbit/s', (measured) => (perSecond(measured) * load.bytes * 8) / 1e6, 0);
   } else {
     figure('latency p50, µs', ({ p50us }) => p50us, 0);

@@ -5,7 +5,7 @@
 // BYTES of payload a packet; BURST packets of a pair at a time (by UDP_SEGMENT when it is more than 1); RATE packets/s in all, 0: as many as go.
 // turn: allocates and binds a channel for each pair, sends ChannelData (RFC 8656), and receives at a plain UDP peer.
 // buri: sends `data` with the tokens that stand on standard input, one a line (16 hex digits), and receives what is delivered bare.
-// Senders have the ports 20000 + i, receivers 40000 + i. Prints {"sent":…,"received":…,"seconds":…,"p50us":…,"p99us":…}.
+// Senders have the ports 20000 + i, receivers 40000 + i. Prints {"sent":…,"received":…,"forwarded":…,"seconds":…,"p50us":…,"p99us":…}.
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -196,8 +196,8 @@ int main(int count, char **words) {
   uint64_t stop = now_ns(), in_time = received - base_received;
   drain(200, bytes);
   qsort(samples, sample_count, sizeof *samples, by_size);
-  printf("{\"sent\":%llu,\"received\":%llu,\"seconds\":%.4f,\"p50us\":%.1f,\"p99us\":%.1f}\n", (unsigned long long)(sent - base_sent),
-         (unsigned long long)in_time, (double)(stop - measured) / 1e9, sample_count ? samples[sample_count / 2] / 10.0 : 0,
+  printf("{\"sent\":%llu,\"received\":%llu,\"forwarded\":%llu,\"seconds\":%.4f,\"p50us\":%.1f,\"p99us\":%.1f}\n", (unsigned long long)(sent - base_sent),
+         (unsigned long long)in_time, (unsigned long long)received, (double)(stop - measured) / 1e9, sample_count ? samples[sample_count / 2] / 10.0 : 0,
          sample_count ? samples[sample_count * 99 / 100] / 10.0 : 0);
   return 0;
 }
