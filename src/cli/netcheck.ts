@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { NetcheckView } from '#wire/local-api.ts';
 import { clientCommand } from './client-command.ts';
 import { type Cell, facts, type Paint } from './table.ts';
-import { duration, milliseconds } from './view.ts';
+import { duration, milliseconds, relayText } from './view.ts';
 
 export const netcheckCommand = (): Command =>
   clientCommand('netcheck', {
@@ -36,10 +36,16 @@ export function netcheckText(view: NetcheckView, paint: Paint): string {
       row('idle lifetime', 'mappingLifetimeMs', lifetimeText(nat.mappingLifetimeMs)),
       row('port mapping', 'portMapping', portMappingText(view.portMapping)),
       row('HTTP proxy', 'httpProxy', view.httpProxy ?? 'none'),
-      row('relays', 'relays', view.relays.map(relayText).join(', ') || 'none'),
+      relayRow(view.relays, why.get('relays')),
     ],
     paint,
   );
+}
+
+/** A line each. */
+function relayRow(relays: NetcheckView['relays'], why: string | undefined): [string, ...Cell[]] {
+  const lines: Cell[] = relays.length === 0 ? ['none'] : relays.map(relayText);
+  return ['relays', ...lines, ...(why === undefined ? [] : [[why, 'grey'] as const])];
 }
 
 function familyText(family: NetcheckView['ipv4']): string {
@@ -71,8 +77,3 @@ function portMappingText(found: NetcheckView['portMapping']): string {
   });
   return words.join(', ') || 'none';
 }
-
-const relayText = ({ id, rttMs, home }: NetcheckView['relays'][number]): string =>
-  [id, rttMs === undefined ? '' : milliseconds(rttMs), home ? '(home)' : '']
-    .filter((word) => word !== '')
-    .join(' ');

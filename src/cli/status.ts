@@ -3,7 +3,7 @@ import type { Command } from 'commander';
 import type { PortMappingView, StatusView } from '#wire/local-api.ts';
 import { clientCommand } from './client-command.ts';
 import { type Cell, type Colour, facts, type Paint } from './table.ts';
-import { duration } from './view.ts';
+import { duration, relayText } from './view.ts';
 
 export const statusCommand = (): Command =>
   clientCommand('status', {
@@ -43,6 +43,7 @@ export function statusText(status: StatusView, paint: Paint): string {
       ['NAT', `mapping ${nat.mapping}, filtering ${nat.filtering}`],
       ['seen as', ...nat.publicEndpoints],
       ['port mapping', ...portMappingLines(status.portMapping)],
+      ['relays', ...status.relays.map(relayText)],
       ['notices', ...status.notices.map(({ message }): Cell => [message, 'yellow'])],
     ],
     paint,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import type { MemberEntry, NetworkEntry } from '#wire/local-api.ts';
+import type { MemberEntry, NetworkEntry, RelayView } from '#wire/local-api.ts';
 import { networkTree } from './list.ts';
 import { netcheckText } from './netcheck.ts';
 import { networkText } from './network.ts';
@@ -8,7 +8,7 @@ import { peerText } from './peer.ts';
 import { accessOf } from './set-access.ts';
 import { statusText } from './status.ts';
 import { plain } from './table.ts';
-import { amount, duration, milliseconds, pathText, stateOf } from './view.ts';
+import { amount, duration, milliseconds, pathText, relayText, stateOf } from './view.ts';
 
 function member(number: number, change: Partial<MemberEntry> = {}): MemberEntry {
   return {
@@ -46,6 +46,24 @@ const direct = {
   endpoint: '203.0.113.7:4242',
   rttMs: 12.34,
 } as const;
+
+const home: RelayView = {
+  ...{ id: 'node-1', held: true, home: true, draining: false },
+  transport: 'udp',
+  ...{ address: '203.0.113.9:3480', rttMs: 12 },
+};
+
+test('a relay is told by where it is, how, how far, and what is special about it', () => {
+  assert.equal(relayText(home), '203.0.113.9:3480 by UDP 12.0 ms (home)');
+  const other: RelayView = { ...home, transport: 'tcp', address: 'wss://a.example/v1/relay' };
+  assert.equal(
+    relayText({ ...other, home: false, draining: true }),
+    'wss://a.example/v1/relay by TCP 12.0 ms (about to end)',
+  );
+  const listed = { id: 'node-2', held: false, home: false, draining: false };
+  assert.equal(relayText({ ...listed, rttMs: 140 }), 'node-2 140 ms');
+  assert.equal(relayText(listed), 'node-2 (no answer)');
+});
 
 test('the state of a member follows from presence and path', () => {
   const cases: readonly (readonly [Partial<MemberEntry>, ReturnType<typeof stateOf>])[] = [
@@ -212,12 +230,16 @@ test('status before the first login says how to log in; a lost server says why a
     counters: {},
   } as const;
   assert.match(
-    statusText({ ...base, notices: [], nat: { ...base.nat, publicEndpoints: [] } }, plain),
+    statusText(
+      { ...base, relays: [], notices: [], nat: { ...base.nat, publicEndpoints: [] } },
+      plain,
+    ),
     /log in with: buri login/,
   );
   const lost = statusText(
     {
       ...base,
+      relays: [home],
       state: 'connecting',
       nat: {
         mapping: 'endpoint-independent',
@@ -239,6 +261,7 @@ test('status before the first login says how to log in; a lost server says why a
     /buri:\/\/vpn\.example\.org:8443, not connected\n +connection refused\n +tries again in 3 s\n/,
   );
   assert.doesNotMatch(lost, /SECRETLESS/);
+  assert.match(lost, /relays +203\.0\.113\.9:3480 by UDP 12\.0 ms \(home\)\n/);
   assert.match(lost, /notices +this identity is in use elsewhere/);
   assert.match(lost, /seen as +203\.0\.113\.7:1\n +203\.0\.113\.7:2\n/);
 });
@@ -281,9 +304,12 @@ test('a check of the network says after each fact what it means', () => {
         allocation: { pattern: 'block', block: { first: 30_208, size: 512 } },
         mappingLifetimeMs: 26_000,
       },
-      portMapping: [{ protocol: 'upnp', usable: false, reason: 'refused' }],
+      portMapping: [
+        { protocol: 'pcp', usable: true, externalEndpoint: '198.51.100.1:4242' },
+        { protocol: 'upnp', usable: false, reason: 'refused' },
+      ],
       httpProxy: null,
-      relays: [{ id: 'node-1', rttMs: 12, home: true }],
+      relays: [home, { id: 'node-2', held: false, home: false, draining: false }],
       meaning: [{ about: 'hairpin', text: 'neighbours see each other locally' }],
     },
     plain,
@@ -292,7 +318,10 @@ test('a check of the network says after each fact what it means', () => {
   assert.match(text, /hairpin +no\n +neighbours see each other locally\n/);
   assert.match(text, /allocation +block of about 512 ports from 30208\n/);
   assert.match(text, /idle lifetime +more than 26 s\n/);
-  assert.match(text, /port mapping +upnp \(refused\)\n/);
-  assert.match(text, /relays +node-1 12\.0 ms \(home\)\n/);
+  assert.match(text, /port mapping +pcp \(198\.51\.100\.1:4242\), upnp \(refused\)\n/);
+  assert.match(
+    text,
+    /relays +203\.0\.113\.9:3480 by UDP 12\.0 ms \(home\)\n +node-2 \(no answer\)\n/,
+  );
   assert.doesNotMatch(text, /preserved/, 'what is unknown is left out');
 });

@@ -1,5 +1,5 @@
 /** How networks, members and paths look in tables. */
-import type { MemberEntry, NetworkEntry, PathView } from '#wire/local-api.ts';
+import type { MemberEntry, NetworkEntry, PathView, RelayView } from '#wire/local-api.ts';
 import { type Cell, type Colour, type Paint, table } from './table.ts';
 import { printable } from './text.ts';
 
@@ -79,6 +79,22 @@ export function pathText({ kind, transport, endpoint, rttMs, reason }: PathView)
     reason === undefined ? undefined : `(${reason})`,
   ];
   return words.filter((word) => word !== undefined && word !== '').join(' ');
+}
+
+/** `203.0.113.7:3480 by UDP 12.3 ms (home)`; by its id where nothing is held there. */
+export function relayText({ id, address, transport, rttMs, ...relay }: RelayView): string {
+  const notes = [
+    relay.home ? 'home' : undefined,
+    relay.draining ? 'about to end' : undefined,
+    relay.held || rttMs !== undefined ? undefined : 'no answer',
+  ].filter((note) => note !== undefined);
+  const words = [
+    address ?? id,
+    transport === undefined ? undefined : `by ${transport.toUpperCase()}`,
+    rttMs === undefined ? undefined : milliseconds(rttMs),
+    notes.length === 0 ? undefined : `(${notes.join(', ')})`,
+  ];
+  return words.filter((word) => word !== undefined).join(' ');
 }
 
 /** `games [398-581-422]`, and what is not obvious about it. */

@@ -4,7 +4,10 @@ import { formatEndpoint } from '#wire/endpoint.ts';
 import type { NetcheckView } from '#wire/local-api.ts';
 import type { Client } from './client.ts';
 import { meaningOf } from './netcheck-meaning.ts';
+import type { PortMapping } from './port-mapping.ts';
+import { portMappingView, portOpeners } from './port-mapping-view.ts';
 import type { ProxyChoice } from './proxy.ts';
+import { relayViews } from './relay-view.ts';
 import { until } from './until.ts';
 
 /** Silence of a server, and the tests after it, are over by then. */
@@ -40,13 +43,17 @@ export async function netcheck(
       'no server has been reached since the daemon started, so nothing can be tested; see buri status',
     );
   }
-  return viewOf(member, proxies);
+  return viewOf(member, client.portMapping, proxies);
 }
 
 const hasServer = (member: Member): boolean =>
   ([4, 6] as const).some((family) => member.discovery.report(family) !== undefined);
 
-function viewOf(member: Member, proxies: ProxyChoice): NetcheckView {
+function viewOf(
+  member: Member,
+  portMapping: PortMapping | undefined,
+  proxies: ProxyChoice,
+): NetcheckView {
   const { discovered } = member.discovery;
   const { nat, udp, mappingLifetimeMs } = discovered;
   const isTranslated = nat.mapping !== 'none';
@@ -62,9 +69,9 @@ function viewOf(member: Member, proxies: ProxyChoice): NetcheckView {
       allocation: nat.allocation ?? null,
       mappingLifetimeMs: mappingLifetimeMs ?? null,
     },
-    portMapping: [],
+    portMapping: portOpeners(portMappingView(portMapping, discovered.publicEndpoints)),
     httpProxy: proxies.text ?? null,
-    relays: [],
+    relays: relayViews(member.relays),
   };
   return { ...facts, meaning: meaningOf(facts) };
 }

@@ -1,7 +1,7 @@
 import { mappedEndpoints } from '#core/discovery/candidates.ts';
 import type { Protocol, ProtocolReport, UplinkReport } from '#core/portmap/io.ts';
 import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
-import type { PortMappingView } from '#wire/local-api.ts';
+import type { NetcheckView, PortMappingView } from '#wire/local-api.ts';
 import type { PortMapping } from './port-mapping.ts';
 
 const idle: ProtocolReport = { state: 'idle' };
@@ -56,3 +56,28 @@ const gatewayView = (uplink: UplinkReport): PortMappingView['gateways'][number] 
     })),
   };
 };
+
+/** What `netcheck` shows: each protocol that answered, and what came of it. */
+export function portOpeners(view: PortMappingView): NetcheckView['portMapping'] {
+  const { pcp, natPmp, upnp, external, note, gateways } = view;
+  const of = { pcp, 'nat-pmp': natPmp, upnp };
+  const openers: NetcheckView['portMapping'] = [];
+  for (const protocol of ['pcp', 'nat-pmp', 'upnp'] as const) {
+    const { state, reason } = of[protocol];
+    if (state === 'idle' || state === 'asking' || state === 'absent') continue;
+    const usable = state === 'mapped' && external !== null && protocol === view.protocol;
+    const why = usable ? undefined : (reason ?? (state === 'mapped' ? note : undefined));
+    openers.push({
+      ...{ protocol, usable },
+      ...(usable ? { externalEndpoint: external } : {}),
+      ...(why === undefined ? {} : { reason: why }),
+    });
+  }
+  for (const { family, mappings } of gateways) {
+    if (family !== 6) continue;
+    for (const { protocol, external: opened, usable } of mappings) {
+      openers.push({ protocol, usable, externalEndpoint: opened });
+    }
+  }
+  return openers;
+}

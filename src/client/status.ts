@@ -7,6 +7,7 @@ import type { Device } from './device.ts';
 import type { Notices } from './notices.ts';
 import { portMappingView } from './port-mapping-view.ts';
 import type { ProxyChoice } from './proxy.ts';
+import { relayViews } from './relay-view.ts';
 import type { Sockets } from './sockets.ts';
 import type { StateStore } from './state.ts';
 import { version } from './version.ts';
@@ -54,6 +55,7 @@ export function statusOf(source: StatusSource): StatusView {
       publicEndpoints: discovered?.publicEndpoints.map(formatEndpoint) ?? [],
     },
     portMapping: portMappingView(client.portMapping, discovered?.publicEndpoints ?? []),
+    relays: relayViews(member?.relays).filter(({ held }) => held),
     notices: notices.list(),
     counters: { ...engine.counters(), ...member?.counters(), ...client.bridges?.counters() },
   };

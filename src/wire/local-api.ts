@@ -111,6 +111,23 @@ export const portMappingView = z.object({
 });
 export type PortMappingView = z.infer<typeof portMappingView>;
 
+/** A relay of the server's list. */
+export const relayView = z.object({
+  id: z.string(),
+  /** Whether there is an allocation on it, so that peers reach this computer over it. */
+  held: z.boolean(),
+  /** The nearest one, which traffic goes over first. */
+  home: z.boolean(),
+  /** It is about to end, and is being left. */
+  draining: z.boolean(),
+  /** Of those that are held: how it is reached, by UDP or by TCP (a WebSocket), and where. */
+  transport: z.enum(['udp', 'tcp']).optional(),
+  address: z.string().optional(),
+  /** Absent: it has not answered. */
+  rttMs: z.number().optional(),
+});
+export type RelayView = z.infer<typeof relayView>;
+
 export const statusView = z.object({
   version: z.string(),
   pid: z.number(),
@@ -144,6 +161,8 @@ export const statusView = z.object({
     publicEndpoints: z.array(z.string()),
   }),
   portMapping: portMappingView,
+  /** Those that are held, the home relay first. */
+  relays: z.array(relayView),
   /** What a person should know now, newest last. */
   notices: z.array(z.object({ code: z.string(), message: z.string() })),
   counters: z.record(z.string(), z.number()),
@@ -203,7 +222,7 @@ export const netcheckView = z.object({
     /** An idle mapping lives longer than this; null while it is being measured, which takes minutes. */
     mappingLifetimeMs: z.number().nullable(),
   }),
-  /** Protocols by which the router opens a port, as far as one answered. */
+  /** Protocols by which the router opens a port, as far as one answered: of the IPv6 firewall, PCP alone. */
   portMapping: z.array(
     z.object({
       protocol: z.enum(['pcp', 'nat-pmp', 'upnp']),
@@ -214,14 +233,8 @@ export const netcheckView = z.object({
   ),
   /** The HTTP proxy that is configured, without user and password. */
   httpProxy: z.string().nullable(),
-  relays: z.array(
-    z.object({
-      id: z.string(),
-      transport: z.enum(['udp', 'tcp']).optional(),
-      rttMs: z.number().optional(),
-      home: z.boolean(),
-    }),
-  ),
+  /** All that the server lists: the home relay, others that are held, the rest by distance. */
+  relays: z.array(relayView),
   /** What each of these means for the user, in the order of `about`'s fields above. */
   meaning: z.array(z.object({ about: z.string(), text: z.string() })),
 });

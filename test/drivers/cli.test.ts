@@ -127,6 +127,7 @@ const status = {
     renewInSeconds: null,
     gateways: [],
   },
+  relays: [],
   lanRoutes: [],
   offloads: ['vnet-hdr', 'vaes'],
   port: 41641,

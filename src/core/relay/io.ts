@@ -20,6 +20,16 @@ export interface RelayWay {
   readonly draining: boolean;
 }
 
+/** A relay of the server's list: for people to read. */
+export interface RelayReport {
+  readonly relay: string;
+  /** Of the nearest way that answers; undefined: nothing has answered. */
+  readonly rttMs: number | undefined;
+  /** The allocation that is held there. */
+  readonly way: RelayWay | undefined;
+  readonly isHome: boolean;
+}
+
 export type RelaysInput =
   /** The sockets that tunnels use. */
   | { readonly type: 'sockets'; readonly sockets: readonly LocalSocket[] }

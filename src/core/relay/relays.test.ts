@@ -147,6 +147,27 @@ describe('which relays are held', () => {
     assert(!held.has('r1') && !held.has('r3'));
   });
 
+  test('the report has all: home, what else is held, then the nearest, and the silent last', () => {
+    const bench = near(80, 20, 50, 30);
+    bench.input({ type: 'relays', relays: [1, 2, 3, 4, 5].map((number) => entry(number)) });
+    bench.run(5000);
+    const report = bench.machine.report();
+    assert.deepEqual(
+      report.map(({ relay, rttMs, way }) => [relay, rttMs, way?.transport]),
+      [
+        ['r2', 20, 'udp'],
+        ['r4', 30, 'udp'],
+        ['r3', 50, undefined],
+        ['r1', 80, undefined],
+        ['r5', undefined, undefined],
+      ],
+    );
+    assert.deepEqual(
+      report.map(({ isHome }) => isHome),
+      [true, false, false, false, false],
+    );
+  });
+
   test('one that a peer is at on demand, at most eight, and not for ever', () => {
     const bench = near(20, 30, ...new Array<number>(12).fill(60));
     bench.run(5000);

@@ -12,6 +12,7 @@ import { type Choice, chooseRelays } from './choice.ts';
 import {
   noRelayCounts,
   type RelayCounter,
+  type RelayReport,
   type RelaysInput,
   type RelaysOutput,
   type RelayWay,
@@ -102,6 +103,16 @@ export class Relays {
 
   get home(): RelayWay | undefined {
     return this.#choice.home === undefined ? undefined : this.#links.get(this.#choice.home)?.way;
+  }
+
+  /** Every relay of the list, those in use first, then the nearest. */
+  report(): RelayReport[] {
+    const { home } = this.#choice;
+    const rank = ({ isHome, way }: RelayReport) => (isHome ? 0 : way === undefined ? 2 : 1);
+    const distance = ({ rttMs }: RelayReport) => rttMs ?? Number.MAX_VALUE;
+    return [...this.#links.values()]
+      .map(({ id, rttMs, way }) => ({ relay: id, rttMs, way, isHome: id === home }))
+      .sort((a, b) => rank(a) - rank(b) || distance(a) - distance(b));
   }
 
   /** How many relays the list has. */
