@@ -132,7 +132,7 @@ export class PathWorld {
     const told = { ...from.told, ...from.hardPart(hard) };
     this.clock.in(signalDelayMs, () => {
       if (!this.serverUp || to.stopped) return;
-      to.discovery.input({ type: 'recheck' });
+      to.recheck();
       to.paths.input({ type: 'remote-candidates', peer: from.index, ...told, kind: 'offer' });
       if (hard === undefined) this.answer(to, from);
     });
@@ -344,6 +344,12 @@ export class PathClient {
     else this.host.send(port, remote, bytes, ttl, dontFragment);
   }
 
+  /** As the member machine does it: our mappings may be other ones by now. */
+  recheck(): void {
+    this.discovery.input({ type: 'recheck' });
+    this.relays.input({ type: 'recheck' });
+  }
+
   /** The port that its user forwards by hand (`--port`). */
   configurePort(port: number): void {
     this.discovery.input({ type: 'configured-port', port });
@@ -489,7 +495,7 @@ export class PathClient {
         this.relays.input({ type: 'check', relay: output.relay });
         return;
       case 'signal-wanted': {
-        this.discovery.input({ type: 'recheck' });
+        this.recheck();
         const other = this.#world.clients[output.peer];
         if (other === undefined) break;
         if (output.kind === 'answer') this.#world.answer(this, other, output.hard);

@@ -191,7 +191,10 @@ export class RelayHost {
     row[RELAY_TOKEN + 1] = view.getInt32(12, true);
     row[RELAY_DESTINATION] = view.getInt32(16, true);
     const slot = this.#board.route(row, 0, 0, this.#clock.monotonic);
-    if (slot < 0) return;
+    if (slot < 0) {
+      this.#carryOut();
+      return;
+    }
     const payload = bytes.subarray(relayPrefixBytes);
     const sender = row[RELAY_FROM]!;
     const to = this.#board.allocations.holder(slot)!.source;

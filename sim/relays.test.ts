@@ -136,6 +136,36 @@ describe('a relay carries the traffic', () => {
     }
   });
 
+  test('although the NAT has forgotten it: data goes on within a round trip or two', () => {
+    for (const seed of [1, 2, 3]) {
+      const { world, a, b } = settled(seed, hard);
+      assert(isRelayed(a, b) && isRelayed(b, a));
+      const tookMs = recovery(world, a, b, () => a.home!.nat.reboot());
+      assert(tookMs <= 500, `seed ${seed}: ${tookMs} ms`);
+      assert.equal(a.machine.counters().pathsLost, 0);
+      // Nothing is under way while both forget.
+      world.run(60_000);
+      for (const { home } of [a, b]) home!.nat.reboot();
+      const bothMs = recovery(world, a, b, () => {
+        for (const { home } of [a, b]) home!.nat.reboot();
+      });
+      assert(bothMs <= 500, `seed ${seed}: ${bothMs} ms`);
+    }
+  });
+
+  test('of two that meet when their NATs have just forgotten everything', () => {
+    for (const seed of [1, 2, 3]) {
+      const world = new PathWorld(seed);
+      world.addRelays(0, 5);
+      const [a, b] = [world.clientBehind('symmetric'), world.clientBehind('symmetric')];
+      world.run(10_000);
+      for (const { home } of [a, b]) home!.nat.reboot();
+      world.introduceAll();
+      const tookMs = world.runUntil(joined(a, b), 10_000);
+      assert(tookMs !== undefined && tookMs <= 1000, `seed ${seed}: ${tookMs} ms`);
+    }
+  });
+
   test('another one when it is killed, and none is lost when it drains', () => {
     for (const seed of [1, 2, 3, 4, 5]) {
       const { world, a, b, hosts } = settled(seed, hard);

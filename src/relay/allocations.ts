@@ -25,6 +25,8 @@ export class Allocations {
   readonly connections: Int32Array;
   /** Time of the last refresh or data. */
   readonly heardAt: Float64Array;
+  /** When who sends data from elsewhere was told so. */
+  readonly movedAt: Float64Array;
   readonly #tokenHigh: Int32Array;
   readonly #holders: (Holder | undefined)[];
   readonly #byToken = new Map<number, number>();
@@ -38,6 +40,7 @@ export class Allocations {
     this.clients = new Int32Array(capacity);
     this.connections = new Int32Array(capacity).fill(-1);
     this.heardAt = new Float64Array(capacity);
+    this.movedAt = new Float64Array(capacity);
     this.#tokenHigh = new Int32Array(capacity);
     this.#holders = new Array(capacity).fill(undefined);
     this.#buckets = new Float64Array(capacity * BUCKET_NUMBERS);
@@ -78,6 +81,7 @@ export class Allocations {
   add(crypto: Crypto, ticket: Ticket, source: Source, requests: Requests): number {
     const slot = this.#free.pop();
     if (slot === undefined) throw new Error('no slot is free');
+    this.movedAt[slot] = Number.NEGATIVE_INFINITY;
     this.#holders[slot] = { ticket, source, token: 0n, requests };
     this.clients[slot] = ticket.client;
     this.#byClient.set(ticket.client, slot);

@@ -56,6 +56,10 @@ export class Board {
     return this.allocations.size === 0 && this.#mourned.size === 0;
   }
 
+  get hasOutputs(): boolean {
+    return this.#out.length > 0;
+  }
+
   takeOutputs(): SwitchboardOutput[] {
     const out = this.#out;
     this.#out = [];
@@ -92,8 +96,8 @@ export class Board {
     return cookie !== undefined && this.#cookies.isGood(cookie, from, transaction, now.monotonic);
   }
 
-  challenge(to: Source, transaction: Uint8Array, now: Now): void {
-    const cookie = this.#cookies.make(to, transaction, now.monotonic);
+  challenge(to: Source, transaction: Uint8Array, nowMs: MonotonicMs): void {
+    const cookie = this.#cookies.make(to, transaction, nowMs);
     this.send(to, encodePlainRelay({ type: 'challenge', transaction, cookie }));
   }
 

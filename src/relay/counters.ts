@@ -8,6 +8,7 @@ export const RELAY_COUNTER_NAMES = [
   'ticket-ended',
   'revoked',
   'challenged',
+  'told-moved',
   'forwarded-packets',
   'forwarded-bytes',
   'dropped-unknown-token',

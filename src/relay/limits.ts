@@ -32,6 +32,9 @@ export const controlPerWidePrefix = { burst: 4000, intervalMs: 2 } as const;
 export const ticketsPerSecond = { burst: 500, intervalMs: 1 } as const;
 export const maxLimiterKeys = 16_384;
 
+/** Data from elsewhere than the allocation's address: its sender is told so at most that often. */
+export const movedMs = 100;
+
 /** What a client may send at once of the rates in its ticket: this share of a second, and at least so much. */
 export const burstSeconds = 0.25;
 export const minBurstBytes = 262_144;

@@ -62,7 +62,10 @@ export class Relay implements AsyncDisposable {
         udpOf: (slot) => udpOf(allocations.holder(slot)?.source),
         toWebSocket: (connection, header, payload) =>
           this.#webSockets.send(connection, header, payload),
-        onTurn: (overloaded) => shares.setOverloaded(overloaded),
+        onTurn: (overloaded) => {
+          shares.setOverloaded(overloaded);
+          if (this.switchboard.hasOutputs) this.#carryOut();
+        },
       },
       withoutOffloads === undefined ? {} : { withoutOffloads },
     );

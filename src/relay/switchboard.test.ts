@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
+import { movedToken } from '#wire/relay.ts';
 import { hour, Issuer, RelayRig, startWall, udp, webSocket } from '../../test/support/relay-rig.ts';
 import * as limits from './limits.ts';
 
@@ -60,12 +61,49 @@ describe('an allocation', () => {
     assert.equal(challenge?.type, 'challenge');
     assert.equal(rig.send(anna, a.token, 2), 2);
     assert.equal(rig.send(roamed, a.token, 2), undefined);
+    rig.sent();
     const cookie = challenge?.type === 'challenge' ? challenge.cookie : new Uint8Array(16);
     const [answer] = rig.give(roamed, rig.refresh(a.token, mine.key, { transaction, cookie }));
     assert.deepEqual(answer, { type: 'refreshed', transaction, observed: roamed.endpoint });
     assert.equal(rig.send(roamed, a.token, 2), 2);
     assert.equal(rig.send(anna, a.token, 2), undefined);
     assert.equal(rig.count('roamed'), 1);
+  });
+
+  test('says so to who sends its data from elsewhere, by a cookie that one refresh moves it with', () => {
+    const rig = new RelayRig();
+    const mine = rig.issuer.issue(1);
+    const { token } = rig.join(anna, mine);
+    rig.join(bert, rig.issuer.issue(2));
+    const roamed = udp('192.0.2.1', 50_001);
+    assert.equal(rig.send(roamed, token, 2, 1, 16), undefined);
+    const [told, ...more] = rig.sent();
+    assert.equal(more.length, 0);
+    assert.deepEqual(told?.to, roamed);
+    assert(told.message.type === 'challenge' && told.bytes.length <= 20 + 16);
+    const { transaction, cookie } = told.message;
+    assert.equal(movedToken(transaction), token);
+    const [answer] = rig.give(roamed, rig.refresh(token, mine.key, { transaction, cookie }));
+    assert.deepEqual(answer, { type: 'refreshed', transaction, observed: roamed.endpoint });
+    assert.equal(rig.send(roamed, token, 2), 2);
+  });
+
+  test('says so seldom, never with more than came, and not to a WebSocket or to who has no token', () => {
+    const rig = new RelayRig();
+    const { token } = rig.join(anna, rig.issuer.issue(1));
+    rig.join(bert, rig.issuer.issue(2));
+    rig.send(mallory, token, 2, 1, 15);
+    rig.send(webSocket(5), token, 2);
+    rig.send(mallory, token + 1n, 2);
+    assert.deepEqual(rig.sent(), []);
+    for (let i = 0; i < 1000; i++) {
+      rig.ms += 1;
+      rig.send(udp('203.0.113.66', 1000 + i), token, 2);
+    }
+    assert.equal(rig.sent().length, 1000 / limits.movedMs);
+    assert.equal(rig.count('told-moved'), 1000 / limits.movedMs);
+    // Data from where the allocation is goes on all the while.
+    assert.equal(rig.send(anna, token, 2), 2);
   });
 
   test('moves between WebSocket and UDP with the same token', () => {
@@ -211,6 +249,8 @@ describe('whoever attacks a switchboard', () => {
     assert.equal(rig.send(mallory, token, 2), undefined);
     assert.equal(rig.send({ ...anna, socket: 1 } as typeof anna, token, 2), undefined);
     assert.equal(rig.count('dropped-wrong-source'), 2);
+    // What is told to the thief is of no use without the key.
+    for (const { message } of rig.sent()) assert.equal(message.type, 'challenge');
     assert.deepEqual(rig.give(mallory, rig.refresh(token, thief.key)), []);
   });
 

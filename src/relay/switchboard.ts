@@ -8,9 +8,15 @@
  *
  * Forwarding is decided once for each run, from arrays of numbers.
  */
-import { after, type MonotonicMs, type Now } from '#core/time.ts';
+import { after, type MonotonicMs, monotonicMs, type Now } from '#core/time.ts';
 import { clientNumber } from '#wire/client-number.ts';
-import { decodeRelay, encodePlainRelay, type RelayErrorCode } from '#wire/relay.ts';
+import {
+  challengeBytes,
+  decodeRelay,
+  encodePlainRelay,
+  movedTransaction,
+  type RelayErrorCode,
+} from '#wire/relay.ts';
 import type { Allocations } from './allocations.ts';
 import { Board, type SwitchboardOptions, type SwitchboardOutput } from './board.ts';
 import type { RelayCounter, RelayCounters } from './counters.ts';
@@ -18,15 +24,17 @@ import { Desk, type Verdict } from './desk.ts';
 import { Limiter } from './limiter.ts';
 import * as limits from './limits.ts';
 import { Shares } from './shares.ts';
-import { prefixesOf, SOURCE_WORDS, type Source, socketAndFamily } from './source.ts';
+import { addressOf, prefixesOf, SOURCE_WORDS, type Source, socketAndFamily } from './source.ts';
 import type { Ticket } from './tickets.ts';
 import {
+  RELAY_ADDRESS,
   RELAY_COUNT,
   RELAY_DATA_HEADER,
   RELAY_DESTINATION,
   RELAY_FAMILY,
   RELAY_FROM,
   RELAY_LENGTH,
+  RELAY_PORT,
   RELAY_TOKEN,
 } from './udp/layout.ts';
 
@@ -48,6 +56,11 @@ export class Switchboard {
     this.counters = this.#board.counters;
     this.allocations = this.#board.allocations;
     this.shares = new Shares(this.allocations.capacity);
+  }
+
+  /** `route`, too, may have something to be sent. */
+  get hasOutputs(): boolean {
+    return this.#board.hasOutputs;
   }
 
   /** What is to be done, in order. */
@@ -78,11 +91,11 @@ export class Switchboard {
     const own = slot * SOURCE_WORDS;
     const { sources } = allocations;
     if (sources[own] !== socketAndFamily(socket, rows[at + RELAY_FAMILY]!)) {
-      return this.#drop('dropped-wrong-source', packets);
+      return this.#elsewhere(slot, rows, at, socket, nowMs);
     }
     for (let i = 1; i < SOURCE_WORDS; i++) {
       if (sources[own + i] !== rows[at + RELAY_FAMILY + i]) {
-        return this.#drop('dropped-wrong-source', packets);
+        return this.#elsewhere(slot, rows, at, socket, nowMs);
       }
     }
     allocations.heardAt[slot] = nowMs;
@@ -177,13 +190,34 @@ export class Switchboard {
     if (verdict === 'served') return;
     if (verdict === 'challenge') {
       this.counters.add('challenged');
-      this.#board.challenge(to, transaction, now);
+      this.#board.challenge(to, transaction, now.monotonic);
     } else if (isDrop(verdict)) {
       this.counters.add(verdict);
     } else {
       this.counters.add(`refused-${verdict}`);
       this.#board.send(to, encodePlainRelay({ type: 'error', transaction, code: verdict }));
     }
+  }
+
+  /**
+   * Data with the token of an allocation that is somewhere else: most likely its owner's, whose NAT has given it another port without its
+   * noticing. It is told, by a cookie for a refresh from there, with no more bytes than came and not often; if the sender was spoofed,
+   * whoever receives that drops it.
+   */
+  #elsewhere(slot: number, rows: Int32Array, at: number, socket: number, nowMs: number): -1 {
+    const { movedAt } = this.allocations;
+    const family = rows[at + RELAY_FAMILY]!;
+    const isShort = rows[at + RELAY_LENGTH]! < challengeBytes;
+    if (family !== 0 && !isShort && nowMs - movedAt[slot]! >= limits.movedMs) {
+      movedAt[slot] = nowMs;
+      const address = addressOf(rows, family, at + RELAY_ADDRESS);
+      const endpoint = { address, port: rows[at + RELAY_PORT]! };
+      const { crypto } = this.#board;
+      const transaction = movedTransaction(crypto, this.allocations.holder(slot)!.token);
+      this.counters.add('told-moved');
+      this.#board.challenge({ kind: 'udp', socket, endpoint }, transaction, monotonicMs(nowMs));
+    }
+    return this.#drop('dropped-wrong-source', rows[at + RELAY_COUNT]!);
   }
 
   #drop(counter: RelayCounter, packets: number): -1 {

@@ -10,6 +10,8 @@ import {
   maxRelayControlBytes,
   maxRelayDatagramBytes,
   maxTicketBytes,
+  movedToken,
+  movedTransaction,
   type RelayMessage,
   readData,
   readDelivered,
@@ -168,6 +170,14 @@ test('fields that cannot be are refused: times, families, ports, codes, lengths,
   assert.ok(refused(0, 46, 1), 'padding');
   const cookieless = unhex(vectors[2]!.wire).fill(0, 20);
   assert.equal(decodeRelay(cookieless), undefined);
+});
+
+test('the transaction of a challenge that nobody asked for begins with the token', () => {
+  const transaction = movedTransaction(nodeCrypto, token);
+  assert.equal(hex(transaction.subarray(0, 8)), '8877665544332211');
+  assert.equal(transaction.length, 12);
+  assert.notDeepEqual(movedTransaction(nodeCrypto, token), transaction);
+  assert.equal(movedToken(transaction), token);
 });
 
 test('a ticket is bounded', () => {

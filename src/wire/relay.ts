@@ -20,6 +20,9 @@
  *     observed:  0           1     2             4
  *                family 4|6  zero  port (2, BE)  address (16)
  *
+ * A `challenge` that nobody asked for says that data came from another address than the allocation's: its transaction is the token and 4
+ * random bytes.
+ *
  * `destination` and `from` are client identifiers as numbers. mac = keyed BLAKE2s-128, with the key that the ticket seals, over
  * everything before it. A cookie of zeros is none. IPv4 sits in the last 4 bytes of the address. Lengths are exact, and no
  * answer is longer than what asks for it: `allocate` is at least 68 bytes, padded with zeros in front of the MAC while there is no
@@ -43,6 +46,10 @@ export const maxRelayDatagramBytes = 65_507;
 /** The largest datagram that is neither `data` nor `delivered`. */
 export const maxRelayControlBytes = 62 + maxTicketBytes;
 
+/** What a `challenge` has: a relay sends none in answer to less. */
+export const challengeBytes = 36;
+
+const tokenBytes = 8;
 const magic = 0x4255_5202;
 const allocateFixedBytes = 62;
 const minAllocateBytes = 68;
@@ -55,7 +62,14 @@ const names = new Map<number, RelayType>(
   Object.entries(types).map(([name, type]) => [type, name as RelayType]),
 );
 const exactBytes = {
-  ...{ challenge: 36, allocated: 68, refresh: 68, refreshed: 56, release: 52, draining: 36 },
+  ...{
+    challenge: challengeBytes,
+    allocated: 68,
+    refresh: 68,
+    refreshed: 56,
+    release: 52,
+    draining: 36,
+  },
   error: 24,
 } as const;
 
@@ -187,6 +201,21 @@ export function readDelivered(
     payload: bytes.subarray(deliveredPrefixBytes),
   };
 }
+
+/** The transaction of a challenge that nobody asked for. `random` gives so many random bytes. */
+export function movedTransaction(
+  { random }: { readonly random: (lengthBytes: number) => Uint8Array },
+  token: bigint,
+): Uint8Array {
+  const transaction = new Uint8Array(relayTransactionBytes);
+  viewOf(transaction).setBigUint64(0, token, true);
+  transaction.set(random(relayTransactionBytes - tokenBytes), tokenBytes);
+  return transaction;
+}
+
+/** The token that such a transaction names. */
+export const movedToken = (transaction: Uint8Array): bigint =>
+  viewOf(transaction).getBigUint64(0, true);
 
 /** Whether a payload is delivered bare: a WireGuard transport message. */
 export const isDeliveredBare = (payload: Uint8Array): boolean =>

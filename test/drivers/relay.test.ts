@@ -284,6 +284,8 @@ test('whoever is no client gets nothing through and less back than was sent', as
   anna.data(2, bare('a'));
   assert.deepEqual(await bert.next('data'), bare('a'));
   assert.equal(bert.received.length, 0);
+  // It is told that the allocation is elsewhere, which is of no use without the key.
+  assert.equal((await stranger.next('challenge')).length, 36);
   assert.equal(stranger.received.length, 0);
   assert.equal(served.count('dropped-wrong-source'), 1);
   assert.equal(served.count('dropped-unknown-token'), 1);

@@ -117,6 +117,15 @@ export class RelayRig {
     return this.board.takeOutputs();
   }
 
+  /** What it has sent since, without being given a control message. */
+  sent(): { to: Source; bytes: Uint8Array; message: RelayMessage }[] {
+    return this.board
+      .takeOutputs()
+      .flatMap((output) =>
+        output.type === 'send' ? [{ ...output, message: decodeRelay(output.bytes)! }] : [],
+      );
+  }
+
   allocate(
     { ticket, key }: Credentials,
     more: { transaction?: Uint8Array; cookie?: Uint8Array; time?: number } = {},

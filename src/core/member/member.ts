@@ -1,4 +1,5 @@
 import type { ServerMessage, ServerMessageOf } from '#wire/control.ts';
+import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
 import type { PunchTerms } from '#wire/signal.ts';
 import {
   type Discovered,
@@ -67,7 +68,7 @@ export class Member {
   #serverCheckedAt: MonotonicMs | undefined;
   #local: Pick<Discovered, 'candidates' | 'nat'> | undefined;
   /** Public IP addresses as servers saw them. */
-  #publicAddresses = '';
+  #publicEndpoints: readonly Endpoint[] = [];
   readonly #resyncedAt = new Map<string, MonotonicMs>();
 
   constructor(options: MemberOptions) {
@@ -336,7 +337,7 @@ export class Member {
         return;
       case 'signal':
         // A peer that asks for a path may have lost it to our NAT.
-        this.#discovery.handle({ type: 'recheck' }, now);
+        this.#recheck(now);
         // Who signals may have come online a moment ago.
         if (this.#gathering) this.#review(now);
         this.#signalling.receive(message, now);
@@ -451,7 +452,7 @@ export class Member {
       const { candidates, nat, publicEndpoints, mappingLifetimeMs: lifetimeMs } = out;
       this.#manager.paths({ type: 'mapping-lifetime', lifetimeMs }, now);
       this.#relays.handle({ type: 'mapping-lifetime', lifetimeMs }, now);
-      this.#publicAddressesAre(publicEndpoints.map(({ address }) => address).join(), now);
+      this.#publicEndpointsAre(publicEndpoints, now);
       this.#local = { candidates, nat };
       this.#signalling.setLocal(this.#local, now);
       this.#tellCandidates(now);
@@ -474,7 +475,7 @@ export class Member {
   /** A path is missing: perhaps because our own mapping is another one by now, so the server is asked about it too. */
   #offer(peer: Peer, hard: PunchTerms | undefined, now: Now): void {
     if (!this.#connected) return;
-    this.#discovery.handle({ type: 'recheck' }, now);
+    this.#recheck(now);
     this.#signalling.offer(peer, hard, now);
     const last = this.#serverCheckedAt;
     if (last !== undefined && now.monotonic - last < checkServerEveryMs) return;
@@ -482,11 +483,19 @@ export class Member {
     this.#outputs.push({ type: 'check-server' });
   }
 
-  /** A new public address means a NAT that has forgotten the control connection too, most likely. */
-  #publicAddressesAre(addresses: string, now: Now): void {
-    const before = this.#publicAddresses;
-    this.#publicAddresses = addresses;
-    if (before === '' || addresses === '' || before === addresses) return;
+  /** Something hints that our mappings are other ones by now. */
+  #recheck(now: Now): void {
+    this.#discovery.handle({ type: 'recheck' }, now);
+    this.#relays.handle({ type: 'recheck' }, now);
+  }
+
+  /** Another port means a NAT that has forgotten what leads to relays too; another address, the control connection too. */
+  #publicEndpointsAre(endpoints: readonly Endpoint[], now: Now): void {
+    const before = this.#publicEndpoints;
+    this.#publicEndpoints = endpoints;
+    if (before.length === 0 || endpoints.length === 0) return;
+    if (!isSameBy(before, endpoints, formatEndpoint)) this.#relays.handle({ type: 'recheck' }, now);
+    if (isSameBy(before, endpoints, ({ address }) => address)) return;
     this.#serverCheckedAt = now.monotonic;
     this.#outputs.push({ type: 'check-server' });
   }
@@ -508,3 +517,6 @@ export class Member {
 /** Whether a delta ends anything: that is never put off. */
 const takesAway = ({ changes, active }: ServerMessageOf<'delta'>): boolean =>
   active === false || changes.some(({ op }) => op === 'gone');
+
+const isSameBy = <T>(a: readonly T[], b: readonly T[], text: (of: T) => string): boolean =>
+  a.map(text).join() === b.map(text).join();

@@ -50,6 +50,8 @@ export type RelaysInput =
   | { readonly type: 'want'; readonly relay: string }
   /** A path over this relay is doubted: ask it whether it is there. */
   | { readonly type: 'check'; readonly relay: string | 'all' }
+  /** Something hints that the NAT's mapping may be another one: ask all that were not heard just now. */
+  | { readonly type: 'recheck' }
   /** How long mappings of this network's NAT live; undefined: not known. */
   | { readonly type: 'mapping-lifetime'; readonly lifetimeMs: number | undefined }
   | { readonly type: 'network-changed' }
@@ -86,6 +88,7 @@ export const noRelayCounts = () => ({
   allocations: 0,
   refreshes: 0,
   roams: 0,
+  moves: 0,
   losses: 0,
   requests: 0,
   malformed: 0,

@@ -28,6 +28,10 @@ export const maxTries = 5;
 /** Unanswered refreshes after which other ways to the relay are tried, and after which the allocation is given up. */
 export const doubtAfter = 2;
 export const lostAfter = 4;
+/** A relay's word that our data comes from elsewhere is followed at most that often. */
+export const movedMs = 1000;
+/** What hints at another mapping has an allocation asked for that was confirmed longer ago than this. */
+export const recheckMs = 2000;
 /** Cookies that one request takes: they change every minute. */
 export const maxCookies = 3;
 /** The rest of a way that failed: 1, 2, 4 … 30 s. */

@@ -28,8 +28,10 @@ import {
 } from '#wire/endpoint.ts';
 import {
   type Allocated,
+  type Challenge,
   type Draining,
   decodeRelay,
+  movedToken,
   type RelayErrorCode,
   relayMacIsValid,
   relayTransactionBytes,
@@ -77,6 +79,8 @@ export class RelayLink {
   /** The relay does not serve us until then. */
   #refusedUntil: MonotonicMs | undefined;
   #measured = true;
+  /** When the relay's word that our data comes from elsewhere was followed. */
+  #movedAt: MonotonicMs | undefined;
 
   constructor(context: LinkContext, entry: RelayEntry, sockets: readonly LocalSocket[]) {
     this.#context = context;
@@ -179,6 +183,13 @@ export class RelayLink {
     if (leg !== undefined && leg.job === undefined) this.#begin(leg, 'refresh', now);
   }
 
+  /** The same, unless it said so just now. */
+  recheck(now: Now): void {
+    const confirmedAt = this.#allocation?.confirmedAt;
+    if (confirmedAt === undefined || now.monotonic - confirmedAt < limits.recheckMs) return;
+    this.check(now);
+  }
+
   networkChanged(now: Now): void {
     for (const leg of this.#legs) leg.renew();
     this.check(now);
@@ -252,6 +263,7 @@ export class RelayLink {
       case 'allocated':
       case 'refreshed':
       case 'error': {
+        if (message.type === 'challenge' && this.#moved(message, leg, now)) return;
         const { job } = leg;
         if (job === undefined || !sameBytes(job.transaction, message.transaction)) {
           count('unmatched');
@@ -274,6 +286,23 @@ export class RelayLink {
       default:
         message satisfies never;
     }
+  }
+
+  /**
+   * The NAT has given this way another port, from which the relay does not take our data: a refresh from there, with the cookie that the
+   * relay sent along. True when the message says so. Whoever forges it makes us send one refresh.
+   */
+  #moved({ transaction, cookie }: Challenge, leg: Leg, now: Now): boolean {
+    const allocation = this.#allocation;
+    if (allocation === undefined || movedToken(transaction) !== allocation.token) return false;
+    const isSoon = this.#movedAt !== undefined && now.monotonic - this.#movedAt < limits.movedMs;
+    // A refresh under way finds out by itself.
+    if (leg !== allocation.leg || leg.job !== undefined || isSoon) return true;
+    this.#movedAt = now.monotonic;
+    this.#context.count('moves');
+    const job = { kind: 'refresh', transaction, cookie, cookies: 1, tries: 0 } as const;
+    this.#repeat(leg, { ...job, sentAt: now.monotonic }, now);
+    return true;
   }
 
   #challenged(leg: Leg, job: Job, cookie: Uint8Array, now: Now): void {

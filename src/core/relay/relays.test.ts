@@ -8,6 +8,7 @@ import {
   decodeRelay,
   deliveredPrefix,
   encodePlainRelay,
+  movedTransaction,
   type RelayErrorCode,
   type RelayMessage,
   relayMacIsValid,
@@ -375,4 +376,47 @@ describe('bad input', () => {
     const bench = new Bench(...relays);
     assert.equal(bench.machine.listed, 32);
   });
+});
+
+describe('a relay that says that our data comes from elsewhere', () => {
+  const told = (bench: Bench, token: bigint) =>
+    bench.from(
+      1,
+      bench.reply({ type: 'challenge', transaction: movedTransaction(nodeCrypto, token), cookie }),
+    );
+
+  test('is sent a refresh with its cookie at once, and once in a second', () => {
+    const bench = near(20);
+    bench.run(5000);
+    const [refresh, ...more] = told(bench, bench.token).filter(({ type }) => type === 'send');
+    assert(refresh?.type === 'send' && more.length === 0);
+    const message = decodeRelay(refresh.bytes);
+    assert(message?.type === 'refresh');
+    assert.deepEqual([message.token, message.cookie], [bench.token, cookie]);
+    bench.run(100);
+    assert.deepEqual(downs(bench.outputs), []);
+    for (let i = 0; i < 100; i++) told(bench, bench.token);
+    assert.equal(bench.machine.counters().moves, 1);
+    bench.run(1000);
+    told(bench, bench.token);
+    assert.equal(bench.machine.counters().moves, 2);
+  });
+
+  test('is believed only with the token of our allocation', () => {
+    const bench = near(20);
+    bench.run(5000);
+    assert.deepEqual(told(bench, bench.token + 1n), []);
+    assert.equal(bench.machine.counters().unmatched, 1);
+  });
+});
+
+test('a hint at another mapping asks what was not heard just now', () => {
+  const bench = near(20);
+  bench.run(1000);
+  assert.deepEqual(bench.input({ type: 'recheck' }), []);
+  bench.run(3000);
+  assert.equal(bench.input({ type: 'recheck' }).length, 1);
+  assert.deepEqual(bench.input({ type: 'recheck' }), []);
+  bench.run(100);
+  assert.deepEqual(bench.input({ type: 'recheck' }), []);
 });

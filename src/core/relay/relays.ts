@@ -152,6 +152,9 @@ export class Relays {
           if (input.relay === 'all' || input.relay === link.id) link.check(now);
         }
         return;
+      case 'recheck':
+        for (const link of this.#links.values()) link.recheck(now);
+        return;
       case 'mapping-lifetime':
         this.#lifetimeMs = input.lifetimeMs;
         return;
