@@ -1,5 +1,15 @@
 import type { Figures } from './figures.ts';
-import { bidir, loadedRtt, parallel, rtt, type Subject, tcp, udp100, uso } from './measure.ts';
+import {
+  bidir,
+  loadedRtt,
+  parallel,
+  rtt,
+  type Subject,
+  tcp,
+  udp100,
+  udp100Lean,
+  uso,
+} from './measure.ts';
 import type { Cable, Family } from './namespaces.ts';
 
 /** Conditions under which a tunnel is measured, and what is measured there. */
@@ -16,7 +26,7 @@ export interface Scenario {
 const plain = { cable: 'plain', family: 4 } as const;
 
 export const SCENARIOS = {
-  base: { ...plain, title: 'one tunnel', probes: [tcp, rtt, udp100] },
+  base: { ...plain, title: 'one tunnel', probes: [tcp, rtt, udp100, udp100Lean] },
   loaded: { ...plain, title: 'under load', probes: [loadedRtt] },
   parallel: { ...plain, title: '8 flows', probes: [parallel] },
   bidir: { ...plain, title: 'both ways', probes: [bidir] },
