@@ -21,7 +21,10 @@ function codeOf(text: string): string {
   return text
     .replace(/\/\*[\s\S]*?\*\//g, '')
     .replace(/\/\/.*$/gm, '')
-    .replace(/'(?:\\.|[^'\\\n])*'/g, "''");
+    .replace(/'(?:\\.|[^'\\\n])*'/g, "''")
+    .replace(/`(?:\\.|[^`\\])*`/g, (template) =>
+      [...template.matchAll(/\$\{([^}]*)\}/g)].map(([, inserted]) => inserted).join(';'),
+    );
 }
 
 for (const layer of ['wire', 'core']) {
@@ -41,4 +44,7 @@ for (const layer of ['wire', 'core']) {
 test('the check sees code and not comments', () => {
   assert.match(codeOf('const now = Date.now(); // fine'), /Date/);
   assert.doesNotMatch(codeOf("/* Date */ const text = 'Date'; // Date"), /Date/);
+  // biome-ignore lint/suspicious/noTemplateCurlyInString: it is code that is looked at
+  assert.match(codeOf('const text = `in ${Date.now()}`;'), /Date/);
+  assert.doesNotMatch(codeOf('const text = `a Date`;'), /Date/);
 });

@@ -14,7 +14,11 @@ const bytes64 = z
   .string()
   .max(100)
   .regex(/^[A-Za-z0-9_-]*$/)
-  .transform((text): Uint8Array => new Uint8Array(Buffer.from(text, 'base64url')));
+  .transform((text, context): Uint8Array => {
+    if (text.length % 4 !== 1) return bytesOf(text);
+    context.addIssue({ code: 'custom', message: 'not base64url' });
+    return z.NEVER;
+  });
 
 /** Without an offer: only to learn of the server. */
 export const volunteerRequest = z.strictObject({
@@ -42,6 +46,14 @@ export type VolunteerLine = z.infer<typeof volunteerLine>;
 
 /** As it stands in a line or request: JSON has no bytes. */
 export const volunteerText = (value: unknown): string =>
-  JSON.stringify(value, (_, inner) =>
-    inner instanceof Uint8Array ? Buffer.from(inner).toString('base64url') : inner,
-  );
+  JSON.stringify(value, (_, inner) => (inner instanceof Uint8Array ? textOf(inner) : inner));
+
+function bytesOf(text: string): Uint8Array {
+  const latin = atob(text.replaceAll('-', '+').replaceAll('_', '/'));
+  return Uint8Array.from(latin, (character) => character.charCodeAt(0));
+}
+
+function textOf(bytes: Uint8Array): string {
+  const text = btoa(String.fromCharCode(...bytes));
+  return text.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '');
+}
