@@ -89,6 +89,14 @@ export class PortMappingGateway implements AsyncDisposable {
     return new RegExp(`dport ${port} .*dnat`).test(await this.rules());
   }
 
+  /** Whether the firewall lets a UDP port of some IPv6 address in. */
+  async opensIpv6(port: number): Promise<boolean> {
+    const { router } = this.#home;
+    const rules = await router.check('nft', ['list', 'chain', 'inet', 'miniupnpd', 'miniupnpd']);
+    // The destination of an IPv6 header, which nft shows as bytes 24 to 39.
+    return new RegExp(`dport ${port} @nh,192,128 .*accept`).test(rules);
+  }
+
   /** Power off and on: every mapping is forgotten. */
   async reboot(): Promise<void> {
     await this.stop();

@@ -23,10 +23,10 @@ const skip = labSkipReason() || portMappingSkipReason();
  *                                              ├── Internet ── server
  *   bert ── router, symmetric ─────────────────┘
  */
-async function build(lab: Lab) {
+async function build(lab: Lab, { ipv6 = false } = {}) {
   const internet = await Internet.create(lab, { routerPrefix: mappablePrefix });
   const server = await BuriServer.start(await internet.host('server'), { enrol: 'open' });
-  const home = await Home.create(internet, { name: 'anna', nat: 'symmetric' });
+  const home = await Home.create(internet, { name: 'anna', nat: 'symmetric', ipv6 });
   const other = await Home.create(internet, { name: 'bert', nat: 'symmetric' });
   return { server, home, other };
 }
@@ -133,6 +133,24 @@ describe('a router that maps ports', { skip }, () => {
     assert.equal((await mapped(again)).protocol, 'pcp');
     await again.verb('logout');
     assert.equal(await gateway.maps(port!), false, 'a logout gives it back');
+  });
+
+  test('by PCP opens its firewall for IPv6, too', async () => {
+    await using lab = await Lab.create();
+    const { server, home } = await build(lab, { ipv6: true });
+    await using gateway = await withPortMapping(home, ['pcp']);
+    const anna = await login(home.firstHost, server, 'anna');
+    const mapping = await waitFor(
+      'a port of IPv6',
+      async () => {
+        const { gateways } = await portMappingOf(anna);
+        return gateways.find(({ family }) => family === 6)?.mappings[0];
+      },
+      patience,
+    );
+    const { port } = await anna.verb('status');
+    assert.equal(mapping.external, `[${home.firstHost.ipv6}]:${port}`);
+    assert.ok(await gateway.opensIpv6(port!));
   });
 
   test('is left alone when told so', async () => {
