@@ -235,7 +235,7 @@ export class Paths {
   /** Authenticated data of the peer came from there: directly, or bare from a relay. */
   #roam({ peer, socket, remote }: InputOf<'roam'>, at: MonotonicMs): void {
     const relay = this.#relayAddresses.get(pairKey(socket, remote));
-    this.#forOne(peer, at, (paths) => paths.roam({ socket, remote, relay }, at));
+    this.#forOne(peer, at, (paths) => paths.proof.roam({ socket, remote, relay }, at));
   }
 
   #localCandidates({ candidates, nat }: InputOf<'local-candidates'>, at: MonotonicMs): void {
@@ -333,13 +333,13 @@ export class Paths {
       this.#counters.relayMismatched += 1;
     } else if (arrived.type === 'response') {
       this.#counters.responsesReceived += 1;
-      peer.response(arrived.transaction.pair, arrived.transaction, body, at);
+      peer.proof.response(arrived.transaction.pair, arrived.transaction, body, at);
     } else if (!peer.responses.take(at)) {
       this.#counters.requestsOverRate += 1;
     } else {
       this.#counters.requestsReceived += 1;
       const transaction = transactionText(body.transaction);
-      const flags = peer.request(from, body, transaction, at);
+      const flags = peer.proof.request(from, body, transaction, at);
       const way = over === undefined ? undefined : this.#relays.get(over.relay);
       const back = over === undefined ? { socket, remote } : way && pathOver(way, over.from);
       if (flags !== undefined && back !== undefined) {
