@@ -18,7 +18,8 @@ import {
   type RelayWay,
 } from './io.ts';
 import * as limits from './limits.ts';
-import { type LinkContext, RelayLink } from './relay-link.ts';
+import { RelayLink } from './relay-link.ts';
+import type { LinkContext } from './requests.ts';
 
 type InputOf<T extends RelaysInput['type']> = Extract<RelaysInput, { type: T }>;
 
