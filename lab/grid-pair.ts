@@ -8,13 +8,15 @@
  */
 import { readFileSync } from 'node:fs';
 import { BuriDaemon, BuriServer } from './buri.ts';
+import { GridRelays } from './grid-relays.ts';
 import { Home } from './home.ts';
 import type { Host } from './host.ts';
 import { ImpairmentRouter } from './impairment-router.ts';
 import { Internet } from './internet.ts';
 import type { Lab } from './lab.ts';
 import { callDaemon } from './local-api.ts';
-import { type NatKind, natKind } from './nat-kinds.ts';
+import { MachineSleep } from './machine-sleep.ts';
+import { type NatKind, type NatKindRow, natKind } from './nat-kinds.ts';
 import { mappablePrefix, type PortMappingGateway, withPortMapping } from './port-mapping.ts';
 import { nowNs, StreamEnd } from './stream.ts';
 import { waitFor } from './wait.ts';
@@ -34,6 +36,7 @@ export class GridMember {
   readonly gateway: PortMappingGateway | undefined;
   clientId = '';
   ipv4 = '';
+  #sleep: MachineSleep | undefined;
 
   constructor(
     home: Home,
@@ -62,6 +65,12 @@ export class GridMember {
   async isMapped(): Promise<void> {
     const mapping = async () => (await this.call('status', {})).portMapping.external;
     await waitFor(`a port for ${this.name}`, mapping, { timeoutMs: settleTimeoutMs });
+  }
+
+  /** Its machine sleeps, and the NAT forgets it meanwhile. */
+  async sleep(times: Parameters<MachineSleep['sleep']>[0]): Promise<void> {
+    this.#sleep ??= await MachineSleep.of(this.host.lab, this.daemon.process);
+    await this.#sleep.sleep(times, () => this.home.flushUdp());
   }
 
   /** The power of its router fails for a moment. */
@@ -110,22 +119,30 @@ export class GridMember {
   }
 }
 
+export interface GridPairOptions {
+  readonly delayMs: number;
+  /** Relays beside the server, which then does not relay itself. */
+  readonly relays?: number;
+  /** How long idle mappings live, if not as the kinds have it. */
+  readonly lifetimeSeconds?: number;
+}
+
 export class GridPair {
   readonly internet: Internet;
-  readonly serverHost: Host;
   readonly server: BuriServer;
+  readonly relays: GridRelays;
   readonly a: GridMember;
   readonly b: GridMember;
 
   private constructor(
     internet: Internet,
-    serverHost: Host,
     server: BuriServer,
+    relays: GridRelays,
     [a, b]: readonly [GridMember, GridMember],
   ) {
     this.internet = internet;
-    this.serverHost = serverHost;
     this.server = server;
+    this.relays = relays;
     this.a = a;
     this.b = b;
   }
@@ -133,38 +150,30 @@ export class GridPair {
   static async create(
     lab: Lab,
     kinds: readonly [NatKind, NatKind],
-    { delayMs }: { readonly delayMs: number },
+    options: GridPairOptions,
   ): Promise<GridPair> {
     const maps = kinds.some((kind) => natKind(kind).portMapping !== undefined);
     const internet = await Internet.create(lab, maps ? { routerPrefix: mappablePrefix } : {});
-    const serverHost = await internet.host('server');
-    const server = await BuriServer.start(serverHost, { enrol: 'open' });
-    const url = await server.url();
+    const { relays: relayCount = 0 } = options;
+    const server = await BuriServer.start(await internet.host('server'), {
+      enrol: 'open',
+      args: relayCount > 0 ? ['--roles', 'control,stun'] : [],
+    });
+    const relays = await GridRelays.start(internet, server, relayCount);
     const members: GridMember[] = [];
-    for (const [index, kind] of kinds.entries()) {
-      const name = index === 0 ? 'a' : 'b';
-      const home = await Home.create(internet, { name, nat: kind });
-      const edge = home.carrier ?? home;
-      const line = await ImpairmentRouter.splice(edge.router, { seed: index + 1 });
-      if (delayMs > 0) await line.set({ delayMs });
-      const { portMapping } = natKind(kind);
-      const gateway =
-        portMapping === undefined ? undefined : await withPortMapping(home, portMapping);
-      const daemon = await BuriDaemon.start(home.firstHost);
-      const stream = await StreamEnd.start(home.firstHost);
-      const member = new GridMember(home, daemon, stream, line, gateway);
-      await home.firstHost.nft(countingRules(serverHost));
-      const login = { url, nick: name, waitSeconds: loginSeconds };
-      const self = await member.call('login', login);
-      member.clientId = self.clientId;
-      member.ipv4 = self.ipv4;
-      members.push(member);
-      if (gateway !== undefined) await member.isMapped();
+    for (const [index, nat] of kinds.entries()) {
+      const home = await Home.create(internet, {
+        ...{ name: index === 0 ? 'a' : 'b', nat },
+        ...(options.lifetimeSeconds === undefined
+          ? {}
+          : { timeoutSeconds: options.lifetimeSeconds }),
+      });
+      members.push(await memberIn(home, natKind(nat), server, options.delayMs));
     }
     const [a, b] = members as [GridMember, GridMember];
     await a.call('create', { network: gridNetwork });
     await b.call('join', { network: gridNetwork });
-    return new GridPair(internet, serverHost, server, [a, b]);
+    return new GridPair(internet, server, relays, [a, b]);
   }
 
   get members(): readonly [GridMember, GridMember] {
@@ -221,6 +230,28 @@ export class GridPair {
   async #both<T>(act: (member: GridMember) => Promise<T>): Promise<T[]> {
     return Promise.all(this.members.map(act));
   }
+}
+
+async function memberIn(
+  home: Home,
+  { portMapping }: NatKindRow,
+  server: BuriServer,
+  delayMs: number,
+): Promise<GridMember> {
+  const edge = home.carrier ?? home;
+  const line = await ImpairmentRouter.splice(edge.router, { seed: home.name.charCodeAt(0) });
+  if (delayMs > 0) await line.set({ delayMs });
+  const gateway = portMapping === undefined ? undefined : await withPortMapping(home, portMapping);
+  const daemon = await BuriDaemon.start(home.firstHost);
+  const stream = await StreamEnd.start(home.firstHost);
+  const member = new GridMember(home, daemon, stream, line, gateway);
+  await home.firstHost.nft(countingRules(server.host));
+  const login = { url: await server.url(), nick: home.name, waitSeconds: loginSeconds };
+  const self = await member.call('login', login);
+  member.clientId = self.clientId;
+  member.ipv4 = self.ipv4;
+  if (gateway !== undefined) await member.isMapped();
+  return member;
 }
 
 /** Datagrams that begin as Buri's probes do, and all that go not to the server. */

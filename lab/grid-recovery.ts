@@ -1,5 +1,5 @@
 /** A fault while traffic flows: how soon it flows again, and how soon directly. */
-import type { GridPair } from './grid-pair.ts';
+import type { GridPair, GridPairOptions } from './grid-pair.ts';
 import type { NatKind } from './nat-kinds.ts';
 import { nowNs } from './stream.ts';
 import { waitFor } from './wait.ts';
@@ -34,8 +34,24 @@ const recoveryTimeoutMs = 30_000;
 /** Traffic that has gone on so long is steady. */
 const steadyMs = 1_000;
 const pollMs = 25;
-/** Longer than short mappings live, and a sleep: the NAT forgets what it would have forgotten in ten minutes. */
-const idleSeconds = 15;
+/** Mappings live so long in `lifetime`, and nothing is sent for twice that time. */
+const lifetimeSeconds = 10;
+const idleSeconds = 20;
+/** As the sleeper's clocks have it. It is really stopped for a minute; then its NAT has forgotten it. */
+const sleepSeconds = 600;
+const stoppedSeconds = 60;
+
+/** What a scenario needs of the pair. */
+export const recoveryNeeds: Readonly<
+  Record<RecoveryScenario, Pick<GridPairOptions, 'relays' | 'lifetimeSeconds'>>
+> = {
+  'address-change': {},
+  'nat-reboot': {},
+  'relay-killed': { relays: 2 },
+  blackhole: {},
+  sleep: {},
+  lifetime: { lifetimeSeconds },
+};
 
 export async function measureRecovery(
   pair: GridPair,
@@ -112,14 +128,14 @@ const faults: Readonly<Record<RecoveryScenario, Fault>> = {
     healsDirectly: true,
   },
   'relay-killed': {
-    async begin({ server }) {
-      // Every role of the server, the relay among them.
-      server.process.signal('SIGSTOP');
-      return nowNs();
+    async begin({ a, b, relays }) {
+      const { endpoint } = await a.sees(b);
+      if (endpoint === undefined) throw new Error('no relay is in use');
+      const since = nowNs();
+      await relays.kill(endpoint);
+      return since;
     },
-    async end({ server }) {
-      server.process.signal('SIGCONT');
-    },
+    end: ({ relays }) => relays.restore(),
     healsDirectly: false,
   },
   blackhole: {
@@ -133,12 +149,7 @@ const faults: Readonly<Record<RecoveryScenario, Fault>> = {
   },
   sleep: {
     async begin({ a }) {
-      const { pid } = a.daemon.process;
-      if (pid === undefined) throw new Error('the daemon is gone');
-      process.kill(pid, 'SIGSTOP');
-      await new Promise((resolve) => setTimeout(resolve, idleSeconds * 1000));
-      await a.home.flush();
-      process.kill(pid, 'SIGCONT');
+      await a.sleep({ seconds: sleepSeconds, stoppedSeconds });
       return nowNs();
     },
     end: nothing,

@@ -1,21 +1,27 @@
 /** Results of the grid as tables, in Markdown. */
+import { meetingReport, recoveryReport } from './grid-bar.ts';
 import type { RecoveryResult } from './grid-recovery.ts';
 import type { GridResult } from './grid-run.ts';
+import { percent, quantile, seconds, spread, table } from './grid-text.ts';
 import { type NatKind, natKinds } from './nat-kinds.ts';
 
 export type Result = GridResult | RecoveryResult;
 
-/** The value that this share of the values does not exceed (nearest rank); undefined of none. */
-export function quantile(values: readonly number[], share: number): number | undefined {
-  const sorted = [...values].sort((x, y) => x - y);
-  return sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)];
-}
-
+/** Tables of everything that was measured, with headings. */
 export function reportOf(results: readonly Result[]): string {
   const meetings = results.filter((result) => result.scenario === 'meet');
   const recoveries = results.filter((result) => result.scenario !== 'meet');
-  const parts = [grid(meetings), pairs(meetings), recovery(recoveries)];
-  return `${parts.filter((part) => part !== '').join('\n\n')}\n`;
+  const parts = [
+    ['What has to hold', meetingReport(meetings)],
+    ['After faults', recoveryReport(recoveries)],
+    ['Kind by kind: share that became direct, and the median time until then', grid(meetings)],
+    ['Every pair', pairs(meetings)],
+    ['Every fault', recovery(recoveries)],
+  ] as const;
+  return parts
+    .filter(([, text]) => text !== '')
+    .map(([heading, text]) => `### ${heading}\n\n${text}\n`)
+    .join('\n');
 }
 
 const pairName = ({ a, b }: { readonly a: NatKind; readonly b: NatKind }) => `${a} ↔ ${b}`;
@@ -33,7 +39,7 @@ function grid(results: readonly GridResult[]): string {
     if (of.length === 0) return '';
     const direct = of.flatMap(({ directMs }) => (directMs === undefined ? [] : [directMs]));
     if (direct.length === 0) return of.every((run) => run.firstMs !== undefined) ? 'relay' : 'none';
-    return `${percent(direct.length, of.length)}, ${seconds(quantile(direct, 0.5))}`;
+    return `${percent(direct.length / of.length)}, ${seconds(quantile(direct, 0.5))}`;
   };
   const numbers = names.map((_, index) => `${index + 1}`);
   return table(
@@ -58,7 +64,7 @@ function pairs(results: readonly GridResult[]): string {
       const missing = runs.length - first.length;
       const reason = runs.find((run) => run.directMs === undefined)?.reason ?? '';
       return [
-        ...[name, `${runs.length}`, percent(direct.length, runs.length)],
+        ...[name, `${runs.length}`, percent(direct.length / runs.length)],
         `${spread(first)}${missing > 0 ? `, ${missing} without` : ''}`,
         spread(direct),
         `${quantile(probes, 0.5)} / ${quantile(probes, 0.95)}`,
@@ -84,17 +90,4 @@ function recovery(results: readonly RecoveryResult[]): string {
       return [scenario, pair, `${runs.length}`, before, again, spread(direct)];
     }),
   );
-}
-
-function table(header: readonly string[], rows: readonly (readonly string[])[]): string {
-  const line = (cells: readonly string[]) => `| ${cells.join(' | ')} |`;
-  return [line(header), line(header.map(() => '---')), ...rows.map(line)].join('\n');
-}
-
-const percent = (part: number, of: number) => `${Math.round((100 * part) / of)} %`;
-const seconds = (ms: number | undefined) => (ms === undefined ? '' : `${(ms / 1000).toFixed(2)} s`);
-
-function spread(values: readonly number[]): string {
-  if (values.length === 0) return '–';
-  return `${seconds(quantile(values, 0.5))} / ${seconds(quantile(values, 0.95))}`;
 }

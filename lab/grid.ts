@@ -3,21 +3,30 @@
  *
  *     npm run grid -- --pairs port-restricted:symmetric,none:none --runs 100 --delay 20
  *     npm run grid -- --scenario nat-reboot --pairs port-restricted:port-restricted --runs 20
- *     npm run grid -- --all --runs 10            every pair of kinds
+ *     npm run grid -- --bar --runs 100 --jobs 6  pairs that something has to hold for (grid-bar.ts)
+ *     npm run grid -- --all --runs 10 --jobs 6   every pair of kinds, six of them at a time
  *     npm run grid -- --report                   tables from the results so far, in Markdown
  *
- * Each run adds a line of JSON to the results; runs that are there already are not made again.
+ * Each run adds a line of JSON to the results; runs that are there already are not made again. Pairs that
+ * are measured side by side have a laboratory each: with 20 ms of delay one alone leaves the machine idle.
  */
 import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { repositoryRoot } from './exec.ts';
+import { barPairs } from './grid-bar.ts';
 import { GridPair } from './grid-pair.ts';
-import { measureRecovery, type RecoveryScenario, recoveryScenarios } from './grid-recovery.ts';
+import {
+  measureRecovery,
+  type RecoveryScenario,
+  recoveryNeeds,
+  recoveryScenarios,
+} from './grid-recovery.ts';
 import { type Result, reportOf } from './grid-report.ts';
 import { measureMeeting } from './grid-run.ts';
+import { type GridTask, planOf } from './grid-tasks.ts';
 import { Lab } from './lab.ts';
-import { directPath, type NatKind, natKind, natKinds } from './nat-kinds.ts';
+import { canBeGuessed, type NatKind, natKind, natKinds } from './nat-kinds.ts';
 import { nativeSkipReason } from './native.ts';
 import { labSkipReason } from './needs.ts';
 
@@ -25,6 +34,7 @@ const { values } = parseArgs({
   options: {
     pairs: { type: 'string' },
     all: { type: 'boolean', default: false },
+    bar: { type: 'boolean', default: false },
     runs: { type: 'string', default: '10' },
     delay: { type: 'string', default: '20' },
     scenario: { type: 'string', default: 'meet' },
@@ -32,6 +42,12 @@ const { values } = parseArgs({
     /** How long a direct path may take where ports have to be guessed, and where not. */
     'guess-seconds': { type: 'string', default: '15' },
     'direct-seconds': { type: 'string', default: '5' },
+    /** Pairs that are measured at the same time. */
+    jobs: { type: 'string', default: '1' },
+    /** A laboratory takes as long to build as some runs, and is used for so many. */
+    'lab-runs': { type: 'string', default: '20' },
+    /** No run begins later than that after the start. */
+    seconds: { type: 'string', default: '86400' },
     report: { type: 'boolean', default: false },
   },
 });
@@ -46,28 +62,52 @@ async function main(): Promise<void> {
   const scenario = parseScenario(values.scenario);
   const delayMs = parseNumber(values.delay, 'delay', 0);
   const runs = parseNumber(values.runs, 'runs', 1);
+  const runsOfTask = parseNumber(values['lab-runs'], 'lab-runs', 1);
+  const jobs = parseNumber(values.jobs, 'jobs', 1);
+  const until = performance.now() + parseNumber(values.seconds, 'seconds', 1) * 1000;
   const done = new Set(readResults().map(keyOf));
-  for (const [a, b] of parsePairs()) {
-    const numbers = Array.from({ length: runs }, (_, run) => run);
-    const about = (run: number) => ({ a, b, run, delayMs });
-    const left = numbers.filter((run) => !done.has(keyOf({ scenario, ...about(run) })));
-    if (left.length === 0) continue;
-    await using lab = await Lab.create();
-    const pair = await GridPair.create(lab, [a, b], { delayMs });
-    for (const run of left) {
-      const result =
-        scenario === 'meet'
-          ? await measureMeeting(pair, about(run), boundMs(a, b))
-          : await measureRecovery(pair, scenario, about(run));
-      appendFileSync(values.results, `${JSON.stringify(result)}\n`);
-      console.log(JSON.stringify(result));
+  const tasks = planOf(parsePairs(), { runs, runsOfTask }, (a, b, run) =>
+    done.has(keyOf({ scenario, a, b, run, delayMs })),
+  );
+  const work = async () => {
+    for (let task = tasks.shift(); task !== undefined; task = tasks.shift()) {
+      if (performance.now() > until) return;
+      await perform(task, scenario, delayMs, until).catch((error) => {
+        // The others go on; a later command makes these runs again.
+        console.error(task.a, task.b, error);
+        process.exitCode = 1;
+      });
     }
+  };
+  await Promise.all(Array.from({ length: jobs }, work));
+}
+
+async function perform(
+  { a, b, runs }: GridTask,
+  scenario: 'meet' | RecoveryScenario,
+  delayMs: number,
+  until: number,
+): Promise<void> {
+  await using lab = await Lab.create();
+  const pair = await GridPair.create(lab, [a, b], {
+    delayMs,
+    ...(scenario === 'meet' ? {} : recoveryNeeds[scenario]),
+  });
+  for (const run of runs) {
+    if (performance.now() > until) return;
+    const about = { a, b, run, delayMs };
+    const result =
+      scenario === 'meet'
+        ? await measureMeeting(pair, about, boundMs(a, b))
+        : await measureRecovery(pair, scenario, about);
+    appendFileSync(values.results, `${JSON.stringify(result)}\n`);
+    console.log(JSON.stringify(result));
   }
 }
 
 function boundMs(a: NatKind, b: NatKind): number {
-  const isCertain = directPath(natKind(a), natKind(b)) === 'certain';
-  return parseNumber(values[isCertain ? 'direct-seconds' : 'guess-seconds'], 'seconds', 1) * 1000;
+  const isGuessed = canBeGuessed(natKind(a), natKind(b));
+  return parseNumber(values[isGuessed ? 'guess-seconds' : 'direct-seconds'], 'seconds', 1) * 1000;
 }
 
 function keyOf({ scenario, a, b, run, delayMs }: Omit<Result, 'kinds' | 'kindBefore'>): string {
@@ -83,6 +123,7 @@ function readResults(): Result[] {
 
 function parsePairs(): (readonly [NatKind, NatKind])[] {
   const names = natKinds.map(({ name }) => name);
+  if (values.bar) return barPairs();
   if (values.all) return names.flatMap((a, i) => names.slice(i).map((b) => [a, b] as const));
   const isKind = (name: string | undefined): name is NatKind => names.some((kind) => kind === name);
   return (values.pairs ?? '').split(',').map((text) => {

@@ -223,3 +223,12 @@ export function directPath(a: NatKindRow, b: NatKindRow): 'certain' | 'possible'
   if (!isStable(a) && !isStable(b)) return filtersPorts(a) && filtersPorts(b) ? 'none' : 'possible';
   return filtersPorts(isStable(a) ? a : b) ? 'none' : 'certain';
 }
+
+/** Whether a port has to be guessed or predicted for a direct path, and that can succeed. */
+export function canBeGuessed(a: NatKindRow, b: NatKindRow): boolean {
+  if (directPath(a, b) === 'certain') return false;
+  const counts = ({ allocation }: NatBox) => allocation === 'sequential';
+  const isFixed = ({ mapping }: NatBox) => mapping === 'none' || mapping === 'endpoint-independent';
+  if ([a, b].some(({ mapping, ipv6 }) => mapping === 'blocked' || ipv6 === 'only')) return false;
+  return isFixed(a) || isFixed(b) || (counts(a) && counts(b)) || directPath(a, b) === 'possible';
+}

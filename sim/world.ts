@@ -29,6 +29,8 @@ import { Trace, Violation } from './world/trace.ts';
 export interface WorldOptions {
   readonly seed: number | string;
   readonly members: number;
+  /** A site of such a kind for each member, without IPv6; by default a mixture that some share. */
+  readonly everywhere?: NatKind;
 }
 
 /** Places as people have them: ordinary routers mostly. */
@@ -93,7 +95,7 @@ export class World implements DaemonWorld {
       realm === this.network.internet && this.#isBroken(packet);
   }
 
-  static async open({ seed, members }: WorldOptions): Promise<World> {
+  static async open({ seed, members, everywhere }: WorldOptions): Promise<World> {
     const clock = new VirtualClock();
     const random = new Random(seed);
     const trace = new Trace(clock);
@@ -111,7 +113,7 @@ export class World implements DaemonWorld {
     });
     const world = new World({ clock, random, trace, network, stun, server, commits });
     world.#addRelays();
-    world.#populate(members);
+    world.#populate(members, everywhere);
     server.start();
     await server.settle();
     return world;
@@ -254,12 +256,13 @@ export class World implements DaemonWorld {
     }
   }
 
-  #populate(members: number): void {
+  #populate(members: number, everywhere: NatKind | undefined): void {
     const random = this.random.fork('population');
-    const count = Math.max(4, Math.ceil(members * 0.6));
+    const count = everywhere === undefined ? Math.max(4, Math.ceil(members * 0.6)) : members;
     for (let index = 0; index < count; index++) {
-      const kind = siteKinds[index % siteKinds.length]!;
-      this.sites.push(new Site(this.network, index, kind, random.chance(0.35)));
+      const kind = everywhere ?? siteKinds[index % siteKinds.length]!;
+      const hasIpv6 = everywhere === undefined && random.chance(0.35);
+      this.sites.push(new Site(this.network, index, kind, hasIpv6));
     }
     for (let index = 0; index < members; index++) {
       const site = this.sites[index] ?? random.pick(this.sites);
