@@ -90,7 +90,7 @@ export class RelayHost {
   entryFor(clientId: string): RelayEntry {
     const crypto = this.#crypto;
     const key = crypto.random(32);
-    const { wall } = this.#clock.now;
+    const wall = Math.floor(this.#clock.now.wall);
     this.#serial += 1;
     const ticket = {
       ...{ relay: this.id, relayKey: this.#keys.publicKey, identity: crypto.random(32), clientId },
