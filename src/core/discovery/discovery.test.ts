@@ -96,8 +96,8 @@ test('the first candidates are told after one round trip, the behaviour later', 
     world.changes.map(({ atMs, found }) => [atMs, found.nat.mapping, found.nat.filtering]),
     [
       [42, 'unknown', 'unknown'],
-      [1932, 'unknown', 'address-and-port-dependent'],
-      [1974, 'endpoint-independent', 'address-and-port-dependent'],
+      [546, 'unknown', 'address-and-port-dependent'],
+      [588, 'endpoint-independent', 'address-and-port-dependent'],
     ],
   );
   assert.deepEqual(world.changes[0]!.found.candidates, [

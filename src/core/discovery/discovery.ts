@@ -299,8 +299,8 @@ export class Discovery {
     for (const family of this.#families.values()) family.wake(at);
     const family = this.#families.get(4);
     if (family === undefined || this.#tests === undefined) return;
-    this.#tests.wake(family, at);
-    if (family.known && !this.#stun.isAsking(isOfFamily)) {
+    this.#tests.wake(family, this.#stun.isAsking(isOfIpv4), at);
+    if (family.known && !this.#stun.isAsking(isOfMapping)) {
       this.#tests.follow(family, this.discovered.nat.mapping !== 'none', at);
     }
   }
@@ -329,6 +329,12 @@ export const isMain = ({ purpose }: DiscoverySocket): boolean =>
   purpose === undefined || purpose === 'main';
 
 const isOfFamily = ({ part }: Question) => part === 'family';
+
+const isOfIpv4 = (question: Question) => question.part === 'family' && question.family === 4;
+
+/** Filters take longer, and their test socket is another one. */
+const isOfMapping = (question: Question) =>
+  question.part === 'family' && question.family === 4 && !question.kind.startsWith('filter-');
 
 const isSame = (a: unknown, b: unknown) => JSON.stringify(a) === JSON.stringify(b);
 

@@ -299,7 +299,8 @@ export class FamilyDiscovery {
     const plain: Ask = { socket, server, wantsToken: isOwn, ...requests };
     const ask: Ask = change
       ? {
-          ...{ socket: testSocket ?? socket, server, change, requests: filterRequests },
+          ...{ socket: testSocket ?? socket, server, change },
+          ...{ requests: filterRequests, isSteady: true },
           answerFrom: this.#answersFrom(change),
         }
       : plain;

@@ -64,7 +64,7 @@ export class NatTests {
     this.#mapping.forget();
   }
 
-  /** To be called after every change of the discovery, once its questions are answered. */
+  /** To be called after every change of the discovery, once its questions about the mapping are answered. */
   follow(family: FamilyDiscovery, isTranslated: boolean, now: MonotonicMs): void {
     const { run, seen } = family;
     if (run === this.#run && !this.#isDue) return;
@@ -111,7 +111,8 @@ export class NatTests {
     this.#mapping.receive(bytes, socket);
   }
 
-  wake(family: FamilyDiscovery, now: MonotonicMs): void {
+  /** @param isAsking questions of the discovery are open: the mapping of the test socket is in use. */
+  wake(family: FamilyDiscovery, isAsking: boolean, now: MonotonicMs): void {
     if (this.#dueAt !== undefined && this.#dueAt <= now) {
       this.#dueAt = undefined;
       this.#isDue = true;
@@ -120,7 +121,8 @@ export class NatTests {
     // A new run tests filters by the test socket, whose mapping is idle no more.
     if (family.run !== this.#run) this.#lifetime.pause();
     this.#lifetime.wake(now);
-    if (this.#searches && this.#mapping.isDone && family.run === this.#run) {
+    const isSettled = this.#mapping.isDone && !isAsking && family.run === this.#run;
+    if (this.#searches && isSettled) {
       this.#searches = false;
       this.#lifetime.start(family.server, now);
     }

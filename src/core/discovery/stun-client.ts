@@ -29,6 +29,8 @@ export interface Ask {
   readonly wantsToken?: boolean;
   /** Most requests that are sent when nothing comes back. */
   readonly requests?: number;
+  /** Silence is an answer too: requests follow each other without longer and longer pauses. */
+  readonly isSteady?: boolean;
 }
 
 export type StunResult =
@@ -140,7 +142,7 @@ export class StunClient<Tag> {
         continue;
       }
       pending.requests += 1;
-      pending.rtoMs *= 2;
+      if (pending.ask.isSteady !== true) pending.rtoMs *= 2;
       pending.sentAt = now;
       pending.dueAt = after(now, pending.rtoMs);
       this.#send(pending.ask.socket, pending.ask.server, pending.bytes);

@@ -204,13 +204,9 @@ export class Paths {
         this.#hard.setEnabled(input.enabled, now);
         break;
       case 'punch-opened':
-        this.#hard.opened(input, now);
-        break;
       case 'punch-datagram':
-        this.#hard.datagram(input, now);
-        break;
       case 'punch-adopted':
-        this.#hard.adoptedAs(input, now);
+        this.#hard.socketInput(input, now);
         break;
       case 'tick':
         break;

@@ -1,6 +1,7 @@
 /** Sockets of attempts that won and that the engine has taken over: kept while a path lives on them. */
-import { after, type MonotonicMs } from '#core/time.ts';
+import { after, type MonotonicMs, type Now } from '#core/time.ts';
 import type { LocalSocket } from '../io.ts';
+import type { PunchHost } from './host.ts';
 import { adoptedIdleMs, maxAdopted } from './limits.ts';
 
 const checkEveryMs = adoptedIdleMs / 4;
@@ -26,8 +27,15 @@ export class AdoptedSockets {
     return this.#checkAt;
   }
 
-  /** Returns those that no path has used for a while; they are forgotten. */
-  takeIdle(isUsed: (socket: number) => boolean, now: MonotonicMs): LocalSocket[] {
+  /** Drops those that no path has used for a while. */
+  dropIdle(host: PunchHost, now: Now): void {
+    const idle = this.#takeIdle((socket) => host.isInUse(socket), now.monotonic);
+    if (idle.length === 0) return;
+    host.socketsChanged(now);
+    for (const { socket } of idle) host.emit({ type: 'drop-socket', socket });
+  }
+
+  #takeIdle(isUsed: (socket: number) => boolean, now: MonotonicMs): LocalSocket[] {
     if (this.#checkAt === undefined || this.#checkAt > now) return [];
     const idle: LocalSocket[] = [];
     for (const [socket, usedAt] of this.#usedAt) {

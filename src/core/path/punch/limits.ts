@@ -50,6 +50,8 @@ export const firstRetryMs = 20_000;
 export const mostRetryMs = 600_000;
 /** Whoever does not lead leaves the other one this long to begin. */
 export const yieldMs = 4000;
+/** Time to find out how a NAT chooses ports before it is taken to draw any of them at random. */
+export const allocationWaitMs = 2500;
 /** While another attempt goes on. */
 export const busyRetryMs = 3000;
 /** Time for an ordinary punch, where it is not known to be hopeless. */

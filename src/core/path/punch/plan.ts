@@ -46,6 +46,8 @@ export function planPunch(local: NatBehaviour, remote: NatBehaviour, leads: bool
   };
 }
 
+export const isChanging = (nat: NatBehaviour): boolean => mappingClass(nat) === 'changing';
+
 /** One side of a pair that an ordinary punch may not join: its ports change, or its filter looks at ports. */
 export function isHard(nat: NatBehaviour): boolean {
   const mapping = mappingClass(nat);

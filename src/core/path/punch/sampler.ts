@@ -71,6 +71,7 @@ export class Sampler {
   }
 
   deadline(opened: number): MonotonicMs | undefined {
+    if (this.done) return Number.NEGATIVE_INFINITY as MonotonicMs;
     const mayAsk = this.#sentAt.length < Math.min(this.#wanted, opened);
     const asked = this.#stun.deadline();
     if (!mayAsk) return asked;

@@ -12,6 +12,8 @@ interface Entry {
   dueAt: MonotonicMs | undefined;
   /** Times that the answer asked for another offer at once. */
   soon: number;
+  /** Better left until more is known, which may not come. */
+  isHeldBack: boolean;
 }
 
 /** How long after one attempt with a peer another one may begin because of a new network. */
@@ -30,14 +32,20 @@ export class PunchSchedule {
   /** With whom an attempt goes on. */
   #busy: number | undefined;
 
-  /** There is something to try with this peer: as soon as possible, unless that is settled already. */
-  add(peer: number, leads: boolean, now: MonotonicMs): void {
+  /**
+   * There is something to try with this peer: as soon as possible, unless that is settled already.
+   * @param holdMs time for what is not known yet, which is over once this is called with 0
+   */
+  add(peer: number, leads: boolean, now: MonotonicMs, holdMs = 0): void {
     const known = this.#entries.get(peer);
-    if (known?.dueAt !== undefined || this.#busy === peer) return;
-    const entry = known ?? { leads, failures: 0, startedAt: undefined, dueAt: undefined, soon: 0 };
+    const isReleased = known?.isHeldBack === true && holdMs === 0;
+    if (this.#busy === peer || (known?.dueAt !== undefined && !isReleased)) return;
+    const fresh = { failures: 0, startedAt: undefined, dueAt: undefined, soon: 0 };
+    const entry = known ?? { ...fresh, leads, isHeldBack: false };
+    entry.isHeldBack = holdMs > 0;
     this.#entries.set(peer, entry);
     const soonest = (entry.startedAt ?? Number.NEGATIVE_INFINITY) + anewAfterMs;
-    this.#set(peer, monotonicMs(Math.max(now, soonest) + (leads ? 0 : yieldMs)));
+    this.#set(peer, monotonicMs(Math.max(now + holdMs, soonest) + (leads ? 0 : yieldMs)));
   }
 
   /** There is a path now, or no way to find one like this: nothing is due until `add`. */
@@ -78,6 +86,7 @@ export class PunchSchedule {
     if (entry !== undefined) {
       entry.startedAt = now;
       entry.dueAt = undefined;
+      entry.isHeldBack = false;
     }
     this.#busy = peer;
     this.#waiting.delete(peer);
