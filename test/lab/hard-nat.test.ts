@@ -102,7 +102,6 @@ describe('behind hard NATs', { skip: labSkipReason() }, () => {
     { kinds: ['symmetric-sequential', 'port-restricted'], by: /counts made it direct/ },
     { kinds: ['symmetric-sequential', 'symmetric-sequential'], by: /counts made it direct/ },
     { kinds: ['address-restricted', 'symmetric'], by: undefined },
-    { kinds: ['port-restricted', 'symmetric-open'], by: undefined },
   ];
   for (const { kinds, by } of joined) {
     test(`${kinds.join(' and ')} are joined`, async () => {
