@@ -64,7 +64,7 @@ export class Hold {
       case 'released':
         return false;
       case 'seeking':
-        return now - state.since >= ailingMs;
+        return after(state.since, ailingMs) <= now;
       case 'up':
         return isDoubtful(state.allocation);
       default:

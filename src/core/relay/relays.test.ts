@@ -19,6 +19,7 @@ import type { RelayEntry } from '#wire/relay-control.ts';
 import { deterministicCrypto, Random } from '../../../sim/random.ts';
 import { chooseRelays } from './choice.ts';
 import type { RelaysInput, RelaysOutput } from './io.ts';
+import * as limits from './limits.ts';
 import { Relays } from './relays.ts';
 
 const key = new Uint8Array(32).fill(7);
@@ -419,4 +420,15 @@ test('a hint at another mapping asks what was not heard just now', () => {
   assert.deepEqual(bench.input({ type: 'recheck' }), []);
   bench.run(100);
   assert.deepEqual(bench.input({ type: 'recheck' }), []);
+});
+
+test('moments with fractions of a millisecond make no busy loop', () => {
+  const random = new Random('fractions');
+  for (let i = 0; i < 200; i++) {
+    const bench = new Bench(entry(1), entry(2), entry(3));
+    bench.at += random.float() * 1_000_000;
+    bench.input({ type: 'want', relay: 'r3' });
+    // `run` fails when time does not go on.
+    bench.run(limits.wantedLapseMs + 1000);
+  }
 });

@@ -235,7 +235,8 @@ export class Relays {
   #hold(now: Now): void {
     const at = now.monotonic;
     for (const [id, wantedAt] of this.#wanted) {
-      if (at - wantedAt >= limits.wantedLapseMs) this.#wanted.delete(id);
+      // As the deadline has it: a difference may be rounded to less than the bound.
+      if (after(wantedAt, limits.wantedLapseMs) <= at) this.#wanted.delete(id);
     }
     this.#choose(at);
     const { home, spare } = this.#choice;
@@ -254,7 +255,8 @@ export class Relays {
     const links = [...this.#links.values()];
     if (links.some(({ rttMs }) => rttMs !== undefined)) this.#answeredAt ??= at;
     const hasAnswer = this.#answeredAt !== undefined;
-    const hasWaited = this.#listedAt !== undefined && at - this.#listedAt >= limits.choiceAfterMs;
+    const listedAt = this.#listedAt;
+    const hasWaited = listedAt !== undefined && after(listedAt, limits.choiceAfterMs) <= at;
     if (this.#sockets.length === 0 || (!hasAnswer && !hasWaited)) return;
     const ranked = links.map((link) => ({
       id: link.id,
@@ -263,7 +265,7 @@ export class Relays {
       isBad: !link.isUsable(at) || link.isAiling(at),
     }));
     const choice = chooseRelays(ranked, this.#choice);
-    const isSettled = hasWaited || at - this.#answeredAt! >= limits.settleMs;
+    const isSettled = hasWaited || after(this.#answeredAt!, limits.settleMs) <= at;
     this.#choice = isSettled ? choice : { home: choice.home, spare: undefined };
   }
 
