@@ -20,10 +20,14 @@ const parts = {
     '--hours',
     '2',
   ],
+  paths: [
+    'test/nightly/paths.ts',
+    'random scenarios of paths, relays and NATs (--count, 10,000 unless told otherwise)',
+  ],
   soak: ['test/nightly/soak.ts', 'hours of mixed traffic with rekeys, roams and restarts'],
 };
 /** Options that every part understands, or has no use for. */
-const options = new Set(['--hours', '--gigabytes', '--seed']);
+const options = new Set(['--hours', '--gigabytes', '--seed', '--count']);
 
 const chosen = [];
 const passedOn = [];
@@ -73,7 +77,9 @@ async function ends(child) {
 function usage(wrong) {
   const asked = wrong === '--help';
   if (!asked) console.error(`nightly: '${wrong}' is no part and no option with a number`);
-  console.log('usage: npm run nightly -- [PART…] [--hours N] [--gigabytes N] [--seed N]');
+  console.log(
+    'usage: npm run nightly -- [PART…] [--hours N] [--gigabytes N] [--seed N] [--count N]',
+  );
   for (const [name, [, what]] of Object.entries(parts)) console.log(`  ${name.padEnd(16)}${what}`);
   process.exit(asked ? 0 : 2);
 }

@@ -11,7 +11,7 @@ import { Paths } from '#core/path/paths.ts';
 import { onPath } from '#core/path/relay-path.ts';
 import type { RelaysOutput } from '#core/relay/io.ts';
 import { Relays } from '#core/relay/relays.ts';
-import type { Now } from '#core/time.ts';
+import { type Now, wallMs } from '#core/time.ts';
 import { nodeCrypto } from '#crypto/node-crypto.ts';
 import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
 import { readProbeHeader } from '#wire/probe.ts';
@@ -158,6 +158,10 @@ class Driver<Input, Output> {
   readonly #act: (output: Output) => void;
   #tick: Scheduled | undefined;
   stopped = false;
+  /** Nothing runs and nothing is taken, not even ticks. */
+  asleep = false;
+  /** The machine's wall clock is wrong by this. */
+  wallErrorMs = 0;
 
   constructor(machine: Machine<Input, Output>, clock: VirtualClock, act: (output: Output) => void) {
     this.#machine = machine;
@@ -166,8 +170,9 @@ class Driver<Input, Output> {
   }
 
   input(input: Input | { type: 'tick' }): void {
-    if (this.stopped) return;
-    this.#machine.handle(input, this.#clock.now);
+    if (this.stopped || this.asleep) return;
+    const { monotonic, wall } = this.#clock.now;
+    this.#machine.handle(input, { monotonic, wall: wallMs(wall + this.wallErrorMs) });
     for (let out = this.#machine.poll(); out !== undefined; out = this.#machine.poll()) {
       this.#act(out);
     }
@@ -377,6 +382,46 @@ export class PathClient {
     this.discovery.input({ type: 'network-changed' });
     this.relays.input({ type: 'network-changed' });
     this.paths.input({ type: 'network-changed' });
+  }
+
+  get isAsleep(): boolean {
+    return this.paths.asleep;
+  }
+
+  /** The lid is closed: nothing runs. */
+  sleep(): void {
+    this.offline = true;
+    for (const driver of this.#drivers) driver.asleep = true;
+  }
+
+  /** The member machine notices it by a deadline that passed long ago, and tells all others. */
+  wake(): void {
+    for (const driver of this.#drivers) driver.asleep = false;
+    this.moves += 1;
+    this.wakeUp();
+  }
+
+  /** Somebody sets the clock. */
+  setClock(errorMs: number): void {
+    for (const driver of this.#drivers) driver.wallErrorMs = errorMs;
+  }
+
+  /** The control connection came, with the server's time, or went. */
+  connected(isConnected: boolean): void {
+    this.paths.input({ type: 'server', connected: isConnected });
+    if (!isConnected) return;
+    const offsetMs = -this.paths.wallErrorMs;
+    this.paths.input({ type: 'time-offset', offsetMs });
+    this.relays.input({ type: 'time-offset', offsetMs });
+  }
+
+  get #drivers() {
+    return [this.paths, this.relays, this.discovery];
+  }
+
+  /** Of the packet of data that was sent last. */
+  get lastNumber(): number {
+    return this.#sent - 1;
   }
 
   /** Told by the server, as soon as it is there. */

@@ -5,16 +5,20 @@ export interface NightlyOptions {
   readonly hours: number | undefined;
   readonly gigabytes: number | undefined;
   readonly seed: number | undefined;
+  readonly count: number | undefined;
 }
 
 export function nightlyOptions(): NightlyOptions {
   const option = { type: 'string' } as const;
   const { values } = parseArgs({
-    options: { hours: option, gigabytes: option, seed: option },
+    options: { hours: option, gigabytes: option, seed: option, count: option },
   });
   const number = (text: string | undefined) => (text === undefined ? undefined : Number(text));
-  const { hours, gigabytes, seed } = values;
-  return { hours: number(hours), gigabytes: number(gigabytes), seed: number(seed) };
+  const { hours, gigabytes, seed, count } = values;
+  return {
+    ...{ hours: number(hours), gigabytes: number(gigabytes) },
+    ...{ seed: number(seed), count: number(count) },
+  };
 }
 
 /** A line with the time of day. */
