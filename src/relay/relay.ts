@@ -53,6 +53,7 @@ export class Relay implements AsyncDisposable {
       onDatagram: (from, bytes) => this.#onWebSocket(from, bytes),
       isUsed: (connection) => this.#used.has(connection),
       onSlowReader: () => this.switchboard.counters.add('dropped-slow-reader'),
+      limitUnsent: (fd, bytes) => this.#plane.limitUnsent(fd, bytes),
     });
     this.#plane = new UdpPlane(
       {

@@ -10,6 +10,7 @@ import { maxRelayDatagramBytes } from '#wire/relay.ts';
 import { Holdings } from './limiter.ts';
 import {
   idleWebSocketMs,
+  maxUnsentBytes,
   maxWaitingBytes,
   maxWebSockets,
   maxWebSocketsPerPrefix,
@@ -21,6 +22,8 @@ export interface WebSocketHandler {
   /** Whether somebody holds an allocation over it. */
   isUsed(connection: number): boolean;
   onSlowReader(): void;
+  /** Bounds what the kernel takes of a connection before it is sent. */
+  limitUnsent(fd: number, bytes: number): void;
 }
 
 export class WebSockets {
@@ -53,6 +56,7 @@ export class WebSockets {
       socket.end('HTTP/1.1 503 Busy\r\n\r\n', () => socket.destroy());
       return false;
     }
+    this.#limitUnsent(socket);
     this.#server.handleUpgrade(request, socket, head, (webSocket) => {
       const connection = this.#next++;
       const from: WebSocketSource = { kind: 'ws', connection, endpoint };
@@ -86,6 +90,12 @@ export class WebSockets {
     const bytes = header === undefined ? Buffer.from(payload) : Buffer.concat([header, payload]);
     webSocket.send(bytes, { binary: true });
     return true;
+  }
+
+  /** So that the queue of a slow reader is the one here, which drops, and not megabytes in the kernel. TLS hands its connection through. */
+  #limitUnsent(socket: Duplex): void {
+    const { fd } = (socket as { _handle?: { fd?: number } })._handle ?? {};
+    if (fd !== undefined && fd >= 0) this.#handler.limitUnsent(fd, maxUnsentBytes);
   }
 
   close(): void {

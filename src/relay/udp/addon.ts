@@ -7,7 +7,14 @@ import { RELAY_RUNS, RELAY_SLOTS, RELAY_WORDS } from './layout.ts';
 export interface RelayAddon
   extends Pick<
     Addon,
-    'onReady' | 'watch' | 'socketOpen' | 'socketClose' | 'sendDatagram' | 'setPath' | 'clearPath'
+    | 'onReady'
+    | 'watch'
+    | 'socketOpen'
+    | 'socketClose'
+    | 'sendDatagram'
+    | 'setPath'
+    | 'clearPath'
+    | 'limitUnsent'
   > {
   readonly relayLayout: Readonly<Record<string, number>>;
   relayBind(

@@ -123,6 +123,11 @@ export class UdpPlane implements Disposable {
     this.#bound.addon.sendDatagram(socket, address, to.port, bytes, 0, isWhole);
   }
 
+  /** Of a TCP connection: what the kernel takes before it is sent. */
+  limitUnsent(fd: number, bytes: number): void {
+    this.#bound.addon.limitUnsent(fd, bytes);
+  }
+
   /** Called by the loop while datagrams wait. */
   pump(socket: number): void {
     const { addon, tables } = this.#bound;
