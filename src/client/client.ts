@@ -337,7 +337,8 @@ export class Client {
       this.#dropMember();
       this.#makeMemberNow(clusterKey, []);
     }
-    this.#driver?.feed({ type: 'connected', welcome, serverAddress });
+    const serverName = new URL(target.url.webSocketUrl).hostname.replace(/^\[|\]$/g, '');
+    this.#driver?.feed({ type: 'connected', welcome, serverAddress, serverName });
     this.volunteer.connected(welcome.serverTime);
     notices.clear('login-refused');
     if (this.#pending !== undefined) {

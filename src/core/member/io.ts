@@ -18,11 +18,15 @@ export type MemberDatagram =
   | 'buri';
 
 export type MemberInput =
-  /** Logged in, to the node at this IP address. What follows comes as `server`. */
+  /**
+   * Logged in, to the node at this IP address, or, where a proxy looked its name up, under this name. What follows comes as
+   * `server`.
+   */
   | {
       readonly type: 'connected';
       readonly welcome: ServerMessageOf<'welcome'>;
       readonly serverAddress: string | undefined;
+      readonly serverName?: string;
     }
   /** The control connection is gone, on purpose or not. */
   | { readonly type: 'disconnected' }

@@ -44,12 +44,20 @@ export class MemberRelays {
     this.#isBusy = false;
   }
 
-  /** The list of the server; an unspecified address in it means: where we logged in. */
-  list(entries: readonly RelayEntry[], serverAddress: string | undefined, now: Now): void {
+  /**
+   * The list of the server; an unspecified address in it means: where we logged in. That may be known by name only, which the
+   * proxy that looked it up looks up again for WebSockets.
+   */
+  list(
+    entries: readonly RelayEntry[],
+    serverAddress: string | undefined,
+    now: Now,
+    serverName?: string,
+  ): void {
     const relays = entries.map((entry) => ({
       ...entry,
       udp: entry.udp.flatMap((text) => resolvedEndpoint(text, serverAddress) ?? []),
-      ws: entry.ws.flatMap((url) => resolvedUrl(url, serverAddress) ?? []),
+      ws: entry.ws.flatMap((url) => resolvedUrl(url, serverAddress ?? serverName) ?? []),
     }));
     this.handle({ type: 'relays', relays }, now);
   }
@@ -119,9 +127,9 @@ function resolvedEndpoint(text: string, serverAddress: string | undefined): stri
   return serverAddress && formatEndpoint({ ...endpoint, address: serverAddress });
 }
 
-function resolvedUrl(url: string, serverAddress: string | undefined): string | undefined {
+function resolvedUrl(url: string, server: string | undefined): string | undefined {
   const match = /^(wss?:\/\/)(?:0\.0\.0\.0|\[::\])(.*)$/.exec(url);
   if (match === null) return url;
-  const host = serverAddress?.includes(':') === true ? `[${serverAddress}]` : serverAddress;
+  const host = server?.includes(':') === true ? `[${server}]` : server;
   return host && `${match[1]}${host}${match[2]}`;
 }

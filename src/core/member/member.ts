@@ -58,6 +58,7 @@ export class Member {
   readonly #sleep = new SleepWatch();
   #connected = false;
   #serverAddress: string | undefined;
+  #serverName: string | undefined;
   /** Between welcome and synchronised the pairs are left as they are: half of them are still to be told. */
   #synchronising = false;
   #stale = true;
@@ -213,6 +214,7 @@ export class Member {
   #apply(input: MemberInput, now: Now): void {
     switch (input.type) {
       case 'connected':
+        this.#serverName = input.serverName;
         this.#connect(input.welcome, input.serverAddress, now);
         return;
       case 'disconnected':
@@ -346,7 +348,7 @@ export class Member {
         this.#signalling.punch(message, now);
         return;
       case 'relays':
-        this.#relays.list(message.relays, this.#serverAddress, now);
+        this.#relays.list(message.relays, this.#serverAddress, now, this.#serverName);
         return;
       case 'ping':
         this.#serverTime(message.serverTime, now);
