@@ -21,6 +21,8 @@ const maxListeners = 8;
 export class Volunteer {
   readonly #options: VolunteerOptions;
   readonly #listeners = new Set<Listener>();
+  /** The server's time less the wall clock. */
+  #aheadMs: number | undefined;
 
   constructor(options: VolunteerOptions) {
     this.#options = options;
@@ -37,7 +39,7 @@ export class Volunteer {
     }
     const listener = { offer, emit };
     this.#listeners.add(listener);
-    emit(this.#server(undefined));
+    emit(this.#server());
     if (offer !== undefined && this.#options.isConnected()) this.#send(offer);
     return () => {
       if (!this.#listeners.delete(listener) || offer === undefined) return;
@@ -46,13 +48,14 @@ export class Volunteer {
   }
 
   connected(serverTime: number): void {
-    this.#tell(this.#server(serverTime));
+    this.#aheadMs = serverTime - Date.now();
+    this.#tell(this.#server());
     const offer = this.#offering?.offer;
     if (offer !== undefined) this.#send(offer);
   }
 
   lost(): void {
-    this.#tell(this.#server(undefined));
+    this.#tell(this.#server());
   }
 
   message(message: ServerMessage): void {
@@ -72,10 +75,13 @@ export class Volunteer {
     this.#options.send({ t: 'relay-offer', offer });
   }
 
-  #server(serverTime: number | undefined): VolunteerLine {
+  #server(): VolunteerLine {
     const clusterKey = this.#options.clusterKey();
+    const connected = this.#options.isConnected();
+    const aheadMs = connected ? this.#aheadMs : undefined;
+    const serverTime = aheadMs === undefined ? undefined : Math.max(0, Date.now() + aheadMs);
     return {
-      ...{ t: 'server', connected: this.#options.isConnected() },
+      ...{ t: 'server', connected },
       ...(clusterKey === undefined ? {} : { clusterKey }),
       ...(serverTime === undefined ? {} : { serverTime }),
     };

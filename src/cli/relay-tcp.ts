@@ -1,0 +1,69 @@
+/** The TCP listener of `buri relay`, and the end of it. */
+import { readFileSync } from 'node:fs';
+import { createServer as createHttp } from 'node:http';
+import { createServer as createHttps } from 'node:https';
+import type { AddressInfo } from 'node:net';
+import { BuriError } from '#core/errors.ts';
+import type { Relay } from '#relay/relay.ts';
+import { listenError } from '#server/control/endpoint.ts';
+import { isUnspecified, parseListenAddress } from '#server/listen-address.ts';
+import { relayPath } from '#wire/relay.ts';
+import type { RelayFlags } from './relay.ts';
+
+export const aborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) resolve();
+    else signal.addEventListener('abort', () => resolve(), { once: true });
+  });
+
+/** Returns the URL. */
+export async function listenTcp(
+  relay: Relay,
+  text: string,
+  publicName: string | undefined,
+  { tlsCert, tlsKey }: Pick<RelayFlags, 'tlsCert' | 'tlsKey'>,
+  signal: AbortSignal,
+): Promise<string> {
+  const address = parseListenAddress(text, '--listen');
+  const isTls = tlsCert !== undefined && tlsKey !== undefined;
+  const options = { maxHeaderSize: 8192, headersTimeout: 10_000, requestTimeout: 10_000 };
+  const server = isTls
+    ? createHttps({ ...options, ...readTls(tlsCert, tlsKey) })
+    : createHttp(options);
+  server.maxConnections = 8192;
+  server.on('request', (_request, response) => {
+    response.writeHead(426, { 'content-type': 'text/plain', connection: 'close' });
+    response.end('This is a Buri relay.\n');
+  });
+  server.on('upgrade', (request, socket, head) => {
+    socket.on('error', () => socket.destroy());
+    if (request.url?.split('?')[0] === relayPath) relay.upgrade(request, socket, head);
+    else socket.end('HTTP/1.1 404 Not Found\r\n\r\n', () => socket.destroy());
+  });
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) => reject(listenError(error, address)));
+    const { host, port } = address;
+    server.listen(host === undefined ? { port } : { host, port }, resolve);
+  });
+  server.on('error', () => {});
+  signal.addEventListener('abort', () => {
+    server.close();
+    server.closeAllConnections();
+  });
+  const { port } = server.address() as AddressInfo;
+  const own = address.host?.includes(':') ? `[${address.host}]` : address.host;
+  const name = publicName ?? (own === undefined || isUnspecified(address.host) ? '0.0.0.0' : own);
+  return `${isTls ? 'wss' : 'ws'}://${name}:${port}${relayPath}`;
+}
+
+function readTls(certificate: string, key: string) {
+  try {
+    return { cert: readFileSync(certificate), key: readFileSync(key) };
+  } catch (error) {
+    throw new BuriError(
+      'tls-invalid',
+      `cannot read the TLS certificate or key (${(error as Error).message}); check --tls-cert and --tls-key`,
+      { cause: error },
+    );
+  }
+}
