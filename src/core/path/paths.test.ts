@@ -407,6 +407,26 @@ test('a path that nobody uses is not asked about between keepalives', () => {
   assert.equal(bench.paths.counters().requestsSent - before, 10);
 });
 
+test('keepalives follow the lifetime of mappings: seven tenths of it, never too often, never too seldom', () => {
+  const table = [
+    [undefined, 25_000],
+    [40_000, 28_000],
+    [10_000, 7000],
+    [3000, 5000],
+    [900_000, 110_000],
+  ] as const;
+  for (const [lifetimeMs, everyMs] of table) {
+    const bench = new Bench().establish();
+    bench.input({ type: 'mapping-lifetime', lifetimeMs });
+    // From the old rhythm into the new one.
+    bench.runAnswered(2 * Math.max(everyMs, 25_000));
+    const before = bench.paths.counters().requestsSent;
+    bench.runAnswered(20 * everyMs);
+    const asked = bench.paths.counters().requestsSent - before;
+    assert(Math.abs(asked - 20) <= 1, `${asked} in 20 times ${everyMs} ms`);
+  }
+});
+
 test('data that comes back ends every doubt without a probe', () => {
   const bench = new Bench().establish();
   bench.runAnswered(10_000);
