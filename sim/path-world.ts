@@ -3,7 +3,8 @@
  * everything that finding a path needs, without tunnels. The data plane is a stub that sends counted packets over the path in use.
  */
 import type { Crypto } from '#core/crypto.ts';
-import { type Discovered, Discovery } from '#core/discovery/discovery.ts';
+import { Discovery } from '#core/discovery/discovery.ts';
+import type { Discovered } from '#core/discovery/io.ts';
 import { withRelays } from '#core/member/signalling.ts';
 import type { PathOutput, PeerPathView } from '#core/path/io.ts';
 import type { Path } from '#core/path/path.ts';

@@ -1,5 +1,6 @@
 import type { Endpoint } from '#wire/endpoint.ts';
-import { decodeStun, encodeBindingError, encodeBindingSuccess, stunAttribute } from '#wire/stun.ts';
+import { decodeStun, stunAttribute } from '#wire/stun.ts';
+import { encodeBindingError, encodeBindingSuccess } from '#wire/stun-encode.ts';
 import type { Host } from './network.ts';
 
 export const stunPorts = [3478, 3479] as const;

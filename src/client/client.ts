@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { hex } from '#core/bytes.ts';
-import { isMain } from '#core/discovery/discovery.ts';
+import { isMain } from '#core/discovery/io.ts';
 import { BuriError } from '#core/errors.ts';
 import type { LocalLan } from '#core/lan/lan.ts';
 import { Member } from '#core/member/member.ts';

@@ -1,4 +1,4 @@
-import type { DiscoverySocket } from '#core/discovery/discovery.ts';
+import type { DiscoverySocket } from '#core/discovery/io.ts';
 import { BuriError } from '#core/errors.ts';
 import type { Engine, SocketInfo } from '#engine/engine.ts';
 import type { Notices } from './notices.ts';

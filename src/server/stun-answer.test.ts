@@ -1,12 +1,8 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import fc from 'fast-check';
-import {
-  decodeStun,
-  encodeBindingRequest,
-  encodeBindingSuccess,
-  withFingerprint,
-} from '#wire/stun.ts';
+import { decodeStun } from '#wire/stun.ts';
+import { encodeBindingRequest, encodeBindingSuccess, withFingerprint } from '#wire/stun-encode.ts';
 import { answerStun, maxAmplification } from './stun-answer.ts';
 
 const transactionId = new Uint8Array(12).fill(5);

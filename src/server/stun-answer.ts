@@ -1,15 +1,8 @@
 /** What a STUN server answers (RFC 8489 §6.3, RFC 5780 §6, and RFC 3489 for old clients), as a function. */
 import type { Endpoint } from '#wire/endpoint.ts';
-import {
-  decodeStun,
-  encodeBindingError,
-  encodeBindingSuccess,
-  type StunMessage,
-  stunAttribute,
-  stunBinding,
-  withFingerprint,
-} from '#wire/stun.ts';
+import { decodeStun, type StunMessage, stunAttribute, stunBinding } from '#wire/stun.ts';
 import { decodeClassicRequest, encodeClassicSuccess } from '#wire/stun-classic.ts';
+import { encodeBindingError, encodeBindingSuccess, withFingerprint } from '#wire/stun-encode.ts';
 
 /**
  * One of the server's sockets of a family: all combinations of its addresses and ports, so two or four. `address` and `port`

@@ -9,13 +9,8 @@
  *     CHANGED-ADDRESS (5)   where it would come from with both changes
  */
 import type { Endpoint } from './endpoint.ts';
-import {
-  endpointValue,
-  looksLikeStun,
-  maxStunBytes,
-  stunBinding,
-  stunHeaderBytes,
-} from './stun.ts';
+import { looksLikeStun, maxStunBytes, stunBinding, stunHeaderBytes } from './stun.ts';
+import { endpointValue } from './stun-encode.ts';
 
 const mappedAddress = 0x0001;
 const responseAddress = 0x0002;

@@ -2,16 +2,13 @@ import assert from 'node:assert/strict';
 import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 import fc from 'fast-check';
+import { decodeStun, looksLikeStun, maxStunBytes, stunBinding } from './stun.ts';
 import {
-  decodeStun,
   encodeBindingError,
   encodeBindingRequest,
   encodeBindingSuccess,
-  looksLikeStun,
-  maxStunBytes,
-  stunBinding,
   withFingerprint,
-} from './stun.ts';
+} from './stun-encode.ts';
 
 const bytes = (hex: string) => new Uint8Array(Buffer.from(hex.replaceAll(/\s/g, ''), 'hex'));
 const transactionId = bytes('b7e7a701 bc34d686 fa87dfae');

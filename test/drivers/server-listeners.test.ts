@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { connect as connectTls } from 'node:tls';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
-import { decodeStun, encodeBindingRequest } from '#wire/stun.ts';
+import { decodeStun } from '#wire/stun.ts';
+import { encodeBindingRequest } from '#wire/stun-encode.ts';
 import { ControlClient, DeviceKeys } from '../support/control-client.ts';
 import { ServerProcess, temporaryDirectory } from '../support/server-process.ts';
 

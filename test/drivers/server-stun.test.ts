@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { createSocket, type Socket } from 'node:dgram';
 import { after, before, test } from 'node:test';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
-import { decodeStun, encodeBindingRequest, type StunMessage } from '#wire/stun.ts';
+import { decodeStun, type StunMessage } from '#wire/stun.ts';
+import { encodeBindingRequest } from '#wire/stun-encode.ts';
 import { ControlClient, DeviceKeys } from '../support/control-client.ts';
 import { ServerProcess } from '../support/server-process.ts';
 

@@ -3,13 +3,15 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { nodeCrypto } from '#crypto/node-crypto.ts';
 import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
-import { decodeStun, encodeBindingError, encodeBindingSuccess, looksLikeStun } from '#wire/stun.ts';
+import { decodeStun, looksLikeStun } from '#wire/stun.ts';
+import { encodeBindingError, encodeBindingSuccess } from '#wire/stun-encode.ts';
 import { type NatKind, type NatKindRow, natKinds } from '../../../lab/nat-kinds.ts';
 import { type Scheduled, VirtualClock } from '../../../sim/clock.ts';
 import { type HomeOptions, Network } from '../../../sim/network.ts';
 import { deterministicCrypto, Random } from '../../../sim/random.ts';
 import { StunServer } from '../../../sim/stun-server.ts';
-import { type Discovered, Discovery, type DiscoveryInput } from './discovery.ts';
+import { Discovery } from './discovery.ts';
+import type { Discovered, DiscoveryInput } from './io.ts';
 
 const port = 41_641;
 const testPort = 50_000;

@@ -2,13 +2,14 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { nodeCrypto } from '#crypto/node-crypto.ts';
-import { encodeBindingRequest } from '#wire/stun.ts';
+import { encodeBindingRequest } from '#wire/stun-encode.ts';
 import { natKinds } from '../../../lab/nat-kinds.ts';
 import { type Scheduled, VirtualClock } from '../../../sim/clock.ts';
 import { type HomeOptions, Network } from '../../../sim/network.ts';
 import { deterministicCrypto, Random } from '../../../sim/random.ts';
 import { StunServer } from '../../../sim/stun-server.ts';
-import { Discovery, type DiscoveryInput, type DiscoverySocket } from './discovery.ts';
+import { Discovery } from './discovery.ts';
+import type { DiscoveryInput, DiscoverySocket } from './io.ts';
 
 const sockets: readonly DiscoverySocket[] = [
   { socket: 0, family: 4, localPort: 41_641 },

@@ -1,12 +1,8 @@
 import type { Crypto } from '#core/crypto.ts';
 import { after, type MonotonicMs } from '#core/time.ts';
 import { type Endpoint, sameEndpoint } from '#wire/endpoint.ts';
-import {
-  decodeStun,
-  encodeBindingRequest,
-  stunBinding,
-  stunTransactionIdBytes,
-} from '#wire/stun.ts';
+import { decodeStun, stunBinding, stunTransactionIdBytes } from '#wire/stun.ts';
+import { encodeBindingRequest } from '#wire/stun-encode.ts';
 
 /** RFC 8489 §6.2.1: the first retransmission, doubled each time. */
 export const firstRtoMs = 500;

@@ -2,7 +2,7 @@
 import type { ClientMessage, ServerMessage, ServerMessageOf } from '#wire/control.ts';
 import type { Endpoint } from '#wire/endpoint.ts';
 import type { LocalAddress } from '../discovery/candidates.ts';
-import type { DiscoverySocket } from '../discovery/discovery.ts';
+import type { DiscoverySocket } from '../discovery/io.ts';
 import type { LanOutput, LocalLan } from '../lan/lan.ts';
 import type { PathInput, PunchOutput } from '../path/io.ts';
 import type { Path } from '../path/path.ts';

@@ -1,12 +1,8 @@
 import type { ServerMessage, ServerMessageOf } from '#wire/control.ts';
 import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
 import type { PunchTerms } from '#wire/signal.ts';
-import {
-  type Discovered,
-  Discovery,
-  type DiscoverySocket,
-  isMain,
-} from '../discovery/discovery.ts';
+import { Discovery } from '../discovery/discovery.ts';
+import { type Discovered, type DiscoverySocket, isMain } from '../discovery/io.ts';
 import { Lan } from '../lan/lan.ts';
 import { type CachedNetwork, Mesh, type MeshOutcome } from '../mesh/mesh.ts';
 import type { NetworkView } from '../mesh/network-view.ts';
