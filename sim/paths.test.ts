@@ -66,12 +66,21 @@ function expectedReason(a: NatKindRow, b: NatKindRow): RegExp {
     : /^no answer from (any of \d addresses|its only address)/;
 }
 
+/** One NAT lets anybody in, and the other one whoever has the address that it sent to: only ports differ from what was asked. */
+const bothShown = (a: NatKindRow, b: NatKindRow): boolean => {
+  const isOpen = ({ filtering }: NatKindRow) => filtering === 'endpoint-independent';
+  const filtersPorts = ({ filtering }: NatKindRow) => filtering === 'address-and-port-dependent';
+  return (isOpen(a) && !filtersPorts(b)) || (isOpen(b) && !filtersPorts(a));
+};
+
 describe('every pair of NAT kinds', () => {
   for (const { name: a } of natKinds) {
     for (const { name: b } of natKinds) {
       const expected = directPath(natKind(a), natKind(b));
-      if (expected === 'possible') continue;
-      const isFound = expected === 'certain';
+      const isShown = expected === 'possible' && bothShown(natKind(a), natKind(b));
+      if (expected === 'possible' && !isShown) continue;
+      const isFound = expected !== 'none';
+      const isOrderly = expected === 'certain';
       test(`${a} and ${b} ${isFound ? 'find a direct path' : 'are told why there is none'}`, () => {
         for (const seed of [1, 2, 3]) {
           const { world, a: left, b: right } = pair(seed, a, b);
@@ -79,8 +88,10 @@ describe('every pair of NAT kinds', () => {
             assert(join(world, left, right, 3000) < 500, 'one exchange of signals is enough');
             assert(left.probesSent + right.probesSent <= 24, 'few probes');
             world.run(60_000);
+            const probes = left.probesSent + right.probesSent;
+            assert(probes <= 80, `${probes} probes in a minute`);
             assert.equal(left.viewOf(right).kind, 'direct');
-            assert.equal(left.machine.counters().pathsChanged, 0);
+            if (isOrderly) assert.equal(left.machine.counters().pathsChanged, 0);
             assert.equal(left.machine.counters().pathsLost, 0);
           } else {
             world.run(10_000);

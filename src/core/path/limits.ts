@@ -13,6 +13,13 @@ export const maxPeerRelays = 4;
 export const maxRelayAddresses = 64;
 /** Addresses learnt from authenticated packets of a peer that it did not signal. */
 export const maxPeerReflexive = 8;
+/** How many are learnt of one peer, and of one IP address: at once, and in a minute. */
+export const learntBurst = 12;
+export const learntPerMinute = 12;
+export const learntOfAddressBurst = 6;
+export const learntOfAddressPerMinute = 6;
+/** Endpoints of a peer that answers to what was sent elsewhere came from: its NAT's, of the same pairs. */
+export const maxRewritten = 16;
 /** Pairs of (socket, remote endpoint) of a peer. */
 export const maxPairs = 64;
 

@@ -1,7 +1,7 @@
 import { type Endpoint, familyOf } from '#wire/endpoint.ts';
 import { CandidatePair, pairKey, relayKey } from './candidate-pair.ts';
 import type { LocalSocket } from './io.ts';
-import { maxPairs, maxPeerReflexive } from './limits.ts';
+import { maxPairs, maxPeerReflexive, maxRewritten } from './limits.ts';
 import { compareProven } from './ranking.ts';
 import { pathOver, type RelayPath } from './relay-path.ts';
 import type { RemoteCandidate } from './remote-candidates.ts';
@@ -14,6 +14,8 @@ export class PairTable {
   /** The pair in use. */
   current: CandidatePair | undefined;
   readonly #pairs = new Map<string, CandidatePair>();
+  /** By the endpoint that the peer's NAT shows us: the pair that it belongs to. */
+  readonly #rewritten = new Map<string, CandidatePair>();
   #candidates: readonly RemoteCandidate[] = [];
   /** Where this client has allocations. */
   #relays: ReadonlyMap<string, RelayPath> = new Map();
@@ -44,8 +46,31 @@ export class PairTable {
     return this.current === undefined ? undefined : this.best((pair) => pair !== this.current);
   }
 
+  /** Also by an endpoint that stands for the pair's own one. */
   find(socket: number, remote: Endpoint): CandidatePair | undefined {
-    return this.#pairs.get(pairKey(socket, remote));
+    const key = pairKey(socket, remote);
+    const known = this.#pairs.get(key);
+    if (known !== undefined) return known;
+    const rewritten = this.#rewritten.get(key);
+    return rewritten !== undefined && this.has(rewritten) ? rewritten : undefined;
+  }
+
+  /** Whether there is another pair for what was sent over this one and is answered from there. */
+  isOther(pair: CandidatePair, remote: Endpoint): boolean {
+    const other = this.#pairs.get(pairKey(pair.path.socket, remote));
+    return other !== undefined && other !== pair;
+  }
+
+  /** What was sent over this pair was answered from there: the peer's NAT shows us that endpoint instead. */
+  answeredFrom(pair: CandidatePair, remote: Endpoint): void {
+    const key = pairKey(pair.path.socket, remote);
+    if (this.#pairs.has(key)) return;
+    this.#rewritten.delete(key);
+    this.#rewritten.set(key, pair);
+    const oldest = this.#rewritten.keys().next();
+    if (this.#rewritten.size > maxRewritten && oldest.done !== true) {
+      this.#rewritten.delete(oldest.value);
+    }
   }
 
   /** The pair over a relay where this client has an allocation: made when `heard`, the peer's packets having come by it. */
@@ -132,11 +157,11 @@ export class PairTable {
   }
 
   #pairUp(sockets: readonly LocalSocket[]): void {
-    for (const { endpoint, kind } of this.#candidates) {
+    for (const { endpoint, kind, text } of this.#candidates) {
       for (const { socket, family, isPunched } of sockets) {
         if (family !== familyOf(endpoint.address) || isPunched === true) continue;
         const known = this.find(socket, endpoint);
-        if (known !== undefined) known.kind = kind;
+        if (known !== undefined && known.endpoint === text) known.kind = kind;
         else if (this.#pairs.size < maxPairs) this.#add(socket, endpoint, kind);
       }
     }

@@ -186,29 +186,55 @@ test('a request is answered with the address it came from, and asked back at onc
   assert.equal(bench.paths.view(7).candidates[0]!.kind, 'peer-reflexive');
 });
 
-test('a response counts only from where the request went, on its socket, once, and in time', () => {
+test('a response counts only from the address where the request went, on its socket, once, and in time', () => {
   const bench = new Bench().addB();
   bench.candidates('198.51.100.2:5000');
   const [request] = requests(bench, bench.input({ type: 'punch', peer: 7, inMs: 0 }));
   const { transaction } = bench.read(request!);
   const response = bench.probe('response', { transaction, proven: true });
   const count = () => bench.paths.counters().responsesUnmatched;
-  bench.receive(response, { ...remote, port: 5001 });
   bench.receive(response, { ...remote, address: '198.51.100.3' });
   bench.receive(response, remote, 1);
   bench.receive(bench.probe('response', { proven: true }));
-  assert.equal(count(), 4);
+  assert.equal(count(), 3);
   assert.equal(bench.paths.pathOf(7), undefined);
   bench.receive(response);
   assert(bench.paths.pathOf(7) !== undefined);
   bench.receive(response);
-  assert.equal(count(), 5, 'a copy');
+  assert.equal(count(), 4, 'a copy');
   const late = new Bench().addB();
   late.candidates('198.51.100.2:5000');
   const [asked] = requests(late, late.input({ type: 'punch', peer: 7, inMs: 0 }));
   late.at += limits.transactionLifetimeMs + 1;
   late.answer(asked!, { proven: true });
   assert.equal(late.paths.pathOf(7), undefined);
+});
+
+test('an answer from another port proves the pair, and what comes from there belongs to it', () => {
+  const bench = new Bench().addB();
+  bench.candidates('198.51.100.2:5000');
+  const [request] = requests(bench, bench.input({ type: 'punch', peer: 7, inMs: 0 }));
+  const { transaction } = bench.read(request!);
+  const shown = { ...remote, port: 5001 };
+  bench.receive(bench.probe('response', { transaction, proven: true }), shown);
+  assert.deepEqual(bench.paths.pathOf(7)?.remote, remote);
+  const out = bench.receive(bench.probe('request'), shown);
+  assert.deepEqual(responses(bench, out)[0]!.remote, shown, 'answered where it came from');
+  assert.deepEqual(requests(bench, out), [], 'and nothing is asked there');
+  assert.equal(bench.paths.view(7).candidates.length, 1);
+});
+
+test('few addresses are learnt of a peer whose requests come from ever another port', () => {
+  const bench = new Bench().addB();
+  const asked = new Set<string>();
+  for (let i = 0; i < 600; i++) {
+    bench.at += 100;
+    const from = { ...remote, port: 10_000 + i };
+    const out = bench.receive(bench.probe('request'), from);
+    assert.equal(responses(bench, out).length, 1, 'each is answered');
+    for (const request of requests(bench, out)) asked.add(`${request.remote.port}`);
+  }
+  assert(asked.size <= limits.learntOfAddressBurst + limits.learntOfAddressPerMinute);
 });
 
 test('copies and recordings of requests have no effect, also after the wall clock was set', () => {
@@ -387,7 +413,7 @@ test('silence while sending is asked about after 400 ms, doubted after 1.2 s, an
   bench.runAnswered(260_000);
   const start = bench.at;
   const from = bench.outputs.length;
-  while (bench.at < start + 2100) {
+  while (bench.at < start + 2050) {
     bench.input({ type: 'activity', peer: 7, sent: true, received: false });
     bench.run(50);
   }

@@ -329,7 +329,7 @@ export class Paths {
       this.#counters.relayMismatched += 1;
     } else if (arrived.type === 'response') {
       this.#counters.responsesReceived += 1;
-      peer.proof.response(arrived.transaction.pair, arrived.transaction, body, at);
+      peer.proof.response(arrived.transaction.pair, arrived.transaction, body, remote, at);
     } else if (!peer.responses.take(at)) {
       this.#counters.requestsOverRate += 1;
     } else {
@@ -342,6 +342,7 @@ export class Paths {
         this.#counters.responsesSent += 1;
         this.#exchange.sendResponse(arrived.peer, body, flags, back, now);
       }
+      peer.proof.askBack(at);
     }
     this.#reschedule(peer, at);
   }

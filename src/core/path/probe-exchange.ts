@@ -4,7 +4,7 @@
  */
 import type { Crypto } from '#core/crypto.ts';
 import type { MonotonicMs, Now } from '#core/time.ts';
-import { type Endpoint, sameEndpoint } from '#wire/endpoint.ts';
+import type { Endpoint } from '#wire/endpoint.ts';
 import {
   openProbe,
   type ProbeBody,
@@ -160,7 +160,11 @@ export class ProbeExchange {
     return { type: 'response', peer, body, transaction };
   }
 
-  /** A response counts only from where its request went, to where it came from (RFC 8445 §7.2.5.2.1). */
+  /**
+   * A response counts where its request left, and from the relay that it went over. A direct one may come from another port than the
+   * request went to, other than RFC 8445 §7.2.5.2.1 has it: a NAT that gives every destination another port answers from the one that is
+   * ours. Only the peer can have made it, and only after the request had reached it by that pair.
+   */
   #takeMatching(
     peer: number,
     body: ProbeBody,
@@ -179,7 +183,7 @@ export class ProbeExchange {
       relay === undefined
         ? from.relay === undefined &&
           path.socket === from.socket &&
-          sameEndpoint(path.remote, from.remote)
+          path.remote.address === from.remote.address
         : from.relay === relay.relay;
     if (!isHere || at - transaction.sentAt > transactionLifetimeMs) return undefined;
     this.#transactions.delete(id);

@@ -6,6 +6,7 @@ import type { MonotonicMs } from '#core/time.ts';
 import type { Endpoint } from '#wire/endpoint.ts';
 import { type ProbeBody, probeBytes } from '#wire/probe.ts';
 import type { CandidatePair } from './candidate-pair.ts';
+import { Learning } from './learning.ts';
 import type { ChoiceParts, PathChoice } from './path-choice.ts';
 import type { Transaction } from './probe-exchange.ts';
 import { isUsable } from './remote-candidates.ts';
@@ -22,6 +23,9 @@ export class Proof {
   readonly #parts: ChoiceParts;
   readonly #choice: PathChoice;
   readonly #seen = new Seen();
+  readonly #learning = new Learning();
+  /** Where a request came from that is about to be answered. */
+  #askedFrom: CandidatePair | undefined;
 
   constructor(parts: ChoiceParts, choice: PathChoice) {
     this.#parts = parts;
@@ -40,17 +44,26 @@ export class Proof {
       return undefined;
     }
     this.#parts.aliveness.heard(now);
-    const pair = this.#pairAt(from);
+    const pair = this.#pairAt(from, now);
     if (pair === undefined) return { proven: false, using: false };
     if (pair.relay === undefined) this.#parts.context.addresses.heard(pair.endpoint);
     pair.heardAt = now;
     this.#believeFlags(pair, body);
     this.#choice.choose(now);
-    if (pair.state.name !== 'answered')
-      this.#parts.prober.trigger(pair, this.#parts.use.liveness, now);
     const proven = pair.state.name === 'answered';
     pair.announced ||= proven;
+    this.#askedFrom = proven ? undefined : pair;
     return { proven, using: pair === this.#parts.pairs.current };
+  }
+
+  /**
+   * Asks back after the answer to a request. In this order, because where the answer comes from tells the peer what the request behind
+   * it belongs to, if our NAT gives every destination another port.
+   */
+  askBack(now: MonotonicMs): void {
+    const pair = this.#askedFrom;
+    this.#askedFrom = undefined;
+    if (pair !== undefined) this.#parts.prober.trigger(pair, this.#parts.use.liveness, now);
   }
 
   /** The answer to our probe `number` on this pair. */
@@ -58,16 +71,23 @@ export class Proof {
     pair: CandidatePair,
     probe: Pick<Transaction, 'number' | 'sentAt' | 'sizeBytes'>,
     body: ProbeBody,
+    remote: Endpoint,
     now: MonotonicMs,
   ): void {
-    if (!this.#parts.pairs.has(pair)) return;
+    const { pairs } = this.#parts;
+    if (!pairs.has(pair)) return;
     this.#parts.aliveness.heard(now);
+    // From another pair's endpoint: that one is the way that goes both ways.
+    if (pair.relay === undefined && pairs.isOther(pair, remote)) return;
     const isPadded = probe.sizeBytes > probeBytes;
     if (isPadded) {
       pair.heard(now);
       this.#parts.mtu.answered(pair, probe.sizeBytes, now);
     }
-    if (pair.relay === undefined) this.#parts.context.addresses.answered(pair.endpoint);
+    if (pair.relay === undefined) {
+      this.#parts.context.addresses.answered(pair.endpoint);
+      pairs.answeredFrom(pair, remote);
+    }
     const first = !isPadded && pair.responseReceived(probe.number, probe.sentAt, now);
     if (pair === this.#parts.pairs.current) this.#choice.heard(now, isPadded);
     this.#believeFlags(pair, body);
@@ -79,7 +99,7 @@ export class Proof {
   /** Authenticated data came from elsewhere: that address is asked at once, and so is the one in use. */
   roam(from: Source, now: MonotonicMs): void {
     this.#parts.aliveness.heard(now);
-    const pair = this.#pairAt(from);
+    const pair = this.#pairAt(from, now);
     const { current } = this.#parts.pairs;
     if (pair === undefined || pair === current) return;
     if (pair.relay === undefined) this.#parts.context.addresses.heard(pair.endpoint);
@@ -92,12 +112,13 @@ export class Proof {
       this.#parts.prober.trigger(pair, this.#parts.use.liveness, now);
   }
 
-  #pairAt({ socket, remote, relay }: Source): CandidatePair | undefined {
+  #pairAt({ socket, remote, relay }: Source, now: MonotonicMs): CandidatePair | undefined {
     if (relay !== undefined) return this.#parts.pairs.atRelay(relay, true);
     const known = this.#parts.pairs.find(socket, remote);
     if (known !== undefined) return known;
     const open = this.#parts.context.local().sockets.some((local) => local.socket === socket);
     if (!open || !isUsable(remote, this.#parts.context.virtual)) return undefined;
+    if (!this.#learning.take(remote.address, now)) return undefined;
     return this.#parts.pairs.addPeerReflexive(socket, remote);
   }
 
