@@ -1,0 +1,91 @@
+/** The grid: what it plans, what it says of results, and the laptop that sleeps. */
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { describe, test } from 'node:test';
+import { pinnedNode } from '../../lab/exec.ts';
+import { meetingReport, recoveryReport } from '../../lab/grid-bar.ts';
+import type { RecoveryResult } from '../../lab/grid-recovery.ts';
+import type { GridResult } from '../../lab/grid-run.ts';
+import { planOf } from '../../lab/grid-tasks.ts';
+import { Internet } from '../../lab/internet.ts';
+import { Lab } from '../../lab/lab.ts';
+import { MachineSleep } from '../../lab/machine-sleep.ts';
+import { canBeGuessed, type NatKind, natKind } from '../../lab/nat-kinds.ts';
+import { labSkipReason } from '../../lab/needs.ts';
+import { waitFor } from '../../lab/wait.ts';
+
+function meeting(a: NatKind, b: NatKind, change: Partial<GridResult> = {}): GridResult {
+  return {
+    ...{ scenario: 'meet', a, b, run: 0, delayMs: 20, firstMs: 300, directMs: 400 },
+    ...{ kinds: ['direct', 'direct'], probes: [10, 12], sockets: [4, 4], ...change },
+  };
+}
+
+test('the first runs of every pair are made before the next ones of any', () => {
+  const pairs = [
+    ['none', 'none'],
+    ['none', 'symmetric'],
+  ] as const;
+  const isDone = (_: NatKind, b: NatKind, run: number) => b === 'symmetric' && run < 2;
+  const tasks = planOf(pairs, { runs: 3, runsOfTask: 2 }, isDone);
+  assert.deepEqual(tasks, [
+    { a: 'none', b: 'none', runs: [0, 1] },
+    { a: 'none', b: 'none', runs: [2] },
+    { a: 'none', b: 'symmetric', runs: [2] },
+  ]);
+});
+
+test('time for guessing is given where a guess can succeed', () => {
+  const guessed = (a: NatKind, b: NatKind) => canBeGuessed(natKind(a), natKind(b));
+  assert(guessed('port-restricted', 'symmetric'));
+  assert(guessed('symmetric-sequential', 'symmetric-sequential'));
+  assert(!guessed('symmetric', 'symmetric'));
+  assert(!guessed('port-restricted', 'port-restricted'));
+  assert(!guessed('port-restricted', 'udp-blocked'));
+});
+
+describe('the report', () => {
+  const rowOf = (text: string, pair: string) =>
+    text.split('\n').find((line) => line.includes(pair)) ?? assert.fail(`no row of ${pair}`);
+
+  test('says whether a bar holds, and of one run in a hundred that failed that it did', () => {
+    const homes = Array.from({ length: 100 }, () => meeting('port-restricted', 'port-restricted'));
+    const good = rowOf(meetingReport(homes), 'port-restricted ↔ port-restricted');
+    assert.match(good, /\| 100 \|.*direct 100 %.*\| yes \|$/);
+    const { directMs: _, ...relayed } = meeting('port-restricted', 'port-restricted');
+    const bad = rowOf(meetingReport([...homes.slice(1), relayed]), '↔ port-restricted |');
+    assert.match(bad, /direct 99 %.*\*\*no\*\*/);
+  });
+
+  test('does not forget packets that never came, nor pairs that nobody measured', () => {
+    const { firstMs: _, directMs: __, ...silent } = meeting('symmetric', 'symmetric');
+    const text = meetingReport([silent]);
+    assert.match(rowOf(text, 'symmetric ↔ symmetric '), /never.*\*\*no\*\*/);
+    assert.match(rowOf(text, 'udp-blocked ↔ udp-blocked'), /not measured/);
+  });
+
+  test('counts traffic that did not come back as never', () => {
+    const lost: RecoveryResult = {
+      ...{ scenario: 'sleep', a: 'port-restricted', b: 'port-restricted', run: 0 },
+      ...{ delayMs: 20, kindBefore: 'direct' },
+    };
+    assert.match(rowOf(recoveryReport([lost]), 'sleep'), /never.*\*\*no\*\*/);
+  });
+});
+
+test('a program of a sleeping machine finds the time since boot further ahead', {
+  skip: labSkipReason(),
+}, async () => {
+  await using lab = await Lab.create();
+  const host = await (await Internet.create(lab)).host('laptop');
+  const ahead = 'console.log(Math.round(os.uptime() - performance.now() / 1000))';
+  const script = `const os = require('os'); setInterval(() => ${ahead}, 20)`;
+  const program = host.spawn(pinnedNode, ['-e', script]);
+  const last = () => Number(program.lines.at(-1));
+  const before = await waitFor('a line', last);
+  const sleep = await MachineSleep.of(lab, program);
+  await sleep.sleep({ seconds: 600, stoppedSeconds: 1 }, async () => {});
+  await waitFor('the jump', () => Math.abs(last() - before - 599) <= 2);
+  const [real] = readFileSync('/proc/uptime', 'latin1').split(' ');
+  assert(Number(real) < before + 300, 'no other program sees it');
+});
