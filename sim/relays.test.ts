@@ -129,10 +129,12 @@ describe('a relay carries the traffic', () => {
       assert(tookMs < 2000, `seed ${seed}: ${tookMs} ms`);
       assert(isRelayed(a, b) && isRelayed(b, a));
       assert.equal(a.machine.counters().pathsLost, 0);
-      world.run(10_000);
+      // Over whatever time it heals, direct is back within one pace of the probes that wait for it.
+      world.run(seed * 20_000);
+      assert(isRelayed(a, b) && isRelayed(b, a));
       world.network.drop = undefined;
       const backMs = world.runUntil(bothDirect(a, b), 200_000);
-      assert(backMs !== undefined && backMs < 65_000, `direct again after ${backMs} ms`);
+      assert(backMs !== undefined && backMs < 5000, `direct again after ${backMs} ms`);
     }
   });
 

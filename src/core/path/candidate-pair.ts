@@ -60,6 +60,8 @@ export class CandidatePair implements Rankable {
   #tier: Tier;
   #leftAt: MonotonicMs | undefined;
   #strikes = 0;
+  /** When a proof of this direct pair was last lost. */
+  #lostAt: MonotonicMs | undefined;
   /** Next step of the burst. */
   #step = 0;
   /** One bit for each of the last 32 probes, newest lowest: set when it was answered. */
@@ -180,8 +182,15 @@ export class CandidatePair implements Rankable {
     this.unanswered = 0;
   }
 
+  /** How long ago a direct pair that was proven was lost; undefined unless it is waited for to come back. */
+  lostForMs(now: MonotonicMs): number | undefined {
+    const isSilent = this.state.name === 'failed' || this.state.name === 'waiting';
+    return isSilent && this.#lostAt !== undefined ? now - this.#lostAt : undefined;
+  }
+
   /** What was proven no longer counts; the round-trip time is kept as a guess. */
   fail(now: MonotonicMs): void {
+    if (this.proven && this.#relay === undefined) this.#lostAt = now;
     this.state = { name: 'failed', since: now };
     this.peerProven = false;
     this.peerUsing = false;

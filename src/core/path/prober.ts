@@ -6,6 +6,7 @@ import * as limits from './limits.ts';
 import type { Liveness } from './liveness.ts';
 import type { PairTable } from './pair-table.ts';
 import { minRttSamples } from './ranking.ts';
+import { recovering, recoveryAt } from './recovery.ts';
 
 /** Triggered probes of one pair are never closer than this. */
 const triggerMs = 100;
@@ -17,7 +18,11 @@ interface Role {
   /** The peer is among those whose mappings are kept open. */
   readonly kept: boolean;
   readonly spare: CandidatePair | undefined;
+  /** Direct pairs that are waited for to come back, while a relay carries the traffic. */
+  readonly lost: ReadonlySet<CandidatePair>;
 }
+
+const none: ReadonlySet<CandidatePair> = new Set();
 
 const lineOf = (pair: CandidatePair): ProbeLine =>
   pair.state.name === 'answered' ? 'use' : 'find';
@@ -113,7 +118,9 @@ export class Prober {
 
   #role(now: MonotonicMs): Role {
     const kept = this.#context.isKept(this.#peer);
-    return { now, kept, spare: kept ? this.#pairs.spare() : undefined };
+    const isRelayed = kept && this.#pairs.current?.relay !== undefined;
+    const lost = isRelayed ? recovering(this.#pairs.values(), now) : none;
+    return { now, kept, spare: kept ? this.#pairs.spare() : undefined, lost };
   }
 
   #dueAt(pair: CandidatePair, liveness: Liveness, role: Role): MonotonicMs | undefined {
@@ -121,6 +128,7 @@ export class Prober {
       return liveness.probeDueAt(pair, role.now, role.kept ? this.keepaliveMs(pair) : undefined);
     }
     if (pair.state.name === 'probing') return pair.burstDueAt();
+    if (role.lost.has(pair)) return recoveryAt(pair, role.now);
     if (pair.state.name !== 'answered' || pair.probedAt === undefined) return undefined;
     if (pair.unanswered > 0 || !pair.proven || !pair.announced) {
       return after(pair.probedAt, pair.patienceMs);
