@@ -12,7 +12,7 @@ import { ServerProcess } from '../support/server-process.ts';
 
 let server: ServerProcess;
 before(async () => {
-  server = await ServerProcess.start({ args: ['--grace', '1.5', '--enrol', 'open'] });
+  server = await ServerProcess.start({ args: ['--grace', '1.5', '--enrol', 'open', '--roles', 'control,stun'] });
 });
 after(() => server[Symbol.asyncDispose]());
 
