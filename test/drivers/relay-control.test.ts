@@ -12,7 +12,9 @@ import { ServerProcess } from '../support/server-process.ts';
 
 let server: ServerProcess;
 before(async () => {
-  server = await ServerProcess.start({ args: ['--grace', '1.5', '--enrol', 'open', '--roles', 'control,stun'] });
+  server = await ServerProcess.start({
+    args: ['--grace', '1.5', '--enrol', 'open', '--roles', 'control,stun'],
+  });
 });
 after(() => server[Symbol.asyncDispose]());
 
@@ -21,7 +23,7 @@ async function until(holds: () => boolean, what: string): Promise<void> {
     if (performance.now() > end) throw new Error(`${what} did not come about`);
 }
 
-test('a relay logs in, hears what is revoked, tells new addresses, and says goodbye', async () => {
+test('a relay logs in, hears what is revoked, tells new addresses, and says goodbye', async (t) => {
   const { token } = await server.operate('token', 'create', '--relay');
   const revoked: RelayRevocation[] = [];
   const states: RelayState[] = [];
@@ -45,6 +47,7 @@ test('a relay logs in, hears what is revoked, tells new addresses, and says good
       onServerTime: (time) => assert.ok(Math.abs(time - Date.now()) < 60_000),
     },
   );
+  t.after(() => control.stop());
   control.start();
   await until(() => control.isConnected, 'the login');
   assert.deepEqual(key, url.clusterKey);
