@@ -18,7 +18,9 @@ import { buri, ServerProcess, temporaryDirectory } from '../support/server-proce
 
 let server: ServerProcess;
 before(async () => {
-  server = await ServerProcess.start({ args: ['--relay-client-rate', '8M,500'] });
+  server = await ServerProcess.start({
+    args: ['--relay-client-rate', '8M,500', '--roles', 'control,stun'],
+  });
 });
 after(() => server[Symbol.asyncDispose]());
 
