@@ -20,6 +20,9 @@ export class Allocations {
   readonly capacity: number;
   /** By slot: the source that data must come from. */
   readonly sources: Int32Array;
+  /** Where that was before, and when it moved; data that was under way then still counts. */
+  readonly previous: Int32Array;
+  readonly leftAt: Float64Array;
   readonly clients: Int32Array;
   /** WebSocket to deliver to, or -1. */
   readonly connections: Int32Array;
@@ -37,6 +40,8 @@ export class Allocations {
   constructor(capacity: number) {
     this.capacity = capacity;
     this.sources = new Int32Array(capacity * SOURCE_WORDS);
+    this.previous = new Int32Array(capacity * SOURCE_WORDS);
+    this.leftAt = new Float64Array(capacity);
     this.clients = new Int32Array(capacity);
     this.connections = new Int32Array(capacity).fill(-1);
     this.heardAt = new Float64Array(capacity);
@@ -86,7 +91,7 @@ export class Allocations {
     this.clients[slot] = ticket.client;
     this.#byClient.set(ticket.client, slot);
     this.newToken(crypto, slot);
-    this.place(slot, source);
+    this.#place(slot, source);
     this.setRates(slot, ticket);
     return slot;
   }
@@ -101,16 +106,18 @@ export class Allocations {
     this.#free.push(slot);
   }
 
-  /** Where data of a slot comes from and goes to from now on. */
-  place(slot: number, source: Source): void {
-    this.#holders[slot]!.source = source;
-    writeSource(this.sources, slot * SOURCE_WORDS, source);
-    this.connections[slot] = source.kind === 'ws' ? source.connection : -1;
+  /** Data of a slot goes there from now on, and comes from there. */
+  move(slot: number, to: Source, nowMs: number): void {
+    const own = slot * SOURCE_WORDS;
+    this.previous.set(this.sources.subarray(own, own + SOURCE_WORDS), own);
+    this.leftAt[slot] = nowMs;
+    this.#place(slot, to);
   }
 
-  /** Random; its lower half tells allocations apart. */
+  /** Random; its lower half tells allocations apart. What was sent with the one before counts no more. */
   newToken(crypto: Crypto, slot: number): void {
     const holder = this.#holders[slot]!;
+    this.leftAt[slot] = Number.NEGATIVE_INFINITY;
     this.#byToken.delete(Number(BigInt.asIntN(32, holder.token)));
     let low: number;
     let high: number;
@@ -153,6 +160,12 @@ export class Allocations {
     buckets[at + BYTES_LEFT]! -= bytes;
     buckets[at + PACKETS_LEFT]! -= packets;
     return 0;
+  }
+
+  #place(slot: number, source: Source): void {
+    this.#holders[slot]!.source = source;
+    writeSource(this.sources, slot * SOURCE_WORDS, source);
+    this.connections[slot] = source.kind === 'ws' ? source.connection : -1;
   }
 }
 

@@ -144,13 +144,13 @@ export class Board {
   }
 
   /** False when too many hold allocations there. */
-  move(slot: number, to: Source): boolean {
+  move(slot: number, to: Source, nowMs: MonotonicMs): boolean {
     const { source } = this.allocations.holder(slot)!;
     this.#letGo(source);
     const hasRoom = this.hasRoom(to);
     this.#hold(hasRoom ? to : source);
     if (!hasRoom) return false;
-    this.allocations.place(slot, to);
+    this.allocations.move(slot, to, nowMs);
     this.#out.push({ type: 'placed', slot, source: to });
     return true;
   }

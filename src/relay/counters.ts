@@ -9,6 +9,7 @@ export const RELAY_COUNTER_NAMES = [
   'revoked',
   'challenged',
   'told-moved',
+  'accepted-late',
   'forwarded-packets',
   'forwarded-bytes',
   'dropped-unknown-token',

@@ -56,7 +56,7 @@ export class Desk {
     const verdict = holder.requests.judge(transaction, time);
     if (verdict === 'replayed' || (verdict === 'repeat' && !isHere)) return 'dropped-replayed';
     if (!isHere) {
-      if (!board.move(slot, from)) return 'full';
+      if (!board.move(slot, from, now.monotonic)) return 'full';
       board.counters.add('roamed');
     }
     if (verdict === 'new') holder.requests.remember(transaction, time);
@@ -112,7 +112,7 @@ export class Desk {
     if (verdict === 'replayed' || (verdict === 'repeat' && !isHere)) return 'dropped-replayed';
     if (verdict === 'new') {
       if (!isHere) {
-        if (!this.#board.move(slot, from)) return 'full';
+        if (!this.#board.move(slot, from, now.monotonic)) return 'full';
         allocations.newToken(crypto, slot);
       }
       if (holder.ticket.serial !== ticket.serial) allocations.setRates(slot, ticket);

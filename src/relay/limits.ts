@@ -34,6 +34,8 @@ export const maxLimiterKeys = 16_384;
 
 /** Data from elsewhere than the allocation's address: its sender is told so at most that often. */
 export const movedMs = 100;
+/** Data from where an allocation was before it moved: what was under way then is forwarded for so long. */
+export const lingerMs = 1000;
 
 /** What a client may send at once of the rates in its ticket: this share of a second, and at least so much. */
 export const burstSeconds = 0.25;

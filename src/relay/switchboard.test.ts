@@ -4,6 +4,7 @@ import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import { movedToken } from '#wire/relay.ts';
 import { hour, Issuer, RelayRig, startWall, udp, webSocket } from '../../test/support/relay-rig.ts';
 import * as limits from './limits.ts';
+import type { Source } from './source.ts';
 
 const anna = udp('192.0.2.1', 4001);
 const bert = udp('2001:db8::2', 4002);
@@ -66,8 +67,57 @@ describe('an allocation', () => {
     const [answer] = rig.give(roamed, rig.refresh(a.token, mine.key, { transaction, cookie }));
     assert.deepEqual(answer, { type: 'refreshed', transaction, observed: roamed.endpoint });
     assert.equal(rig.send(roamed, a.token, 2), 2);
-    assert.equal(rig.send(anna, a.token, 2), undefined);
     assert.equal(rig.count('roamed'), 1);
+  });
+
+  test('takes for a second what was under way from its last place when it moved, and sends nothing there', () => {
+    const rig = new RelayRig();
+    const mine = rig.issuer.issue(1);
+    const { token } = rig.join(webSocket(3), mine);
+    const bertsToken = rig.join(bert, rig.issuer.issue(2)).token;
+    const move = (to: Source): void => {
+      const transaction = crypto.random(12);
+      const [challenge] = rig.give(to, rig.refresh(token, mine.key, { transaction }));
+      assert(challenge?.type === 'challenge');
+      const { cookie } = challenge;
+      const [answer] = rig.give(to, rig.refresh(token, mine.key, { transaction, cookie }));
+      assert.equal(answer?.type, 'refreshed');
+    };
+    move(anna);
+    rig.ms += limits.lingerMs - 1;
+    assert.equal(rig.send(webSocket(3), token, 2), 2);
+    assert.equal(rig.count('accepted-late'), 1);
+    assert.equal(rig.send(bert, bertsToken, 1), 1);
+    assert.deepEqual(rig.board.allocations.holder(0)?.source, anna);
+    rig.ms += 1;
+    assert.equal(rig.send(webSocket(3), token, 2), undefined);
+    // Only from the last place, and not from another one that looks like it.
+    move(mallory);
+    move(udp('192.0.2.50', 5));
+    assert.equal(rig.send(anna, token, 2), undefined);
+    assert.equal(rig.send(udp('203.0.113.66', 6667), token, 2), undefined);
+    assert.equal(rig.send(mallory, token + (1n << 32n), 2), undefined);
+    assert.equal(rig.send(mallory, token, 2, 3), 2);
+    assert.equal(rig.count('accepted-late'), 4);
+  });
+
+  test('has no last place when it ends, or is another one', () => {
+    const rig = new RelayRig();
+    const mine = rig.issuer.issue(1);
+    const first = rig.join(anna, mine).token;
+    rig.join(bert, rig.issuer.issue(2));
+    rig.ms += 10;
+    // By `allocate` from elsewhere: the token is another one.
+    const second = rig.join(mallory, mine).token;
+    assert.equal(rig.send(anna, first, 2), undefined);
+    assert.equal(rig.send(anna, second, 2), undefined);
+    assert.equal(rig.send(mallory, second, 2), 2);
+    rig.board.revoke('000-000-001', 1, rig.now);
+    rig.sent();
+    const others = rig.join(udp('192.0.2.8', 8), rig.issuer.issue(3)).token;
+    assert.equal(rig.send(mallory, others, 2), undefined);
+    assert.equal(rig.send(anna, others, 2), undefined);
+    assert.equal(rig.count('accepted-late'), 0);
   });
 
   test('says so to who sends its data from elsewhere, by a cookie that one refresh moves it with', () => {

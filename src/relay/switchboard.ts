@@ -88,15 +88,11 @@ export class Switchboard {
     const packets = rows[at + RELAY_COUNT]!;
     const slot = allocations.ofToken(rows[at + RELAY_TOKEN]!, rows[at + RELAY_TOKEN + 1]!);
     if (slot === undefined) return this.#drop('dropped-unknown-token', packets);
-    const own = slot * SOURCE_WORDS;
-    const { sources } = allocations;
-    if (sources[own] !== socketAndFamily(socket, rows[at + RELAY_FAMILY]!)) {
-      return this.#elsewhere(slot, rows, at, socket, nowMs);
-    }
-    for (let i = 1; i < SOURCE_WORDS; i++) {
-      if (sources[own + i] !== rows[at + RELAY_FAMILY + i]) {
+    if (!isFrom(allocations.sources, slot, rows, at, socket)) {
+      if (!this.#wasUnderWay(slot, rows, at, socket, nowMs)) {
         return this.#elsewhere(slot, rows, at, socket, nowMs);
       }
+      counters.add('accepted-late', packets);
     }
     allocations.heardAt[slot] = nowMs;
     const destination = allocations.ofClient(rows[at + RELAY_DESTINATION]!);
@@ -200,6 +196,15 @@ export class Switchboard {
   }
 
   /**
+   * Data that its owner sent before the allocation moved, or knew of it: by a slower way, or behind packets that wait. Its old place has been
+   * proven as the new one has, and gets nothing any more.
+   */
+  #wasUnderWay(slot: number, rows: Int32Array, at: number, socket: number, nowMs: number): boolean {
+    const { previous, leftAt } = this.allocations;
+    return nowMs - leftAt[slot]! < limits.lingerMs && isFrom(previous, slot, rows, at, socket);
+  }
+
+  /**
    * Data with the token of an allocation that is somewhere else: most likely its owner's, whose NAT has given it another port without its
    * noticing. It is told, by a cookie for a refresh from there, with no more bytes than came and not often; if the sender was spoofed,
    * whoever receives that drops it.
@@ -224,6 +229,22 @@ export class Switchboard {
     this.counters.add(counter, packets);
     return -1;
   }
+}
+
+/** Whether a row has come from the source that these words hold for the slot. */
+function isFrom(
+  sources: Int32Array,
+  slot: number,
+  rows: Int32Array,
+  at: number,
+  socket: number,
+): boolean {
+  const own = slot * SOURCE_WORDS;
+  if (sources[own] !== socketAndFamily(socket, rows[at + RELAY_FAMILY]!)) return false;
+  for (let i = 1; i < SOURCE_WORDS; i++) {
+    if (sources[own + i] !== rows[at + RELAY_FAMILY + i]) return false;
+  }
+  return true;
 }
 
 const isDrop = (
