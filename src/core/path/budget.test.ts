@@ -5,6 +5,7 @@ import { monotonicMs } from '#core/time.ts';
 import { AddressBudget, ProbeGate, TokenBucket } from './budget.ts';
 import {
   firstBurstProbes,
+  firstBurstsPerAddress,
   maxCountedAddresses,
   maxProvenAddresses,
   probesAtOnce,
@@ -106,6 +107,44 @@ test('an address that never answers gets a first burst, then ten in any minute, 
   );
 });
 
+test('naming many ports of an IP address gains nothing: two first bursts, then ten in any minute, in all', () => {
+  const port = fc.integer({ min: 1, max: 65_535 });
+  const probes = fc.array(fc.tuple(fc.integer({ min: 0, max: 5000 }), port), { maxLength: 400 });
+  for (const address of ['192.0.2.1', '[2001:db8::1]']) {
+    fc.assert(
+      fc.property(probes, (asked) => {
+        const budget = new AddressBudget();
+        const sent: number[] = [];
+        let now = 0;
+        for (const [pause, port] of asked) {
+          now += pause;
+          if (budget.take(`${address}:${port}`, monotonicMs(now))) sent.push(now);
+        }
+        const most = firstBurstsPerAddress * firstBurstProbes + unprovenProbesPerMinute;
+        assert(densest(sent, 60_000) <= most);
+        const minutes = Math.ceil((now + 1) / 60_000);
+        assert(sent.length <= most + minutes * unprovenProbesPerMinute);
+      }),
+    );
+  }
+});
+
+test('where one port has answered, the others are counted by themselves', () => {
+  const budget = new AddressBudget();
+  const takeAll = (endpoint: string) => {
+    let taken = 0;
+    while (budget.take(endpoint, monotonicMs(0))) taken += 1;
+    return taken;
+  };
+  const without = firstBurstProbes + unprovenProbesPerMinute;
+  assert.equal(takeAll('192.0.2.1:1'), without);
+  assert.equal(takeAll('192.0.2.1:2'), firstBurstProbes);
+  assert.equal(takeAll('192.0.2.1:3'), 0);
+  assert.equal(takeAll('192.0.2.2:1'), without, 'another address');
+  budget.answered('192.0.2.1:4');
+  assert.equal(takeAll('192.0.2.1:3'), without, 'several members at one home');
+});
+
 test('an address that answered is not counted; one that only asks gets one probe for each request', () => {
   const budget = new AddressBudget();
   const now = monotonicMs(0);
@@ -163,7 +202,7 @@ test('an address that its owner proved gets its grant once, whatever the port, a
   budget.prove('192.0.2.1', at);
   assert.equal(budget.grantedProbes('192.0.2.1', at), provenProbes);
   assert.equal(takeAll('192.0.2.2', 1), without);
-  assert.equal(takeAll('192.0.2.1', 8), provenProbes + 8 * without);
+  assert.equal(takeAll('192.0.2.1', 8), provenProbes + firstBurstProbes + without);
   budget.prove('192.0.2.1', at);
   assert.equal(budget.grantedProbes('192.0.2.1', at), 0, 'no second one while it runs');
   budget.prove('192.0.2.1', monotonicMs(31_000));

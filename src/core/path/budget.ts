@@ -3,6 +3,7 @@ import { after, type MonotonicMs, monotonicMs } from '#core/time.ts';
 import { parseEndpoint } from '#wire/endpoint.ts';
 import {
   firstBurstProbes,
+  firstBurstsPerAddress,
   maxCountedAddresses,
   maxProvenAddresses,
   probesAtOnce,
@@ -92,14 +93,25 @@ interface AddressRecord {
   sentAt: number[];
 }
 
+/** An IP address, whatever the port: whoever names many ports of a third party gains nothing by that. */
+interface PlaceRecord {
+  /** Something authenticated came from one of its ports. */
+  answered: boolean;
+  firstBurstsLeft: number;
+  sentAt: number[];
+}
+
 const maxCredit = 4;
 
 /**
  * Probes to an address that has never answered: one first burst, then at most 10 in any minute, however many peers and
- * candidate lists name it. So nobody can aim us at a third party. More only to IP addresses that `prove` names.
+ * candidate lists name it; and of an IP address two first bursts (its NAT's port and a mapped one) and these 10 in all.
+ * So nobody can aim us at a third party. More only to IP addresses that `prove` names.
  */
 export class AddressBudget {
   readonly #records = new Map<string, AddressRecord>();
+  /** By IP address. */
+  readonly #places = new Map<string, PlaceRecord>();
   #renewedAt: MonotonicMs | undefined;
   /** IP addresses that their owner proved to be its own, with what may still be sent there. */
   readonly #proven = new Map<string, { readonly until: MonotonicMs; left: number }>();
@@ -124,8 +136,10 @@ export class AddressBudget {
   take(endpoint: string, now: MonotonicMs): boolean {
     const record = this.#record(endpoint);
     if (record.answered) return true;
-    if (record.firstBurstLeft > 0) {
+    const place = this.#place(endpoint);
+    if (record.firstBurstLeft > 0 && (place.answered || place.firstBurstsLeft > 0)) {
       record.firstBurstLeft -= 1;
+      place.firstBurstsLeft -= 1;
       return true;
     }
     if (record.credit > 0) {
@@ -137,8 +151,11 @@ export class AddressBudget {
       grant.left -= 1;
       return true;
     }
-    while (record.sentAt.length > 0 && record.sentAt[0]! <= now - minuteMs) record.sentAt.shift();
-    if (record.sentAt.length >= unprovenProbesPerMinute) return false;
+    if (!hasRoom(record.sentAt, now)) return false;
+    if (!place.answered) {
+      if (!hasRoom(place.sentAt, now)) return false;
+      place.sentAt.push(now);
+    }
     record.sentAt.push(now);
     return true;
   }
@@ -151,10 +168,12 @@ export class AddressBudget {
     if (this.#renewedAt !== undefined && now < after(this.#renewedAt, minuteMs)) return;
     this.#renewedAt = now;
     for (const record of this.#records.values()) record.firstBurstLeft = firstBurstProbes;
+    for (const place of this.#places.values()) place.firstBurstsLeft = firstBurstsProbes;
   }
 
   answered(endpoint: string): void {
     this.#record(endpoint).answered = true;
+    this.#place(endpoint).answered = true;
   }
 
   /** An authenticated request came from there: one probe back gains nobody anything. */
@@ -180,16 +199,44 @@ export class AddressBudget {
   }
 
   #record(endpoint: string): AddressRecord {
-    let record = this.#records.get(endpoint);
-    if (record === undefined) {
-      record = { answered: false, firstBurstLeft: firstBurstProbes, credit: 0, sentAt: [] };
-      if (this.#records.size >= maxCountedAddresses) {
-        const oldest = this.#records.keys().next();
-        if (oldest.done !== true) this.#records.delete(oldest.value);
-      }
-    } else this.#records.delete(endpoint);
-    // Set anew, so that the map is in order of use and the oldest is forgotten first.
-    this.#records.set(endpoint, record);
-    return record;
+    return renewed(this.#records, endpoint, newRecord);
   }
+
+  #place(endpoint: string): PlaceRecord {
+    return renewed(this.#places, endpoint.slice(0, endpoint.lastIndexOf(':')), newPlace);
+  }
+}
+
+const firstBurstsProbes = firstBurstsPerAddress * firstBurstProbes;
+
+const newRecord = (): AddressRecord => ({
+  answered: false,
+  firstBurstLeft: firstBurstProbes,
+  credit: 0,
+  sentAt: [],
+});
+const newPlace = (): PlaceRecord => ({
+  answered: false,
+  firstBurstsLeft: firstBurstsProbes,
+  sentAt: [],
+});
+
+/** What the map has, or a new one; set anew, so that the map is in order of use and the oldest is forgotten first. */
+function renewed<T>(map: Map<string, T>, key: string, make: () => T): T {
+  let record = map.get(key);
+  if (record === undefined) {
+    record = make();
+    if (map.size >= maxCountedAddresses) {
+      const oldest = map.keys().next();
+      if (oldest.done !== true) map.delete(oldest.value);
+    }
+  } else map.delete(key);
+  map.set(key, record);
+  return record;
+}
+
+/** Whether the minute has room for another probe; forgets those that are older. */
+function hasRoom(sentAt: number[], now: MonotonicMs): boolean {
+  while (sentAt.length > 0 && sentAt[0]! <= now - minuteMs) sentAt.shift();
+  return sentAt.length < unprovenProbesPerMinute;
 }

@@ -27,6 +27,8 @@ export const maxPairs = 64;
 export const burstOffsetsMs: readonly number[] = [0, 120, 350, 750, 1400];
 /** Probes at an address that has not answered yet which do not count against its minute: a burst and an opener. */
 export const firstBurstProbes = burstOffsetsMs.length + 1;
+/** First bursts at all ports of an IP address that has not answered: a NAT's own port, and one that is mapped. */
+export const firstBurstsPerAddress = 2;
 /** At a relay nothing has to be opened: only loss asks for more than one. */
 export const relayBurstOffsetsMs: readonly number[] = [0, 250, 600, 1200, 2000];
 /** Later bursts are shorter: the minute has room for few. */
