@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { createSocket, type Socket } from 'node:dgram';
 import { after, before, test } from 'node:test';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
+import type { AddressProof, ServerMessageOf } from '#wire/control.ts';
 import { decodeStun, type StunMessage } from '#wire/stun.ts';
 import { encodeBindingRequest } from '#wire/stun-encode.ts';
 import { ControlClient, DeviceKeys } from '../support/control-client.ts';
@@ -46,6 +47,9 @@ async function ask(
   }
 }
 
+const arrive = (nick: string) =>
+  ControlClient.login({ url: server.url, keys: new DeviceKeys(nick) });
+
 const request = (rest: object = {}) =>
   encodeBindingRequest({ transactionId: crypto.random(12), software: 'buri', ...rest });
 
@@ -70,6 +74,54 @@ test('a request to change the port is answered from the other socket', async () 
   const [first, second] = server.stunPorts;
   const answer = await ask(request({ changePort: true }), first!);
   assert.equal(answer?.from, second);
+});
+
+/** Asks a STUN port for a token, as a client does, and proves the address by it. */
+async function proofOf(port: number): Promise<AddressProof> {
+  const answer = await ask(request({ wantsToken: true }), port);
+  assert.ok(answer?.message.token, 'a token');
+  return { address: '127.0.0.1', token: answer.message.token };
+}
+
+test('who proves an address by its token is vouched for, to two members at a time that asked, and to nobody else', async () => {
+  await using owner = await arrive('owner');
+  const name = `proofs of ${owner.clientId}`;
+  await owner.create(name);
+  const members: ControlClient[] = [];
+  for (const nick of ['first', 'second', 'third']) {
+    const member = await arrive(nick);
+    members.push(member);
+    assert.ok((await member.join(name)).ok);
+  }
+  const [first, second, third] = members as [ControlClient, ControlClient, ControlClient];
+  const proof = await proofOf(server.stunPorts[0]!);
+  let sent = 0;
+  /** What the server says of the owner to a member, in a signal with these proofs. */
+  const vouchedTo = async (to: ControlClient, ...proofs: AddressProof[]) => {
+    const sealed = Uint8Array.of(0xa5, ++sent);
+    owner.send({ t: 'signal', to: to.clientId, sealed, punch: false, proofs });
+    const signal = await to.next<ServerMessageOf<'signal'>>(
+      (message) => message.t === 'signal' && message.sealed[1] === sent,
+    );
+    assert.equal(signal.from, owner.clientId);
+    return signal.proven;
+  };
+  assert.equal(await vouchedTo(first, proof), undefined, 'it did not ask');
+  for (const member of members) {
+    const sealed = Uint8Array.of(0x5a, ++sent);
+    const mark = sent;
+    member.send({ t: 'signal', to: owner.clientId, sealed, punch: false, probes: true });
+    await owner.next((message) => message.t === 'signal' && message.sealed[1] === mark);
+  }
+  const forged = { ...proof, token: crypto.random(proof.token.length) };
+  assert.equal(await vouchedTo(first, forged), undefined, 'a token that is none');
+  const victim = { ...proof, address: '192.0.2.9' };
+  assert.equal(await vouchedTo(first, victim), undefined, 'the token of another address');
+  assert.deepEqual(await vouchedTo(first, proof, victim, forged), ['127.0.0.1']);
+  assert.deepEqual(await vouchedTo(second, await proofOf(server.stunPorts[1]!)), ['127.0.0.1']);
+  assert.equal(await vouchedTo(third, proof), undefined, 'a third one');
+  assert.deepEqual(await vouchedTo(first, proof), ['127.0.0.1'], 'it has the grant');
+  for (const member of members) await member[Symbol.asyncDispose]();
 });
 
 test('a hundred thousand random and truncated datagrams: it answers on, and memory stays flat', async () => {
