@@ -122,11 +122,11 @@ function meetingRow(
 ): readonly string[] {
   const isDirect = bar.direct > 0;
   const goal = [
-    ...(isDirect ? [`direct ≥ ${percent(bar.direct)}, p95`] : ['first packet p95']),
-    `≤ ${seconds(bar.withinMs)}`,
+    ...(isDirect ? [`direct ≥ ${percent(bar.direct)}`] : []),
+    `${isDirect ? '' : 'first packet '}p95 ≤ ${seconds(bar.withinMs)}`,
     ...(bar.probes === undefined ? [] : [`≤ ${bar.probes} probes`]),
     ...(bar.sockets === undefined ? [] : [`≤ ${bar.sockets} sockets`]),
-  ].join(' ');
+  ].join(', ');
   const head = [bar.what, `${a} ↔ ${b}`, `${runs.length}`, goal];
   if (runs.length === 0) return [...head, 'not measured', '–'];
   const direct = runs.flatMap(({ directMs }) => (directMs === undefined ? [] : [directMs]));
