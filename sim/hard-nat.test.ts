@@ -239,7 +239,7 @@ test('without success attempts become rare, and each is within its budget', () =
   assert(hardProbes <= hardAttempts * maxPunchProbes);
   assert(b.punch.openedMost <= maxPunchSockets);
   assert(mostPerSecond(a) <= 150 && mostPerSecond(b) <= 150);
-  assert.match(a.viewOf(b).hardNat!, /did not succeed \(1,280 probes\); next try in/);
+  assert.match(a.viewOf(b).hardNat!, /did not succeed \(1,024 probes\); next try in/);
 });
 
 describe('the sockets of an attempt', () => {

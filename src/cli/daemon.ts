@@ -57,7 +57,7 @@ export const daemonCommand = (): Command =>
     )
     .option(
       '--hard-nat <on|off>',
-      'whether ports of a NAT are guessed where nothing else makes a direct path: up to 1,280 probes and 256 sockets for ' +
+      'whether ports of a NAT are guessed where nothing else makes a direct path: up to 1,024 probes and 256 sockets for ' +
         'some seconds (BURI_HARD_NAT; default: on)',
     )
     .option(

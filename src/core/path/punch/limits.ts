@@ -3,7 +3,7 @@
 /** Sockets that the side with the changing ports opens, each for one mapping. */
 export const maxPunchSockets = 256;
 /** Probes at guessed ports in one attempt. */
-export const maxPunchProbes = 1280;
+export const maxPunchProbes = 1024;
 /** A share of a port block that is taken at most: a carrier's subscriber has others at home. */
 export const maxBlockSockets = 64;
 export const blockShare = 8;

@@ -10,7 +10,6 @@ const table: [number, number, number, number][] = [
   [256, dynamic, 174, 50],
   [256, dynamic, 512, 87],
   [256, dynamic, 1024, 98.3],
-  [256, dynamic, 1280, 99.4],
   [256, dynamic, 1750, 99.9],
   [128, 2048, 34, 89],
   [128, 2048, 71, 99],
