@@ -9,11 +9,11 @@ const outputDirectory = join(repositoryRoot, 'build', 'lab');
 /** What each is made of, besides the file of its name. */
 const parts = {
   'ethernet-frames': [],
-  'impairment-router': ['policy', 'frame', 'hold'],
+  'impairment-router': ['commands', 'policy', 'frame', 'hold'],
   'impairment-trial': ['policy', 'hold'],
   'nat-trial': ['nat-packet', 'nat-table', 'siphash'],
   'udp-flow': ['siphash'],
-  'userspace-nat': ['nat-packet', 'nat-table', 'siphash'],
+  'userspace-nat': ['commands', 'nat-packet', 'nat-table', 'siphash'],
 } as const;
 
 /** Built to stop at the first byte read or written where none belongs. */

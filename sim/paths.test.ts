@@ -5,9 +5,7 @@ import { firstBurstProbes, unprovenProbesPerMinute } from '#core/path/limits.ts'
 import { directPath, type NatKind, type NatKindRow, natKind, natKinds } from '../lab/nat-kinds.ts';
 import { type PathClient, PathWorld } from './path-world.ts';
 import type { Random } from './random.ts';
-
-const joined = (a: PathClient, b: PathClient) => () =>
-  a.pathTo(b) !== undefined && b.pathTo(a) !== undefined;
+import { count, joined, recovery, stream } from './streams.ts';
 
 /** Joined, or the test fails. */
 function join(world: PathWorld, a: PathClient, b: PathClient, boundMs = 10_000): number {
@@ -21,38 +19,6 @@ function pair(seed: number, a: NatKind, b: NatKind, options = {}) {
   const clients = [world.clientBehind(a), world.clientBehind(b)] as const;
   world.introduceAll();
   return { world, a: clients[0], b: clients[1] };
-}
-
-/** A packet of the data plane every `everyMs`, until stopped. */
-function stream(world: PathWorld, from: PathClient, to: PathClient, everyMs: number): () => void {
-  let on = true;
-  const next = () => {
-    if (!on) return;
-    from.sendData(to);
-    world.clock.in(everyMs, next);
-  };
-  next();
-  return () => {
-    on = false;
-  };
-}
-
-const count = (from: PathClient, to: PathClient) => to.received.get(from.index) ?? 0;
-
-/** How long until data of both directions flows again after `fault`. */
-function recovery(world: PathWorld, a: PathClient, b: PathClient, fault: () => void): number {
-  stream(world, a, b, 20);
-  stream(world, b, a, 20);
-  world.run(3000);
-  fault();
-  world.run(200);
-  const before = [count(a, b), count(b, a)] as const;
-  const tookMs = world.runUntil(
-    () => count(a, b) > before[0] + 5 && count(b, a) > before[1] + 5,
-    20_000,
-  );
-  assert(tookMs !== undefined, 'data never flows again');
-  return tookMs + 200;
 }
 
 /** Where the server can tell what the NATs do, the reason is exact. */

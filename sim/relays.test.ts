@@ -3,9 +3,8 @@ import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { type NatKind, natKinds } from '../lab/nat-kinds.ts';
 import { type PathClient, PathWorld } from './path-world.ts';
+import { count, joined, recovery, stream } from './streams.ts';
 
-const joined = (a: PathClient, b: PathClient) => () =>
-  a.pathTo(b) !== undefined && b.pathTo(a) !== undefined;
 const isRelayed = (a: PathClient, b: PathClient) => a.pathTo(b)?.prefix !== undefined;
 const isDirect = (a: PathClient, b: PathClient) =>
   a.pathTo(b) !== undefined && a.pathTo(b)?.prefix === undefined;
@@ -17,44 +16,6 @@ function pair(seed: number, a: NatKind, b: NatKind, relays: readonly number[] = 
   const clients = [world.clientBehind(a), world.clientBehind(b)] as const;
   world.introduceAll();
   return { world, a: clients[0], b: clients[1], hosts };
-}
-
-/** Numbered packets, until stopped; how many have left. */
-function stream(world: PathWorld, from: PathClient, to: PathClient, everyMs: number) {
-  let on = true;
-  const numbers: number[] = [];
-  const next = () => {
-    if (!on) return;
-    if (from.sendData(to)) numbers.push(numbers.length);
-    world.clock.in(everyMs, next);
-  };
-  next();
-  return {
-    get sent() {
-      return numbers.length;
-    },
-    stop: () => {
-      on = false;
-    },
-  };
-}
-
-const count = (from: PathClient, to: PathClient) => to.received.get(from.index) ?? 0;
-
-/** How long until data of both directions flows again after `fault`. */
-function recovery(world: PathWorld, a: PathClient, b: PathClient, fault: () => void): number {
-  stream(world, a, b, 20);
-  stream(world, b, a, 20);
-  world.run(3000);
-  fault();
-  world.run(200);
-  const before = [count(a, b), count(b, a)] as const;
-  const tookMs = world.runUntil(
-    () => count(a, b) > before[0] + 5 && count(b, a) > before[1] + 5,
-    20_000,
-  );
-  assert(tookMs !== undefined, 'data never flows again');
-  return tookMs + 200;
 }
 
 describe('every pair of NAT kinds', () => {

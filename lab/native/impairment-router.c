@@ -24,6 +24,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "commands.h"
 #include "frame.h"
 #include "hold.h"
 #include "policy.h"
@@ -36,11 +37,9 @@ enum {
   BATCH = 64,
   // Of one interface before the other has its turn.
   BATCHES_PER_TURN = 4,
-  COMMAND_BYTES = 4096,
   // What arrives while this program does not run: 50 ms of a gigabit link, kernel overhead included.
   BUFFER_BYTES = 32 << 20,
 };
-static const int64_t NS_PER_SECOND = 1000000000;
 
 #define COUNTERS(X)                                                                               \
   X(received, "received")              /* from the interface */                                   \
@@ -73,17 +72,6 @@ struct direction {
 
 static struct pool pool;
 static struct direction directions[2] = {{.name = "out"}, {.name = "in"}};
-
-static void fail(const char *what) {
-  fprintf(stderr, "impairment-router: %s: %s\n", what, strerror(errno));
-  exit(1);
-}
-
-static int64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
-}
 
 static int open_device(const char *name) {
   int on = 1, size = BUFFER_BYTES;
@@ -243,28 +231,6 @@ static void obey(char *command) {
   printf("%s error: no command %s\n", id, verb == NULL ? "" : verb);
 }
 
-// Obeys all whole lines that are there. Ends the program at the end of the input.
-static void read_commands(void) {
-  static char text[COMMAND_BYTES];
-  static size_t length;
-  ssize_t got = read(STDIN_FILENO, text + length, sizeof text - length);
-  if (got == 0) exit(0);
-  if (got < 0) return;
-  length += (size_t)got;
-  char *start = text, *end;
-  while ((end = memchr(start, '\n', length - (size_t)(start - text))) != NULL) {
-    *end = '\0';
-    obey(start);
-    start = end + 1;
-  }
-  length -= (size_t)(start - text);
-  memmove(text, start, length);
-  if (length == sizeof text) {
-    errno = E2BIG;
-    fail("a command");
-  }
-}
-
 static void run(void) {
   struct pollfd polls[3] = {{.fd = STDIN_FILENO, .events = POLLIN},
                             {.fd = directions[0].from_fd, .events = POLLIN},
@@ -280,7 +246,7 @@ static void run(void) {
     int64_t wait = next > now ? next - now : 0;
     struct timespec timeout = {wait / NS_PER_SECOND, wait % NS_PER_SECOND};
     if (ppoll(polls, 3, next == INT64_MAX ? NULL : &timeout, NULL) < 0 && errno != EINTR) fail("poll");
-    if (polls[0].revents != 0) read_commands();
+    if (polls[0].revents != 0) read_commands(obey);
     for (int i = 0; i < 2; i++) {
       if (polls[i + 1].revents == 0) continue;
       for (int n = 0; n < BATCHES_PER_TURN && receive_batch(&directions[i]); n++) {}

@@ -26,10 +26,10 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "commands.h"
 #include "nat-packet.h"
 
-enum { PACKET_BYTES = 65536, COMMAND_BYTES = 4096, PACKETS_PER_TURN = 256 };
-static const int64_t NS_PER_SECOND = 1000000000;
+enum { PACKET_BYTES = 65536, PACKETS_PER_TURN = 256 };
 
 static const char *const FATE_NAMES[NAT_FATES] = {
   [NAT_SENT] = "sent", [NAT_DELIVERED] = "delivered", [NAT_HAIRPINNED] = "hairpinned",
@@ -41,17 +41,6 @@ static struct nat_table *nat;
 static struct nat_lan lan;
 static uint64_t counters[NAT_FATES], write_failed;
 static int device;
-
-static void fail(const char *what) {
-  fprintf(stderr, "userspace-nat: %s: %s\n", what, strerror(errno));
-  exit(1);
-}
-
-static int64_t now_ns(void) {
-  struct timespec now;
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return now.tv_sec * NS_PER_SECOND + now.tv_nsec;
-}
 
 static int open_device(const char *name) {
   int fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
@@ -126,28 +115,6 @@ static void obey(char *command) {
   else printf("%s error: %s\n", id, wrong);
 }
 
-// Obeys all whole lines that are there. Ends the program at the end of the input.
-static void read_commands(void) {
-  static char text[COMMAND_BYTES];
-  static size_t length;
-  ssize_t got = read(STDIN_FILENO, text + length, sizeof text - length);
-  if (got == 0) exit(0);
-  if (got < 0) return;
-  length += (size_t)got;
-  char *start = text, *end;
-  while ((end = memchr(start, '\n', length - (size_t)(start - text))) != NULL) {
-    *end = '\0';
-    obey(start);
-    start = end + 1;
-  }
-  length -= (size_t)(start - text);
-  memmove(text, start, length);
-  if (length == sizeof text) {
-    errno = E2BIG;
-    fail("a command");
-  }
-}
-
 static void pass_packets(void) {
   static uint8_t packet[PACKET_BYTES];
   int64_t now = now_ns();
@@ -180,7 +147,7 @@ int main(int argc, char **argv) {
   struct pollfd polls[2] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = device, .events = POLLIN}};
   for (;;) {
     if (poll(polls, 2, -1) < 0 && errno != EINTR) fail("poll");
-    if (polls[0].revents != 0) read_commands();
+    if (polls[0].revents != 0) read_commands(obey);
     if ((polls[1].revents & POLLIN) != 0) pass_packets();
   }
 }
