@@ -6,16 +6,12 @@ import { test } from 'node:test';
 import { type ControlConnection, connect } from '#client/control-connection.ts';
 import type { ControlError } from '#client/control-error.ts';
 import { ControlLink, type LinkHandlers } from '#client/control-link.ts';
-import { parseServerUrl } from '#client/server-url.ts';
-import { wallMs } from '#core/time.ts';
-import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
-import { Secret } from '#crypto/secret.ts';
 import { encodeCbor } from '#wire/cbor.ts';
 import type { ServerMessage } from '#wire/control.ts';
 import { Random } from '../../sim/random.ts';
 import { keyOf } from '../support/cluster.ts';
 import {
-  clusterKey,
+  connectOptions,
   FakeControlServer,
   type FakeServerOptions,
   helloReply,
@@ -23,26 +19,9 @@ import {
   welcome,
 } from '../support/fake-control-server.ts';
 
-const options = (url: string, pin: Uint8Array | undefined = clusterKey) => ({
-  url: parseServerUrl(url),
-  crypto,
-  pin,
-  controlKey: new Secret(keyOf('control')),
-  time: wallMs(Date.now()),
-  login: () => ({
-    t: 'login' as const,
-    certificate: new Uint8Array(10),
-    instance: new Uint8Array(16),
-    nick: 'anna',
-    software: 'test',
-    known: [],
-  }),
-  signal: new AbortController().signal,
-});
-
 async function refusalOf(fake: FakeServerOptions, pin?: Uint8Array): Promise<ControlError> {
   await using server = await FakeControlServer.start(fake);
-  const error = await connect(options(server.url, pin)).then(
+  const error = await connect(connectOptions(server.url, pin)).then(
     () => assert.fail('it connected'),
     (caught) => caught as ControlError,
   );
@@ -63,7 +42,7 @@ test('hello, handshake and login lead to a welcome, and messages that came with 
       for (let i = 0; i < 100; i++) connection.send(presence);
     },
   });
-  const connection = await connect(options(server.url));
+  const connection = await connect(connectOptions(server.url));
   assert.equal(connection.welcome.clientId, '000-000-001');
   assert.equal(connection.serverAddress, '127.0.0.1');
   await new Promise((resolve) => setTimeout(resolve, 20));
@@ -180,7 +159,7 @@ test('random, truncated and edited frames end the connection and nothing else', 
           for (const part of channel.seal(bytes(1 + random.below(200)))) socket.send(part);
       },
     });
-    const connection = await connect(options(server.url));
+    const connection = await connect(connectOptions(server.url));
     const reason = await new Promise<ControlError>((onClosed) => {
       connection.start({ onMessage: () => {}, onClosed });
     });
@@ -195,13 +174,16 @@ test('what answers but is no Buri server is called so', async () => {
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     const { port } = server.address() as AddressInfo;
-    await assert.rejects(connect(options(`buri://127.0.0.1:${port}`)), (error: ControlError) =>
-      ['not-a-buri-server', 'server-unreachable'].includes(error.code),
+    await assert.rejects(
+      connect(connectOptions(`buri://127.0.0.1:${port}`)),
+      (error: ControlError) => ['not-a-buri-server', 'server-unreachable'].includes(error.code),
     );
     server.close();
   }
-  await assert.rejects(connect(options('buri://127.0.0.1:1')), { code: 'server-unreachable' });
-  await assert.rejects(connect(options('buri://no-such-name.invalid:1')), {
+  await assert.rejects(connect(connectOptions('buri://127.0.0.1:1')), {
+    code: 'server-unreachable',
+  });
+  await assert.rejects(connect(connectOptions('buri://no-such-name.invalid:1')), {
     code: 'server-unreachable',
   });
 });
@@ -212,7 +194,7 @@ test('an attempt that is given up ends at once', async () => {
   await once(silent, 'listening');
   const { port } = silent.address() as AddressInfo;
   const given = new AbortController();
-  const attempt = connect({ ...options(`buri://127.0.0.1:${port}`), signal: given.signal });
+  const attempt = connect({ ...connectOptions(`buri://127.0.0.1:${port}`), signal: given.signal });
   given.abort();
   await assert.rejects(attempt, { code: 'connection-lost' });
   silent.close();
@@ -220,12 +202,12 @@ test('an attempt that is given up ends at once', async () => {
 
 test('attempts leave nothing behind on the signal that outlives them', async () => {
   const { signal } = new AbortController();
-  await assert.rejects(connect({ ...options('buri://127.0.0.1:1'), signal }), {
+  await assert.rejects(connect({ ...connectOptions('buri://127.0.0.1:1'), signal }), {
     code: 'server-unreachable',
   });
   assert.equal(getEventListeners(signal, 'abort').length, 0, 'after an attempt that failed');
   await using server = await FakeControlServer.start({ onLogin: ({ send }) => send(welcome()) });
-  const connection = await connect({ ...options(server.url), signal });
+  const connection = await connect({ ...connectOptions(server.url), signal });
   await connection.close();
   assert.equal(getEventListeners(signal, 'abort').length, 0, 'after a connection that ended');
 });
@@ -238,7 +220,7 @@ function linkTo(url: string, pin?: Uint8Array) {
   let wake = () => {};
   const handlers: LinkHandlers = {
     options: () => {
-      const { signal: _, ...rest } = options(url, pin);
+      const { signal: _, ...rest } = connectOptions(url, pin);
       return rest;
     },
     onConnected: (connection) => {

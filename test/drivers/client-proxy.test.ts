@@ -9,13 +9,8 @@ import { connect } from '#client/control-connection.ts';
 import type { ControlError } from '#client/control-error.ts';
 import { isRefusal } from '#client/control-link.ts';
 import { chooseProxy } from '#client/proxy.ts';
-import { parseServerUrl } from '#client/server-url.ts';
 import { openWebSocket } from '#client/web-socket.ts';
-import { wallMs } from '#core/time.ts';
-import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
-import { Secret } from '#crypto/secret.ts';
-import { keyOf } from '../support/cluster.ts';
-import { clusterKey, FakeControlServer, welcome } from '../support/fake-control-server.ts';
+import { connectOptions, FakeControlServer, welcome } from '../support/fake-control-server.ts';
 import { FakeProxy } from '../support/http-proxy.ts';
 import { selfSigned } from '../support/self-signed.ts';
 
@@ -23,20 +18,8 @@ const login = 'anna:geheim%21';
 const loginHeader = `Basic ${Buffer.from('anna:geheim!').toString('base64')}`;
 
 const options = (url: string, proxy: string, signal = new AbortController().signal) => ({
-  url: parseServerUrl(url),
+  ...connectOptions(url),
   proxies: chooseProxy(proxy, {}),
-  crypto,
-  pin: clusterKey,
-  controlKey: new Secret(keyOf('control')),
-  time: wallMs(Date.now()),
-  login: () => ({
-    t: 'login' as const,
-    certificate: new Uint8Array(10),
-    instance: new Uint8Array(16),
-    nick: 'anna',
-    software: 'test',
-    known: [],
-  }),
   signal,
 });
 

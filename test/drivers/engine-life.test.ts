@@ -5,22 +5,10 @@ import { readdirSync } from 'node:fs';
 import { describe, test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { Worker } from 'node:worker_threads';
-import type { EngineEvents } from '#engine/engine.ts';
 import { PacketEngine } from '#engine/packet-engine.ts';
 import { EngineLab, type Host, INNER, ping } from '../support/engine-lab.ts';
 import { needsRoot } from '../support/needs-root.ts';
-
-const silent: EngineEvents = {
-  onDatagram() {},
-  onWantSession() {},
-  onActivity() {},
-  onRoam() {},
-  onConfirmed() {},
-  onRekeyLimit() {},
-  onGroupsChanged() {},
-  onMessage() {},
-  onDeviceLost() {},
-};
+import { silentEvents } from '../support/silent-events.ts';
 
 const device = (name: string) => ({
   name,
@@ -75,7 +63,7 @@ describe('opening', needsRoot, () => {
   });
 
   test('a port in use fails with port-in-use, a foreign address with address-unavailable', async () => {
-    await using engine = new PacketEngine(silent);
+    await using engine = new PacketEngine(silentEvents);
     const taken = createSocket('udp4');
     await new Promise<void>((resolve) => taken.bind(0, '127.0.0.1', resolve));
     const { port } = taken.address();
@@ -96,7 +84,7 @@ describe('opening', needsRoot, () => {
   });
 
   test('more than 18 sockets is refused', async () => {
-    await using engine = new PacketEngine(silent);
+    await using engine = new PacketEngine(silentEvents);
     for (let i = 0; i < 18; i++) await engine.openSocket({ family: i % 2 === 0 ? 4 : 6, port: 0 });
     await assert.rejects(engine.openSocket({ family: 4, port: 0 }), { code: 'too-many-sockets' });
   });
@@ -128,7 +116,7 @@ describe('a device', needsRoot, () => {
 
 describe('ending', needsRoot, () => {
   test('an engine answers whoever still waits', async () => {
-    const engine = new PacketEngine(silent);
+    const engine = new PacketEngine(silentEvents);
     const opening = engine.openSocket({ family: 4, port: 0 });
     const disposing = engine[Symbol.asyncDispose]();
     await assert.rejects(opening, { code: 'engine-closed' });
@@ -139,7 +127,7 @@ describe('ending', needsRoot, () => {
   test('20 engines with traffic leaves no descriptor behind', async () => {
     const before = descriptors();
     for (let i = 0; i < 20; i++) {
-      await using engine = new PacketEngine(silent);
+      await using engine = new PacketEngine(silentEvents);
       const { socket, port } = await engine.openSocket({ family: 4, port: 0 });
       engine.sendDatagram(socket, { address: '127.0.0.1', port }, new Uint8Array(100));
     }

@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { describe, test } from 'node:test';
 import { nodeCrypto } from '#crypto/node-crypto.ts';
-import type { EngineCounters, EngineEvents, TransportKeys } from '#engine/engine.ts';
+import type { EngineCounters, TransportKeys } from '#engine/engine.ts';
 import { PacketEngine } from '#engine/packet-engine.ts';
 import { TransportKey } from '#engine/twin/transport.ts';
 import {
@@ -28,6 +28,7 @@ import type { FlowSeen } from '../support/flow-ends.ts';
 import { needsRoot } from '../support/needs-root.ts';
 import { udpPacket } from '../support/packets.ts';
 import { readCapture } from '../support/pcap.ts';
+import { silentEvents } from '../support/silent-events.ts';
 
 const PORT = 41_641;
 
@@ -235,18 +236,6 @@ for (const threads of [2, 4]) {
   });
 }
 
-const silent: EngineEvents = {
-  onDatagram() {},
-  onWantSession() {},
-  onActivity() {},
-  onRoam() {},
-  onConfirmed() {},
-  onRekeyLimit() {},
-  onMessage() {},
-  onGroupsChanged() {},
-  onDeviceLost() {},
-};
-
 const device = { name: 'buri-a', mode: 'tun', mtuBytes: 1_400, addresses: [INNER.a] } as const;
 
 describe('an engine of several threads', needsRoot, () => {
@@ -326,8 +315,8 @@ describe('an engine of several threads', needsRoot, () => {
   });
 
   test('shares its ports with no other engine', async () => {
-    await using engine = new PacketEngine(silent, { threads: 2 });
-    await using other = new PacketEngine(silent, { threads: 2 });
+    await using engine = new PacketEngine(silentEvents, { threads: 2 });
+    await using other = new PacketEngine(silentEvents, { threads: 2 });
     const { port } = await engine.openSocket({ family: 4, port: 0 });
     await assert.rejects(other.openSocket({ family: 4, port }), { code: 'port-in-use' });
     assert.equal(other.threads, 2, 'a port in use is no reason to give up threads');
@@ -337,7 +326,7 @@ describe('an engine of several threads', needsRoot, () => {
     timeout: 300_000,
   }, async () => {
     const life = async (i: number): Promise<void> => {
-      await using engine = new PacketEngine(silent, { threads: i % 5 === 0 ? 4 : 2 });
+      await using engine = new PacketEngine(silentEvents, { threads: i % 5 === 0 ? 4 : 2 });
       const { socket, port } = await engine.openSocket({ family: 4, port: 0 });
       const remote = { address: '127.0.0.1', port };
       engine.setPeer(0, { innerPrefixes: [INNER.b] });

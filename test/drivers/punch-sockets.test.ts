@@ -12,6 +12,7 @@ import { PacketEngine } from '#engine/packet-engine.ts';
 import { openUdpDescriptor } from '#engine/udp-descriptor.ts';
 import type { Endpoint } from '#wire/endpoint.ts';
 import { waitFor } from '../../lab/wait.ts';
+import { silentEvents } from '../support/silent-events.ts';
 
 /** A datagram of Buri's own kind, numbered. */
 function numbered(number: number): Uint8Array {
@@ -39,15 +40,8 @@ class Rig implements AsyncDisposable {
     this.far = far;
     far.on('message', (bytes, { port }) => this.heard.push({ number: numberOf(bytes), port }));
     const events: EngineEvents = {
+      ...silentEvents,
       onDatagram: (_, bytes, socket) => this.received.push({ number: numberOf(bytes), socket }),
-      onWantSession() {},
-      onActivity() {},
-      onRoam() {},
-      onConfirmed() {},
-      onRekeyLimit() {},
-      onGroupsChanged() {},
-      onMessage() {},
-      onDeviceLost() {},
     };
     this.engine = new PacketEngine(events, { threads });
     this.sockets = new PunchSockets({
@@ -120,12 +114,15 @@ describe('sockets of an attempt', () => {
 
   test('none is open any more when the attempt ends', async () => {
     await using rig = await Rig.create();
+    // Once the engine's thread answers it has opened what it needs.
+    const { socket } = await rig.engine.openSocket({ family: 4, port: 0 });
     const before = descriptors();
     await rig.open(64);
     assert(descriptors() >= before + 64);
     rig.sockets.handle({ type: 'punch-close' });
     await waitFor('their descriptors', () => descriptors() <= before);
     assert.equal(await rig.open(2), 2, 'another attempt begins at none');
+    await rig.engine.closeSocket(socket);
   });
 
   test('fewer are opened when descriptors run out, and the attempt is told', async () => {

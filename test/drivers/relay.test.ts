@@ -234,6 +234,16 @@ test('a client moves from WebSocket to UDP by one refresh, with the same token',
   assert.deepEqual(await then.next('data'), bare('x'));
 });
 
+/** To the client with the first ticket, until some of it is dropped because it reads slowly. */
+async function flood(served: Served, from: UdpClient): Promise<void> {
+  const payload = Buffer.concat([bare('s'), Buffer.alloc(1200)]);
+  for (let i = 0; served.count('dropped-slow-reader') === 0; i++) {
+    assert.ok(i < 100_000, 'nothing was dropped');
+    from.data(1, payload);
+    if (i % 50 === 49) await sleep(1);
+  }
+}
+
 test('who reads slowly by WebSocket costs a bounded queue, and nobody else anything', async () => {
   await using served = new Served();
   await using slow = await (await WebSocketClient.open(await served.listen())).join(
@@ -242,12 +252,7 @@ test('who reads slowly by WebSocket costs a bounded queue, and nobody else anyth
   await using anna = await new UdpClient(served.udp).join(served.ticket(2));
   await using bert = await new UdpClient(served.udp).join(served.ticket(3));
   slow.socket.pause();
-  const payload = Buffer.concat([bare('s'), Buffer.alloc(1200)]);
-  for (let i = 0; served.count('dropped-slow-reader') === 0; i++) {
-    assert.ok(i < 100_000, 'nothing was dropped');
-    anna.data(1, payload);
-    if (i % 50 === 49) await sleep(1);
-  }
+  await flood(served, anna);
   anna.data(3, bare('n'));
   assert.deepEqual(await bert.next('data'), bare('n'));
 });
@@ -259,12 +264,7 @@ for (const scheme of ['ws', 'wss']) {
     await using slow = await (await WebSocketClient.open(port, scheme)).join(served.ticket(1));
     await using anna = await new UdpClient(served.udp).join(served.ticket(2));
     slow.socket.pause();
-    const payload = Buffer.concat([bare('s'), Buffer.alloc(1200)]);
-    for (let i = 0; served.count('dropped-slow-reader') === 0; i++) {
-      assert.ok(i < 100_000, 'nothing was dropped');
-      anna.data(1, payload);
-      if (i % 50 === 49) await sleep(1);
-    }
+    await flood(served, anna);
     // What is with the kernel: a window of the reader, and what is not sent yet.
     const queued = queuedBytes(port);
     assert.ok(queued < 1_000_000, `${queued} bytes`);

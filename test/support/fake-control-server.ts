@@ -2,9 +2,12 @@
 import { once } from 'node:events';
 import type { AddressInfo } from 'node:net';
 import { type WebSocket, WebSocketServer } from 'ws';
+import { parseServerUrl } from '#client/server-url.ts';
 import { FrameChannel } from '#core/control/frames.ts';
 import { HandshakeState } from '#core/noise/handshake-state.ts';
+import { wallMs } from '#core/time.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
+import { Secret } from '#crypto/secret.ts';
 import { encodeCbor } from '#wire/cbor.ts';
 import {
   decodeClientMessage,
@@ -61,6 +64,24 @@ export const welcome = (): ServerMessage => ({
 });
 
 /** One connection of a client, after the handshake: messages in and out, or raw bytes. */
+/** For `connect`: a client that logs in. */
+export const connectOptions = (url: string, pin: Uint8Array | undefined = clusterKey) => ({
+  url: parseServerUrl(url),
+  crypto,
+  pin,
+  controlKey: new Secret(keyOf('control')),
+  time: wallMs(Date.now()),
+  login: () => ({
+    t: 'login' as const,
+    certificate: new Uint8Array(10),
+    instance: new Uint8Array(16),
+    nick: 'anna',
+    software: 'test',
+    known: [],
+  }),
+  signal: new AbortController().signal,
+});
+
 export interface FakeConnection {
   readonly socket: WebSocket;
   readonly channel: FrameChannel;
