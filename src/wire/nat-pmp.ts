@@ -11,7 +11,6 @@
  */
 import { formatAddress } from './endpoint.ts';
 
-export const natPmpPort = 5351;
 /** Longer than any response; what is beyond is no NAT-PMP. */
 const maxBytes = 64;
 const responseFlag = 0x80;

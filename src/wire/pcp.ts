@@ -14,6 +14,7 @@
  */
 import { addressBytes, type Endpoint, formatAddress } from './endpoint.ts';
 
+/** NAT-PMP's too. */
 export const pcpPort = 5351;
 /** Where clients hear a gateway's announcements, of PCP and NAT-PMP alike. */
 export const announcementPort = 5350;

@@ -54,8 +54,6 @@ export const yieldMs = 4000;
 export const allocationWaitMs = 2500;
 /** While another attempt goes on. */
 export const busyRetryMs = 3000;
-/** Time for an ordinary punch, where it is not known to be hopeless. */
-export const ordinaryFirstMs = 3000;
 
 /** Sockets that were adopted and stay open; the engine has 18 in all. */
 export const maxAdopted = 16;
