@@ -47,7 +47,8 @@ export class HostileWorld implements AsyncDisposable {
     const lab = await Lab.create();
     try {
       const internet = await Internet.create(lab);
-      const args = ['--log-level', 'debug', '--grace', '5'];
+      // No relay of the server's own: anna and bert then shake hands where the attacks hear and repeat it.
+      const args = ['--log-level', 'debug', '--grace', '5', '--roles', 'control,stun'];
       const server = await BuriServer.start(await internet.host('server'), { args });
       const [url, token] = [await server.url(), await server.createToken(['--uses', '20'])];
       const mallory = await internet.host('mallory');
