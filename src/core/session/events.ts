@@ -40,6 +40,7 @@ export type SessionInput =
       Omit<PeerSettings, 'pskCandidates'>
     > &
       Pick<PeerSettings, 'pskCandidates'>)
+  /** `pathAvailable` again: its packets go another way now. */
   | ({ readonly kind: 'update-peer'; readonly peer: number } & Partial<PeerSettings>)
   | { readonly kind: 'remove-peer'; readonly peer: number }
   /** Packets wait for keys. */

@@ -59,6 +59,8 @@ type Attempt =
       readonly refused: number;
     };
 
+/** Another path may be initiated on so soon after the last initiation: many round trips, lest an answer under way be missed. */
+const pathInitiationGapMs = 500;
 /** 20 initiations of a peer per second are answered. */
 const minimumInitiationGapMs = 50;
 const maximumRefusedResponses = 4;
@@ -116,12 +118,11 @@ export class PeerTunnel {
   }
 
   update(change: Partial<PeerSettings>, now: Now): void {
-    const hadPath = this.#settings.pathAvailable;
     this.#settings = checked({ ...this.#settings, ...change });
     if (change.persistentKeepaliveMs !== undefined) {
       this.#timers.setPersistentKeepalive(change.persistentKeepaliveMs, now.monotonic);
     }
-    if (!hadPath && this.#attempt.kind === 'waiting') this.#tryInitiating(now);
+    if (change.pathAvailable === true) this.#pathChanged(now);
   }
 
   /** Packets wait for keys: no effect while there are some, or a handshake runs. */
@@ -286,6 +287,17 @@ export class PeerTunnel {
     else this.#initiate(now.monotonic, now);
   }
 
+  /** What was sent before may have gone nowhere: an initiation of ours goes by the new path, without waiting its time out. */
+  #pathChanged(now: Now): void {
+    const attempt = this.#attempt;
+    if (attempt.kind === 'none') return;
+    const last = this.#initiationSentAt;
+    const earliest = last === undefined ? now.monotonic : after(last, pathInitiationGapMs);
+    const startedAt = attempt.kind === 'initiating' ? attempt.startedAt : now.monotonic;
+    if (now.monotonic < earliest) this.#timers.retransmitAt(earliest);
+    else this.#initiate(startedAt, now);
+  }
+
   #initiate(startedAt: MonotonicMs, now: Now): void {
     const { crypto, local, count, emit } = this.#context;
     this.#endAttempt();
@@ -305,7 +317,10 @@ export class PeerTunnel {
 
   #retransmit(now: Now): void {
     const attempt = this.#attempt;
-    if (attempt.kind === 'waiting') this.#tryInitiating(now);
+    // Its time has come.
+    if (attempt.kind === 'waiting' && this.#settings.pathAvailable) {
+      this.#initiate(now.monotonic, now);
+    }
     if (attempt.kind !== 'initiating') return;
     if (now.monotonic - attempt.startedAt >= this.#context.times.rekeyAttemptMs) {
       this.#endAttempt();

@@ -424,6 +424,39 @@ test('a path that goes away pauses the handshake, its return resumes it', () => 
   pair.assertTalking();
 });
 
+test('an initiation that went by a dead path goes by the next one at once, but for a gap that a flapping path cannot shorten', () => {
+  const pair = new Pair();
+  pair.hold = () => true;
+  pair.a.send(peer, packet('hello'));
+  pair.clock.run(900);
+  pair.hold = undefined;
+  pair.a.setPath(peer, path(pair.address.b, 51821));
+  pair.clock.run(10);
+  pair.assertTalking();
+
+  const flapping = new Pair();
+  flapping.hold = () => true;
+  flapping.a.send(peer, packet('hello'));
+  for (let i = 0; i < 100; i++) {
+    flapping.clock.run(100);
+    flapping.a.setPath(peer, path(flapping.address.b, 51821 + (i % 2)));
+  }
+  assert.equal(flapping.sent.length, 21, 'every half second in 10 s');
+});
+
+test('a handshake that waited for a path begins soon after the last one on the path that was lost', () => {
+  const pair = new Pair();
+  pair.hold = () => true;
+  pair.a.send(peer, packet('hello'));
+  pair.clock.run(100);
+  pair.a.setPath(peer, undefined);
+  pair.hold = undefined;
+  pair.clock.run(100);
+  pair.a.setPath(peer, path(pair.address.b));
+  pair.clock.run(310);
+  pair.assertTalking();
+});
+
 test('packets that were on the way during a rekey still arrive, at either end', () => {
   const pair = connected();
   pair.clock.run(6_000);
