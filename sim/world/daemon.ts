@@ -440,7 +440,8 @@ export class Daemon {
       case 'drop-socket':
         throw new Violation(`${this.name} guesses ports although that is switched off`);
       case 'check-server':
-        link.check();
+        if (output.slept === true) link.renew();
+        else link.check();
         break;
       default:
         output satisfies never;

@@ -127,7 +127,7 @@ export class SimLink {
       state.wire.ping('client');
       clock.in(networkProbeMs, () => {
         if (this.#state === state && this.#lastHeard === before) {
-          this.#lose(lost('the network has changed'));
+          this.renew();
         }
       });
     } else if (state.kind === 'waiting') {
@@ -136,6 +136,18 @@ export class SimLink {
       this.#failures = 1;
       this.#wait(lost('the network has changed'));
     }
+  }
+
+  /** The connection is taken for dead, and a pause ends now. */
+  renew(): void {
+    const state = this.#state;
+    if (state.kind === 'connected') {
+      this.#lose(lost('the network has changed'));
+    }
+    if (this.#state.kind !== 'waiting') return;
+    this.#state.timer.cancel();
+    if (state.kind === 'waiting') this.#failures = 0;
+    this.#attempt();
   }
 
   #halt(): void {

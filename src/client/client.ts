@@ -19,7 +19,7 @@ import type { Device } from './device.ts';
 import { DeviceKeeper } from './device-keeper.ts';
 import { GroupWatch } from './group-watch.ts';
 import { MemberDriver } from './member-driver.ts';
-import { localAddresses } from './netwatch.ts';
+import { isOwnAddress, localAddresses } from './netwatch.ts';
 import type { Notices } from './notices.ts';
 import { PortMapping } from './port-mapping.ts';
 import type { ProxyChoice } from './proxy.ts';
@@ -235,7 +235,11 @@ export class Client {
   networkChanged(): void {
     this.#feedAddresses(true);
     void this.#portMapping?.look(true);
-    this.link.check();
+    const { state } = this.link;
+    const isBound = state.kind !== 'connected' || isOwnAddress(state.connection.localAddress);
+    // What waits may have waited for this very change.
+    if (state.kind === 'waiting' || !isBound) this.link.renew();
+    else this.link.check();
   }
 
   /** Keeps a network's end-to-end secret; it is on disk when this returns. */
@@ -401,8 +405,9 @@ export class Client {
     this.#driver = new MemberDriver(member, {
       ...{ engine, clock, store, notices },
       send: (message) => this.link.send(message),
-      checkServer: () => {
-        this.link.check();
+      checkServer: (slept) => {
+        if (slept) this.link.renew();
+        else this.link.check();
         this.#portMapping?.recheck();
       },
       onRemoved: (network, reason) => notices.add(removedNotice(network, reason)),

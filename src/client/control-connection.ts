@@ -164,14 +164,18 @@ export class ControlConnection {
     this.#mailbox.fail(new ControlError('connection-lost', why));
   }
 
-  /** The network has changed: the connection must answer within `withinMs`, or it is given up. */
-  probe(withinMs: number): void {
+  /** The network may have changed: `onSilence` is called when the server does not answer within `withinMs`. */
+  probe(withinMs: number, onSilence: () => void): void {
     const before = this.#lastHeard;
     if (this.#mailbox.socket.readyState === WebSocket.OPEN) this.#mailbox.socket.ping();
     setTimeout(() => {
-      if (this.#lastHeard !== before) return;
-      this.#mailbox.fail(new ControlError('connection-lost', 'the network has changed'));
+      if (this.#lastHeard === before) onSilence();
     }, withinMs).unref();
+  }
+
+  /** Where it comes from, as this machine sees it. */
+  get localAddress(): string | undefined {
+    return this.#mailbox.localAddress;
   }
 
   /** Ends it with a goodbye: the server shows this client as offline at once. */

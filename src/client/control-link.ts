@@ -40,6 +40,8 @@ export class ControlLink {
   readonly #handlers: LinkHandlers;
   #state: LinkState = { kind: 'stopped' };
   #stop: AbortController | undefined;
+  /** The next attempt does not wait: what ended the connection was here, and is over. */
+  #isUrgent = false;
   /** Attempts that failed since the last connection. */
   #failures = 0;
   /** Connections in a row that did not last: a server that lets everybody in and then falls over is not stormed either. */
@@ -113,10 +115,29 @@ export class ControlLink {
     if (this.#state.kind === 'connected') this.#state.connection.drop('renewed');
   }
 
+  /** After a sleep, or with other addresses: the connection is taken for dead, and a pause ends now. */
+  renew(): void {
+    const state = this.#state;
+    if (state.kind === 'connected') {
+      this.#isUrgent = true;
+      state.connection.drop('the network has changed');
+    } else if (state.kind === 'waiting' && this.#stop !== undefined) {
+      if (patientCodes.has(state.error.code)) return;
+      clearTimeout(this.#timer);
+      this.#failures = 0;
+      this.#attempt(this.#stop.signal);
+    }
+  }
+
   /** Finds out soon whether the connection still lives; a pause is cut short. */
   check(): void {
-    if (this.#state.kind === 'connected') this.#state.connection.probe(networkProbeMs);
-    else if (this.#state.kind === 'waiting' && this.#stop !== undefined) {
+    if (this.#state.kind === 'connected') {
+      const { connection } = this.#state;
+      connection.probe(networkProbeMs, () => {
+        const state = this.#state;
+        if (state.kind === 'connected' && state.connection === connection) this.renew();
+      });
+    } else if (this.#state.kind === 'waiting' && this.#stop !== undefined) {
       const { error, retryAt } = this.#state;
       const isSoon = retryAt - performance.now() < reconnectFirstMs;
       if (isSoon || patientCodes.has(error.code)) return;
@@ -168,7 +189,9 @@ export class ControlLink {
   }
 
   #wait(error: ControlError, signal: AbortSignal): void {
-    const delayMs = reconnectDelayMs(this.#failures, error, Math.random());
+    const isUrgent = this.#isUrgent;
+    this.#isUrgent = false;
+    const delayMs = isUrgent ? 0 : reconnectDelayMs(this.#failures, error, Math.random());
     this.#state = { kind: 'waiting', error, retryAt: performance.now() + delayMs };
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {

@@ -19,7 +19,7 @@ export const reconnectMostMs = 60_000;
 /** A connection that lived this long was a good one: the next attempt is a first one. */
 export const reconnectSettledMs = 30_000;
 /** After a change of the network the server has this long to answer. */
-export const networkProbeMs = 3000;
+export const networkProbeMs = 1500;
 
 /** Requests of local programs that wait for the server. */
 export const maxRequestsInFlight = 64;

@@ -18,6 +18,8 @@ export class Mailbox {
   readonly #waiting: Uint8Array[] = [];
   /** IP address of the other side, once it answered, as far as it is known; in canonical text. */
   remoteAddress: string | undefined;
+  /** IP address of this side. */
+  localAddress: string | undefined;
   readonly #signal: AbortSignal;
   readonly #giveUp = () => this.fail(lost('the attempt was given up'));
   #failure: BuriError | undefined;
@@ -37,6 +39,7 @@ export class Mailbox {
       const text = isProxied ? target.host : (socket.remoteAddress?.split('%')[0] ?? '');
       const bytes = addressBytes(text);
       this.remoteAddress = bytes && formatAddress(bytes);
+      this.localAddress = socket.localAddress?.split('%')[0];
     });
     this.socket.on('message', (data, isBinary) => this.#receive(data as Buffer, isBinary));
     this.socket.on('error', (error) => this.fail(unreachable(url, error)));

@@ -21,7 +21,8 @@ export interface DriverOptions {
   readonly store: StateStore;
   readonly notices: Notices;
   readonly send: (message: ClientMessage) => void;
-  readonly checkServer: () => void;
+  /** @param slept the machine has slept: the connection is dead, most likely */
+  readonly checkServer: (slept: boolean) => void;
   /** A relay's WebSocket is to be bridged, or not any more. */
   readonly bridge?: (wish: BridgeWish) => void;
   /** The server took this client out of a network. */
@@ -80,7 +81,7 @@ export class MemberDriver {
         this.#options.send(output.message);
         break;
       case 'check-server':
-        this.#options.checkServer();
+        this.#options.checkServer(output.slept === true);
         break;
       case 'datagram': {
         const { socket, remote, bytes, type: _, ...options } = output;

@@ -23,6 +23,13 @@ export function localAddresses(withoutDevice: string): LocalAddress[] {
   return found;
 }
 
+/** Whether the machine still has an address; undefined stands for one that is not known. */
+export function isOwnAddress(address: string | undefined): boolean {
+  if (address === undefined) return true;
+  const all = Object.values(networkInterfaces()).flatMap((entries) => entries ?? []);
+  return all.some((entry) => entry.address === address);
+}
+
 /** Tells when addresses or routes change, but for those of the own device, and when the machine has slept. */
 export class NetWatch implements Disposable {
   readonly #device: string;

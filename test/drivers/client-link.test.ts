@@ -267,6 +267,26 @@ test('a link that is lost comes back by itself, and requests in flight fail with
   await assert.rejects(link.request({ op: 'set-nick', nick: 'x' }), { code: 'not-connected' });
 });
 
+test('after a sleep, or with the address gone, the next attempt does not wait', async () => {
+  await using server = await FakeControlServer.start({
+    onLogin: (connection) => connection.send(welcome()),
+  });
+  const { link, connected, lost, until } = linkTo(server.url);
+  link.start();
+  for (const count of [1, 2, 3]) {
+    await until(() => connected.length === count);
+    link.renew();
+    // Once is enough: an attempt is under way.
+    link.renew();
+    const { state } = link;
+    assert.ok(state.kind === 'waiting' ? state.retryAt <= performance.now() : true, state.kind);
+  }
+  await until(() => connected.length === 4);
+  assert.equal(lost.length, 3);
+  assert.equal(server.connections, 4);
+  await link.stop();
+});
+
 test('requests are answered by number, whatever their order; a refusal keeps its code', async () => {
   await using server = await FakeControlServer.start({
     onLogin: ({ send, socket }) => {

@@ -76,7 +76,10 @@ export type MemberOutput =
   | PunchOutput
   | { readonly type: 'send'; readonly message: ClientMessage }
   /** Find out soon whether the control connection still lives; where there is none, try again soon. */
-  | { readonly type: 'check-server' }
+  | {
+      readonly type: 'check-server' /** The connection is dead, most likely. */;
+      readonly slept?: true;
+    }
   | {
       readonly type: 'datagram';
       readonly socket: number;

@@ -118,7 +118,7 @@ export class Member {
     // As if the network were another one: nothing that was there before the sleep is sure to be there now.
     if (this.#sleep.woke(now.monotonic)) {
       this.#networkChanged(now);
-      this.#outputs.push({ type: 'check-server' });
+      this.#outputs.push({ type: 'check-server', slept: true });
     }
     this.#apply(input, now);
     const due = this.#reviewAt === undefined || this.#reviewAt <= now.monotonic;
