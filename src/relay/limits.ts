@@ -47,7 +47,7 @@ export const shareWindowMs = 10;
 export const minSharePackets = 8;
 
 /** WebSocket: what may wait for a client that reads slowly; beyond, datagrams are dropped. */
-export const maxWaitingBytes = 1_048_576;
+export const maxWaitingBytes = 524_288;
 /** Unsent bytes that the kernel takes of a WebSocket before the queue here begins. */
 export const maxUnsentBytes = 131_072;
 export const maxWebSockets = 4096;

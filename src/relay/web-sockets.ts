@@ -26,6 +26,11 @@ export interface WebSocketHandler {
   limitUnsent(fd: number, bytes: number): void;
 }
 
+interface Line {
+  readonly webSocket: WebSocket;
+  readonly socket: Duplex;
+}
+
 export class WebSockets {
   readonly #handler: WebSocketHandler;
   readonly #server = new WebSocketServer({
@@ -34,7 +39,9 @@ export class WebSockets {
     perMessageDeflate: false,
     clientTracking: false,
   });
-  readonly #open = new Map<number, WebSocket>();
+  readonly #open = new Map<number, Line>();
+  /** Lines that hold back what was sent in this turn of the event loop. */
+  readonly #corked: Duplex[] = [];
   readonly #perPrefix = new Holdings(maxWebSocketsPerPrefix);
   #next = 1;
   #isClosed = false;
@@ -60,7 +67,7 @@ export class WebSockets {
     this.#server.handleUpgrade(request, socket, head, (webSocket) => {
       const connection = this.#next++;
       const from: WebSocketSource = { kind: 'ws', connection, endpoint };
-      this.#open.set(connection, webSocket);
+      this.#open.set(connection, { webSocket, socket });
       this.#perPrefix.add(narrow);
       const idle = setInterval(() => {
         if (!this.#handler.isUsed(connection)) webSocket.terminate();
@@ -81,15 +88,27 @@ export class WebSockets {
 
   /** Sends one datagram, which may be a view of memory that is used again. False when it was dropped. */
   send(connection: number, header: Uint8Array | undefined, payload: Uint8Array): boolean {
-    const webSocket = this.#open.get(connection);
-    if (webSocket === undefined || webSocket.readyState !== webSocket.OPEN) return false;
+    const line = this.#open.get(connection);
+    if (line === undefined || line.webSocket.readyState !== line.webSocket.OPEN) return false;
+    const { webSocket, socket } = line;
     if (webSocket.bufferedAmount > maxWaitingBytes) {
       this.#handler.onSlowReader();
       return false;
     }
     const bytes = header === undefined ? Buffer.from(payload) : Buffer.concat([header, payload]);
+    this.#cork(socket);
     webSocket.send(bytes, { binary: true });
     return true;
+  }
+
+  /** What a turn of the event loop brings for a client leaves by one system call: that costs as much as twenty datagrams. */
+  #cork(socket: Duplex): void {
+    if (socket.writableCorked > 0) return;
+    socket.cork();
+    if (this.#corked.push(socket) > 1) return;
+    setImmediate(() => {
+      for (const corked of this.#corked.splice(0)) corked.uncork();
+    });
   }
 
   /** So that the queue of a slow reader is the one here, which drops, and not megabytes in the kernel. TLS hands its connection through. */
@@ -100,8 +119,8 @@ export class WebSockets {
 
   close(): void {
     this.#isClosed = true;
-    for (const webSocket of this.#open.values()) webSocket.close(1012);
-    const sockets = [...this.#open.values()];
+    const sockets = [...this.#open.values()].map(({ webSocket }) => webSocket);
+    for (const webSocket of sockets) webSocket.close(1012);
     setTimeout(() => {
       for (const webSocket of sockets) webSocket.terminate();
     }, 1000).unref();
