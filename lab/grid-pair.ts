@@ -7,6 +7,7 @@
  *                         ╙─ line ─ NAT B ── b: daemon, stream
  */
 import { readFileSync } from 'node:fs';
+import { setTimeout as pause } from 'node:timers/promises';
 import { BuriDaemon, BuriServer } from './buri.ts';
 import { GridRelays } from './grid-relays.ts';
 import { Home } from './home.ts';
@@ -15,7 +16,6 @@ import { ImpairmentRouter } from './impairment-router.ts';
 import { Internet } from './internet.ts';
 import type { Lab } from './lab.ts';
 import { callDaemon } from './local-api.ts';
-import { MachineSleep } from './machine-sleep.ts';
 import { type NatKind, type NatKindRow, natKind } from './nat-kinds.ts';
 import { mappablePrefix, type PortMappingGateway, withPortMapping } from './port-mapping.ts';
 import { nowNs, StreamEnd } from './stream.ts';
@@ -36,7 +36,6 @@ export class GridMember {
   readonly gateway: PortMappingGateway | undefined;
   clientId = '';
   ipv4 = '';
-  #sleep: MachineSleep | undefined;
 
   constructor(
     home: Home,
@@ -67,10 +66,16 @@ export class GridMember {
     await waitFor(`a port for ${this.name}`, mapping, { timeoutMs: settleTimeoutMs });
   }
 
-  /** Its machine sleeps, and the NAT forgets it meanwhile. */
-  async sleep(times: Parameters<MachineSleep['sleep']>[0]): Promise<void> {
-    this.#sleep ??= await MachineSleep.of(this.host.lab, this.daemon.process);
-    await this.#sleep.sleep(times, () => this.home.flushUdp());
+  /** Its machine sleeps: the program stands still, and the NAT forgets it. All clocks really go on so long. */
+  async sleep(seconds: number): Promise<void> {
+    const { process } = this.daemon;
+    process.signal('SIGSTOP');
+    try {
+      await pause(seconds * 1000);
+      await this.home.flushUdp();
+    } finally {
+      process.signal('SIGCONT');
+    }
   }
 
   /** The power of its router fails for a moment. */

@@ -37,9 +37,8 @@ const pollMs = 25;
 /** Mappings live so long in `lifetime`, and nothing is sent for twice that time. */
 const lifetimeSeconds = 10;
 const idleSeconds = 20;
-/** As the sleeper's clocks have it. It is really stopped for a minute; then its NAT has forgotten it. */
+/** Long enough for everything to have ended: keys, allocations on relays, mappings, the control connection. */
 const sleepSeconds = 600;
-const stoppedSeconds = 60;
 
 /** What a scenario needs of the pair. */
 export const recoveryNeeds: Readonly<
@@ -149,7 +148,7 @@ const faults: Readonly<Record<RecoveryScenario, Fault>> = {
   },
   sleep: {
     async begin({ a }) {
-      await a.sleep({ seconds: sleepSeconds, stoppedSeconds });
+      await a.sleep(sleepSeconds);
       return nowNs();
     },
     end: nothing,

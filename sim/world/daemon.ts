@@ -91,6 +91,7 @@ export class Daemon {
   readonly #options: DaemonOptions;
   readonly #world: DaemonWorld;
   #life: Life | undefined;
+  #asleep = false;
   #host: Host;
   #ticks = { at: -1, count: 0 };
 
@@ -190,9 +191,37 @@ export class Daemon {
     this.#life.link.check();
   }
 
+  get isAsleep(): boolean {
+    return this.#asleep;
+  }
+
+  /** The lid is closed: nothing runs, nothing is heard. */
+  sleep(): void {
+    const life = this.#life;
+    if (life === undefined) return;
+    this.#asleep = true;
+    this.#unbind();
+    life.tick?.cancel();
+    life.tick = undefined;
+    life.link.sleep();
+  }
+
+  /** @param noticedMs when its watch notices that time has passed; whatever happens before may notice it as well */
+  wake(noticedMs: number): void {
+    const life = this.#life;
+    this.#asleep = false;
+    if (life === undefined) return;
+    this.#bind();
+    this.#world.clock.in(noticedMs, () => {
+      if (life.ended || this.#asleep) return;
+      this.#feedAddresses(life, true);
+      life.link.check();
+    });
+  }
+
   feed(life: Life, input: MemberInput): void {
     const { member } = life;
-    if (life.ended || member === undefined) return;
+    if (life.ended || member === undefined || this.#asleep) return;
     member.handle(input, this.now);
     let outputs = 0;
     for (let output = member.poll(); output !== undefined; output = member.poll()) {

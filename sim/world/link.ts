@@ -150,6 +150,13 @@ export class SimLink {
     this.#attempt();
   }
 
+  /** The machine sleeps: its timers stand still, and nobody hears of it. */
+  sleep(): void {
+    this.wire?.vanish();
+    this.#watch?.cancel();
+    if (this.#state.kind === 'waiting') this.#state.timer.cancel();
+  }
+
   #halt(): void {
     if (this.#state.kind === 'waiting') this.#state.timer.cancel();
     this.#watch?.cancel();

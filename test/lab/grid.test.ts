@@ -1,18 +1,11 @@
-/** The grid: what it plans, what it says of results, and the laptop that sleeps. */
+/** The grid: what it plans, and what it says of results. */
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
 import { describe, test } from 'node:test';
-import { pinnedNode } from '../../lab/exec.ts';
 import { meetingReport, recoveryReport } from '../../lab/grid-bar.ts';
 import type { RecoveryResult } from '../../lab/grid-recovery.ts';
 import type { GridResult } from '../../lab/grid-run.ts';
 import { planOf } from '../../lab/grid-tasks.ts';
-import { Internet } from '../../lab/internet.ts';
-import { Lab } from '../../lab/lab.ts';
-import { MachineSleep } from '../../lab/machine-sleep.ts';
 import { canBeGuessed, type NatKind, natKind } from '../../lab/nat-kinds.ts';
-import { labSkipReason } from '../../lab/needs.ts';
-import { waitFor } from '../../lab/wait.ts';
 
 function meeting(a: NatKind, b: NatKind, change: Partial<GridResult> = {}): GridResult {
   return {
@@ -71,21 +64,4 @@ describe('the report', () => {
     };
     assert.match(rowOf(recoveryReport([lost]), 'sleep'), /never.*\*\*no\*\*/);
   });
-});
-
-test('a program of a sleeping machine finds the time since boot further ahead', {
-  skip: labSkipReason(),
-}, async () => {
-  await using lab = await Lab.create();
-  const host = await (await Internet.create(lab)).host('laptop');
-  const ahead = 'console.log(Math.round(os.uptime() - performance.now() / 1000))';
-  const script = `const os = require('os'); setInterval(() => ${ahead}, 20)`;
-  const program = host.spawn(pinnedNode, ['-e', script]);
-  const last = () => Number(program.lines.at(-1));
-  const before = await waitFor('a line', last);
-  const sleep = await MachineSleep.of(lab, program);
-  await sleep.sleep({ seconds: 600, stoppedSeconds: 1 }, async () => {});
-  await waitFor('the jump', () => Math.abs(last() - before - 599) <= 2);
-  const [real] = readFileSync('/proc/uptime', 'latin1').split(' ');
-  assert(Number(real) < before + 300, 'no other program sees it');
 });

@@ -1,0 +1,117 @@
+/** Level 3: how soon traffic flows again after a fault, through everything that a member is made of. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import type { NatKind } from '../lab/nat-kinds.ts';
+import type { Daemon } from './world/daemon.ts';
+import { People } from './world/people.ts';
+import { World } from './world.ts';
+
+const everyMs = 20;
+/** Traffic without a longer gap flows. */
+const gapMs = 300;
+const steadyMs = 1000;
+
+interface Healed {
+  readonly trafficMs: number | undefined;
+  readonly directMs: number | undefined;
+}
+
+/** Two members who talk all the time. */
+class Talk implements AsyncDisposable {
+  readonly world: World;
+
+  private constructor(world: World) {
+    this.world = world;
+  }
+
+  static async open(seed: string, kind: NatKind): Promise<Talk> {
+    const world = await World.open({ seed, members: 2, everywhere: kind });
+    const talk = new Talk(world);
+    const people = new People(world);
+    for (const daemon of world.daemons) daemon.start();
+    await world.advance(3000);
+    people.gather();
+    await world.advance(500);
+    people.joinFirst(talk.b);
+    talk.#chat();
+    await world.advance(40_000);
+    return talk;
+  }
+
+  get a(): Daemon {
+    return this.world.daemons[0]!;
+  }
+
+  get b(): Daemon {
+    return this.world.daemons[1]!;
+  }
+
+  /** Whether both see it so. */
+  get isDirect(): boolean {
+    return [this.a, this.b].every((daemon) => {
+      const { manager } = daemon.member!;
+      return [...manager.peers.values()].every((peer) => manager.pathView(peer).kind === 'direct');
+    });
+  }
+
+  /** From now on: until the last gap is over, and until both say that the path is direct. */
+  async healed(boundMs = 30_000): Promise<Healed> {
+    const { world } = this;
+    const since = world.clock.monotonic;
+    const steady: (number | undefined)[] = [undefined, undefined];
+    let trafficMs: number | undefined;
+    let directMs: number | undefined;
+    while (world.clock.monotonic - since < boundMs) {
+      await world.advance(everyMs);
+      const now = world.clock.monotonic;
+      for (const [index, at] of this.#heardAt().entries()) {
+        const isFlowing = at > since && now - at < gapMs;
+        steady[index] = isFlowing ? (steady[index] ?? at) : undefined;
+      }
+      const [one, other] = steady;
+      if (one !== undefined && other !== undefined && trafficMs === undefined) {
+        const at = Math.max(one, other);
+        if (now - at > steadyMs) trafficMs = at - since;
+      }
+      if (this.isDirect) directMs ??= now - since;
+      if (trafficMs !== undefined && directMs !== undefined) break;
+    }
+    return { trafficMs, directMs };
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.world[Symbol.asyncDispose]();
+  }
+
+  #heardAt(): number[] {
+    const [a, b] = [this.a.clientId, this.b.clientId];
+    return [`${a} ${b}`, `${b} ${a}`].map((way) => this.world.lastDelivery.get(way) ?? 0);
+  }
+
+  #chat(): void {
+    const { world, a, b } = this;
+    const next = () => {
+      if (!a.isAsleep) world.say(a, b);
+      if (!b.isAsleep) world.say(b, a);
+      world.clock.in(everyMs, next);
+    };
+    next();
+  }
+}
+
+/** By the time the sleeper notices nothing is left of what there was: no keys, allocations, mappings or connection to the server. */
+for (const kind of ['port-restricted', 'symmetric'] as const) {
+  test(`after 10 minutes of sleep behind ${kind} traffic flows again within 2 s, with or without a server`, async () => {
+    for (const [index, hasServer] of [true, true, false, false].entries()) {
+      await using talk = await Talk.open(`sleep ${index}`, kind);
+      const { world } = talk;
+      const sleeper = index % 2 === 0 ? talk.a : talk.b;
+      sleeper.sleep();
+      await world.advance(600_000);
+      if (!hasServer) world.server.kill();
+      sleeper.wake(1000);
+      const { trafficMs } = await talk.healed();
+      assert.ok(trafficMs !== undefined && trafficMs <= 2000, `${trafficMs} ms, case ${index}`);
+    }
+  });
+}
