@@ -101,17 +101,14 @@ class Talk implements AsyncDisposable {
 
 /** By the time the sleeper notices nothing is left of what there was: no keys, allocations, mappings or connection to the server. */
 for (const kind of ['port-restricted', 'symmetric'] as const) {
-  test(`after 10 minutes of sleep behind ${kind} traffic flows again within 2 s, with or without a server`, async () => {
-    for (const [index, hasServer] of [true, true, false, false].entries()) {
-      await using talk = await Talk.open(`sleep ${index}`, kind);
-      const { world } = talk;
-      const sleeper = index % 2 === 0 ? talk.a : talk.b;
-      sleeper.sleep();
-      await world.advance(600_000);
-      if (!hasServer) world.server.kill();
-      sleeper.wake(1000);
+  test(`after 10 minutes of sleep behind ${kind} traffic flows again within 2 s`, async () => {
+    for (const who of ['a', 'b'] as const) {
+      await using talk = await Talk.open(`sleep ${who}`, kind);
+      talk[who].sleep();
+      await talk.world.advance(600_000);
+      talk[who].wake(1000);
       const { trafficMs } = await talk.healed();
-      assert.ok(trafficMs !== undefined && trafficMs <= 2000, `${trafficMs} ms, case ${index}`);
+      assert.ok(trafficMs !== undefined && trafficMs <= 2000, `${trafficMs} ms, ${who} slept`);
     }
   });
 }

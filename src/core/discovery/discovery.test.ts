@@ -90,6 +90,23 @@ for (const { name, mapping, filtering, allocation } of recognisable) {
   }
 }
 
+for (const [what, address, toldMs] of [
+  ['that this machine has no address of', '10.0.0.7', 42],
+  ['that does not answer', '2001:db8::7', 192],
+] as const) {
+  test(`the first candidates do not wait for an address family ${what}`, () => {
+    const world = setUp();
+    const main = { socket: 0, family: 4, localPort: port } as const;
+    world.input({ type: 'sockets', sockets: [main, { ...main, socket: 2, family: 6 }] });
+    const own = ['192.168.1.2', address].map((each) => ({ interface: 'eth0', address: each }));
+    world.input({ type: 'local-addresses', addresses: own });
+    const silent = { address: '2001:db8:ffff::1', port: 3478 };
+    world.input({ type: 'servers', servers: [...world.stun.endpoints, silent] });
+    world.clock.run(1000);
+    assert.equal(world.changes[0]?.atMs, toldMs);
+  });
+}
+
 test('the first candidates are told after one round trip, the behaviour later', () => {
   const world = setUp();
   world.login();

@@ -28,6 +28,8 @@ import { StunClient, type StunResult } from './stun-client.ts';
 
 /** Peers are told the first candidates after this long even when a server has not answered yet. */
 const firstReportMs = 1000;
+/** One address family has its answer: so much longer the other one has. */
+const graceMs = 150;
 const maxServers = 16;
 const maxAddresses = 64;
 
@@ -45,6 +47,8 @@ export class Discovery {
   #mapped: readonly Endpoint[] = [];
   /** Nothing is reported before then, unless every server has answered. */
   #reportAt: MonotonicMs | undefined;
+  /** `#reportAt` was brought forward, because one address family is known. */
+  #isGrace = false;
   #reported: string | undefined;
 
   constructor(options: DiscoveryOptions) {
@@ -215,6 +219,7 @@ export class Discovery {
       }
     }
     this.#reportAt = after(at, firstReportMs);
+    this.#isGrace = false;
   }
 
   #datagram(bytes: Uint8Array, socket: number, remote: Endpoint, at: MonotonicMs): void {
@@ -246,15 +251,30 @@ export class Discovery {
   /** Tells what is known, if it is news; at first only when the servers have answered, or had time to. */
   #report(at: MonotonicMs): void {
     if (this.#sockets.length === 0) return;
-    const isKnown = [...this.#families.values()].every((family) => family.known);
-    const isWaiting = this.#reportAt !== undefined && at < this.#reportAt;
-    if (isWaiting && (!isKnown || this.#families.size === 0)) return;
+    if (this.#reportAt !== undefined && at < this.#reportAt && !this.#isWorthTelling(at)) return;
     this.#reportAt = undefined;
+    this.#isGrace = false;
     const discovered = this.discovered;
     const text = describe(discovered);
     if (text === this.#reported) return;
     this.#reported = text;
     this.#outputs.push({ type: 'changed', ...discovered });
+  }
+
+  /** All families have their answers that can have any; or one has, and the other has had a little longer. */
+  #isWorthTelling(at: MonotonicMs): boolean {
+    const own = new Set(
+      hostAddresses(this.#addresses, this.#virtual).map((address) => familyOf(address)),
+    );
+    const families = [...this.#families].filter(([family]) => own.size === 0 || own.has(family));
+    if (families.length === 0) return false;
+    if (families.every(([, { known }]) => known)) return true;
+    if (!this.#isGrace && families.some(([, { seen }]) => seen !== undefined)) {
+      this.#isGrace = true;
+      const until = after(at, graceMs);
+      if (until < this.#reportAt!) this.#reportAt = until;
+    }
+    return false;
   }
 }
 

@@ -1,4 +1,5 @@
 import { after, type MonotonicMs } from '#core/time.ts';
+import type { RelayErrorCode } from '#wire/relay.ts';
 import type { Leg } from './leg.ts';
 import { ailingMs, doubtAfter } from './limits.ts';
 
@@ -30,8 +31,17 @@ export type HoldState =
 /** Whether an allocation on one relay is wanted, and the one there is. */
 export class Hold {
   #state: HoldState = { name: 'released' };
+  #refusal: { readonly until: MonotonicMs; readonly code: RelayErrorCode | undefined } | undefined;
+
   /** The relay does not serve us until then. */
-  refusedUntil: MonotonicMs | undefined;
+  get refusedUntil(): MonotonicMs | undefined {
+    return this.#refusal?.until;
+  }
+
+  /** It found our time wrong. */
+  get isRefusedForTime(): boolean {
+    return this.#refusal?.code === 'wrong-time';
+  }
 
   get isHeld(): boolean {
     return this.#state.name !== 'released';
@@ -70,6 +80,16 @@ export class Hold {
       default:
         return state satisfies never;
     }
+  }
+
+  /** @param code undefined: it is about to end */
+  refuse(until: MonotonicMs, code?: RelayErrorCode): void {
+    this.#refusal = { until, code };
+  }
+
+  /** What was the matter is mended. */
+  forgive(): void {
+    this.#refusal = undefined;
   }
 
   /** @param since since when it has been looked for */

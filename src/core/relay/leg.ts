@@ -55,8 +55,9 @@ export class Leg {
     return this.#restUntil === undefined || this.#restUntil < now ? now : this.#restUntil;
   }
 
-  failed(now: MonotonicMs): void {
-    const restMs = Math.min(limits.restFirstMs * 2 ** this.#failures, limits.restMostMs);
+  /** @param mostMs the longest rest */
+  failed(now: MonotonicMs, mostMs: number): void {
+    const restMs = Math.min(limits.restFirstMs * 2 ** this.#failures, mostMs);
     this.#failures = Math.min(this.#failures + 1, 16);
     this.rest(now, restMs);
   }
@@ -64,6 +65,12 @@ export class Leg {
   rest(now: MonotonicMs, restMs: number): void {
     this.job = undefined;
     this.#restUntil = after(now, restMs);
+  }
+
+  /** Rests no longer than this from now on. */
+  hasten(now: MonotonicMs, mostMs: number): void {
+    const until = after(now, mostMs);
+    if (this.#restUntil !== undefined && this.#restUntil > until) this.#restUntil = until;
   }
 
   /** The request under way was answered. */

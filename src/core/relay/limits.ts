@@ -37,6 +37,9 @@ export const maxCookies = 3;
 /** The rest of a way that failed: 1, 2, 4 … 30 s. */
 export const restFirstMs = 1000;
 export const restMostMs = 30_000;
+/** While there is no allocation on any relay, for so long a time: then as above, lest it go on for ever. */
+export const restAloneMs = 3000;
+export const aloneMs = 300_000;
 /** A relay that is full or does not take the ticket is left alone this long, one that ends at least so long. */
 export const refusedMs = 60_000;
 export const drainedMs = 15_000;

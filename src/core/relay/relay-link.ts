@@ -99,7 +99,7 @@ export class RelayLink {
     this.#makeLegs();
     this.#loseWithLeg(now.monotonic);
     if (!isRenewed) return;
-    this.#hold.refusedUntil = undefined;
+    this.#hold.forgive();
     for (const leg of this.#legs) leg.renew();
     // The same allocation under the new ticket: the relay knows it by the client.
     const leg = this.#hold.allocation?.leg;
@@ -144,6 +144,18 @@ export class RelayLink {
   networkChanged(now: Now): void {
     for (const leg of this.#legs) leg.renew();
     this.check(now);
+  }
+
+  /** The server has told the time: a relay that found ours wrong is asked again. */
+  timeTold(): void {
+    if (!this.#hold.isRefusedForTime) return;
+    this.#hold.forgive();
+    for (const leg of this.#legs) leg.renew();
+  }
+
+  /** There is no other relay: what rests does not rest for long. */
+  hasten(now: MonotonicMs): void {
+    for (const leg of this.#legs) leg.hasten(now, limits.restAloneMs);
   }
 
   setBridge(endpoint: Endpoint | undefined, now: MonotonicMs): void {

@@ -432,3 +432,55 @@ test('moments with fractions of a millisecond make no busy loop', () => {
     bench.run(limits.wantedLapseMs + 1000);
   }
 });
+
+describe('without an allocation on any relay', () => {
+  test('the one that was silent is asked again every few seconds, for five minutes', () => {
+    const bench = near(20);
+    bench.run(1000);
+    for (const silentMs of [40_000, 120_000]) {
+      bench.rtts.clear();
+      assert.deepEqual(downs(bench.run(silentMs)), ['r1']);
+      bench.rtts.set('203.0.113.1:3480', 20);
+      assert.deepEqual(ups(bench.run(limits.restAloneMs + 400)).length, 1, `${silentMs} ms`);
+    }
+    bench.rtts.clear();
+    bench.run(limits.aloneMs + 120_000);
+    const sent = bench.run(60_000).filter(({ type }) => type === 'send');
+    assert(sent.length <= 3 * limits.maxTries, `${sent.length} in a minute`);
+  });
+
+  test('one that rests is asked soon when the last other one falls silent', () => {
+    const bench = near(20, 30);
+    bench.run(1000);
+    bench.rtts.delete('203.0.113.1:3480');
+    bench.run(300_000);
+    assert.deepEqual(
+      bench.machine.ways.map(({ relay }) => relay),
+      ['r2'],
+    );
+    bench.rtts.clear();
+    while (bench.machine.ways.length > 0) bench.run(100);
+    bench.rtts.set('203.0.113.1:3480', 20);
+    assert.deepEqual(
+      ups(bench.run(limits.restAloneMs + 400)).map(({ relay }) => relay),
+      ['r1'],
+    );
+  });
+});
+
+test('a relay that finds our time wrong is asked again when the server has told it', () => {
+  const bench = near(20);
+  bench.refuses = 'wrong-time';
+  bench.run(5000);
+  bench.refuses = undefined;
+  assert.deepEqual(ups(bench.run(5000)), []);
+  bench.input({ type: 'time-offset', offsetMs: 0 });
+  assert.equal(ups(bench.run(100)).length, 1);
+
+  const full = near(20);
+  full.refuses = 'full';
+  full.run(5000);
+  full.refuses = undefined;
+  full.input({ type: 'time-offset', offsetMs: 0 });
+  assert.deepEqual(ups(full.run(5000)), [], 'only of the time');
+});

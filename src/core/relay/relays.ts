@@ -40,6 +40,8 @@ export class Relays {
   #silentMeasuredAt: MonotonicMs | undefined;
   #announced = '';
   #lifetimeMs: number | undefined;
+  /** Since when there has been no allocation at all. */
+  #aloneSince: MonotonicMs | undefined;
   /** Server time at a moment of the monotonic clock, so that a jump of the wall clock does not matter. */
   #serverTime: { readonly ms: number; readonly at: MonotonicMs } | undefined;
   #at: MonotonicMs | undefined;
@@ -53,6 +55,7 @@ export class Relays {
       },
       time: (now) => this.#time(now),
       refreshMs: () => this.#refreshMs,
+      restMostMs: () => this.#restMostMs,
     };
   }
 
@@ -62,6 +65,7 @@ export class Relays {
     this.#apply(input, now);
     this.#measure(at);
     for (const link of this.#links.values()) link.wake(now);
+    this.#lookAlone(at);
     this.#hold(now);
     this.#announce();
   }
@@ -138,6 +142,7 @@ export class Relays {
         return;
       case 'time-offset':
         this.#serverTime = { ms: now.wall + input.offsetMs, at };
+        for (const link of this.#links.values()) link.timeTold();
         return;
       case 'datagram':
         this.#datagram(input, now);
@@ -162,6 +167,7 @@ export class Relays {
       case 'network-changed':
         for (const link of this.#links.values()) link.networkChanged(now);
         this.#measuredAt = undefined;
+        if (this.#aloneSince !== undefined) this.#aloneSince = at;
         return;
       case 'tick':
         return;
@@ -308,6 +314,22 @@ export class Relays {
     if (transport === 'udp') return label;
     const [first] = this.#links.get(relay)?.entry.udp ?? [];
     return first !== undefined && parseEndpoint(first) !== undefined ? first : nowhere;
+  }
+
+  /** The last allocation is gone: another relay is not left to its long rest. */
+  #lookAlone(at: MonotonicMs): void {
+    const isAlone = [...this.#links.values()].every(({ way }) => way === undefined);
+    if (!isAlone) this.#aloneSince = undefined;
+    else if (this.#aloneSince === undefined) {
+      this.#aloneSince = at;
+      for (const link of this.#links.values()) link.hasten(at);
+    }
+  }
+
+  get #restMostMs(): number {
+    const [since, at] = [this.#aloneSince, this.#at!];
+    const isHurried = since !== undefined && at - since < limits.aloneMs;
+    return isHurried ? limits.restAloneMs : limits.restMostMs;
   }
 
   get #refreshMs(): number {

@@ -24,6 +24,8 @@ export interface LinkContext {
   /** Server time in ms. */
   time(now: Now): number;
   refreshMs(): number;
+  /** The longest rest of a way that failed. */
+  restMostMs(): number;
 }
 
 export class Requests {

@@ -164,11 +164,11 @@ export class Talk {
     const isOurs = job.kind === 'refresh' && leg === this.#hold.allocation?.leg;
     if (code === 'unknown-token') {
       if (isOurs) this.lose(now);
-      else leg.failed(now);
+      else leg.failed(now, this.#context.restMostMs());
       return;
     }
     leg.rest(now, limits.refusedMs);
-    this.#hold.refusedUntil = after(now, limits.refusedMs);
+    this.#hold.refuse(after(now, limits.refusedMs), code);
     if (isOurs) this.lose(now);
   }
 
@@ -179,7 +179,7 @@ export class Talk {
       return;
     }
     const graceMs = Math.min(graceSeconds * 1000, limits.refusedMs);
-    this.#hold.refusedUntil = after(now, Math.max(graceMs, limits.drainedMs));
+    this.#hold.refuse(after(now, Math.max(graceMs, limits.drainedMs)));
     this.#hold.drain(after(now, graceMs));
     this.#context.emit({ type: 'up', way: this.#link.way! });
   }
@@ -201,7 +201,7 @@ export class Talk {
     const isOurs = job.kind === 'refresh' && leg === this.#hold.allocation?.leg;
     if (isOurs && job.tries === limits.doubtAfter) this.#hold.doubt(now.monotonic);
     if (isOurs && job.tries >= limits.lostAfter) this.lose(now.monotonic);
-    else if (job.tries >= limits.maxTries) leg.failed(now.monotonic);
+    else if (job.tries >= limits.maxTries) leg.failed(now.monotonic, this.#context.restMostMs());
     else this.#requests.repeat(leg, job, now);
   }
 }
