@@ -334,6 +334,7 @@ export class Daemon {
       clientId: self.clientId,
       pools: self.pools,
       networks: this.disk.loadNetworks(),
+      ways: this.disk.loadWays(),
       secrets: new Map(Object.entries(settings.secrets)),
       serverTimeMs: settings.serverTimeMs,
       ...(settings.timestamp === undefined ? {} : { lastTimestamp: settings.timestamp }),
@@ -442,6 +443,9 @@ export class Daemon {
         if (network !== undefined) this.disk.saveNetwork(network);
         break;
       }
+      case 'save-ways':
+        this.disk.saveWays(member.ways(this.now));
+        break;
       case 'forget-network':
         this.#forget(output.network, output.reason);
         break;

@@ -1,3 +1,5 @@
+import { waysBytes, waysOf } from '#client/known-ways.ts';
+import { type KnownWays, noKnownWays } from '#core/member/last-good.ts';
 import type { CachedNetwork } from '#core/mesh/mesh.ts';
 import { decodeServerMessage, encodeMessage } from '#wire/control.ts';
 import type { VirtualClock } from '../clock.ts';
@@ -34,6 +36,8 @@ export class Disk {
   #written: Settings;
   readonly #changed = new Map<string, CachedNetwork | undefined>();
   readonly #networks = new Map<string, SavedNetwork>();
+  #ways: KnownWays = noKnownWays;
+  #waysWritten: Uint8Array | undefined;
   #armed = false;
   #lives = 0;
 
@@ -69,7 +73,20 @@ export class Disk {
     this.#schedule();
   }
 
+  saveWays(ways: KnownWays): void {
+    this.#ways = ways;
+    this.#schedule();
+  }
+
+  loadWays(): KnownWays {
+    if (this.#waysWritten === undefined) return noKnownWays;
+    const ways = waysOf(this.#waysWritten);
+    if (ways === undefined) throw new Violation('what was saved of ways does not load');
+    return ways;
+  }
+
   flush(): void {
+    this.#waysWritten = waysBytes(this.#ways);
     this.#written = this.#settings;
     for (const [id, network] of this.#changed) {
       if (network === undefined) this.#networks.delete(id);
@@ -84,6 +101,7 @@ export class Disk {
   /** The process died: what was not written is lost. */
   crash(): void {
     this.#settings = this.#written;
+    this.#ways = this.loadWays();
     this.#changed.clear();
     this.#lives += 1;
     this.#armed = false;

@@ -3,6 +3,7 @@ import { hex } from '#core/bytes.ts';
 import { isMain } from '#core/discovery/io.ts';
 import { BuriError } from '#core/errors.ts';
 import type { LocalLan } from '#core/lan/lan.ts';
+import { type KnownWays, noKnownWays } from '#core/member/last-good.ts';
 import { Member } from '#core/member/member.ts';
 import { type WallMs, wallMs } from '#core/time.ts';
 import { isAesAccelerated } from '#crypto/aes-support.ts';
@@ -339,7 +340,7 @@ export class Client {
     }
     if (this.#driver === undefined || !isSameSelf(before, self)) {
       this.#dropMember();
-      this.#makeMemberNow(clusterKey, []);
+      this.#makeMemberNow(clusterKey, [], noKnownWays);
     }
     const serverName = new URL(target.url.webSocketUrl).hostname.replace(/^\[|\]$/g, '');
     this.#driver?.feed({ type: 'connected', welcome, serverAddress, serverName });
@@ -366,12 +367,14 @@ export class Client {
   }
 
   async #makeMember(clusterKey: Uint8Array): Promise<void> {
-    this.#makeMemberNow(clusterKey, await this.#options.store.loadNetworks());
+    const { store } = this.#options;
+    this.#makeMemberNow(clusterKey, await store.loadNetworks(), await store.loadWays());
   }
 
   #makeMemberNow(
     clusterKey: Uint8Array,
     networks: ConstructorParameters<typeof Member>[0]['networks'],
+    ways: KnownWays,
   ): void {
     const { store, engine, clock, notices, sockets, configuredPort } = this.#options;
     const { settings, keys } = store;
@@ -389,6 +392,7 @@ export class Client {
       clientId: settings.self.clientId,
       pools: [settings.self.pool4, settings.self.pool6],
       networks,
+      ways,
       secrets: new Map(Object.entries(settings.secrets)),
       serverTimeMs: settings.serverTimeMs,
       ...(settings.timestamp === undefined ? {} : { lastTimestamp: settings.timestamp }),
@@ -459,6 +463,7 @@ export class Client {
     const portMapping = this.#portMapping;
     this.#portMapping = undefined;
     await Promise.all([this.link.stop(), portMapping?.stop()]);
+    this.#driver?.saveWays();
     this.#dropMember();
     await this.device.down();
   }

@@ -53,6 +53,12 @@ export class MemberDriver {
     this.#schedule();
   }
 
+  /** Where everybody is reached now: for the next start. */
+  saveWays(): void {
+    const { store, clock } = this.#options;
+    store.saveWays(this.member.ways(clock.now()));
+  }
+
   /** Ends all tunnels: the engine forgets the peers with their keys. */
   close(): void {
     this.#closed = true;
@@ -132,6 +138,9 @@ export class MemberDriver {
         if (network !== undefined) store.saveNetwork(network);
         break;
       }
+      case 'save-ways':
+        this.saveWays();
+        break;
       case 'forget-network':
         this.#forget(output.network);
         this.#options.onRemoved(output.network, output.reason);

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { z } from 'zod';
 import { sameBytes } from '#core/bytes.ts';
 import type { Crypto } from '#core/crypto.ts';
+import { type KnownWays, noKnownWays } from '#core/member/last-good.ts';
 import type { CachedNetwork } from '#core/mesh/mesh.ts';
 import { decodeCbor, encodeCbor } from '#wire/cbor.ts';
 import { maxNetworksPerClient, serverMessage } from '#wire/control.ts';
@@ -17,6 +18,7 @@ import {
   writeAtomically,
 } from './files.ts';
 import { type DeviceKeys, loadDeviceKeys, parseJson } from './identity.ts';
+import { maxWaysBytes, waysBytes, waysFile, waysOf } from './known-ways.ts';
 import type { Notices } from './notices.ts';
 import {
   newSettings,
@@ -55,6 +57,7 @@ export class StateStore implements AsyncDisposable {
   #settingsChanged = false;
   /** Networks to be written; undefined: to be removed. */
   readonly #networksChanged = new Map<string, CachedNetwork | undefined>();
+  #waysChanged: KnownWays | undefined;
   /** All networks on disk are of a server that is not ours any more. */
   #forgetNetworks = false;
   #timer: NodeJS.Timeout | undefined;
@@ -108,6 +111,7 @@ export class StateStore implements AsyncDisposable {
     this.#settings = { ...kept, secrets: {}, serverTimeMs: 0, loggedIn: false };
     this.#networksChanged.clear();
     this.#forgetNetworks = true;
+    this.#waysChanged = noKnownWays;
     this.update({});
   }
 
@@ -119,6 +123,26 @@ export class StateStore implements AsyncDisposable {
   removeNetwork(id: string): void {
     this.#networksChanged.set(id, undefined);
     this.#schedule(gatherMs);
+  }
+
+  saveWays(ways: KnownWays): void {
+    this.#waysChanged = ways;
+    this.#schedule(gatherMs);
+  }
+
+  /** How peers and relays were reached last; a file that cannot be understood is set aside. */
+  async loadWays(): Promise<KnownWays> {
+    const path = join(this.#directory, waysFile);
+    const bytes = await readBytes(path);
+    if (bytes === undefined) return noKnownWays;
+    const ways = bytes.length > maxWaysBytes ? undefined : waysOf(bytes);
+    if (ways !== undefined) return ways;
+    const aside = await setAside(path, 'corrupt', new Date());
+    this.#notices.add({
+      code: 'cache-corrupt',
+      message: `${path} was damaged and is now ${aside}; without the server, tunnels may not come back after a restart`,
+    });
+    return noKnownWays;
   }
 
   /** The saved networks; files that cannot be understood are set aside. */
@@ -180,6 +204,11 @@ export class StateStore implements AsyncDisposable {
         this.#settingsChanged = true;
         throw error;
       }
+    }
+    const ways = this.#waysChanged;
+    if (ways !== undefined) {
+      await writeAtomically(join(this.#directory, waysFile), waysBytes(ways));
+      if (this.#waysChanged === ways) this.#waysChanged = undefined;
     }
     if (this.#forgetNetworks) {
       this.#forgetNetworks = false;

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { type TestContext, test } from 'node:test';
 import { Notices } from '#client/notices.ts';
 import { StateStore } from '#client/state.ts';
+import type { KnownWays } from '#core/member/last-good.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import { encodeCbor } from '#wire/cbor.ts';
 import { TestCluster, testDevice } from '../support/cluster.ts';
@@ -96,6 +97,44 @@ test('a damaged network file is set aside', async (t) => {
   assert.deepEqual(codes(notices), ['cache-corrupt']);
   assert.equal(asideOf(join(directory, 'networks'), '100-000-001.cbor').length, 1);
   await store[Symbol.asyncDispose]();
+});
+
+test('how peers and relays were reached comes back after a restart, readable by its owner only', async (t) => {
+  const directory = scratch(t);
+  const first = await open(directory);
+  assert.deepEqual(await first.store.loadWays(), { peers: [], relays: [] });
+  const ways: KnownWays = {
+    peers: [
+      {
+        ...{ clientId: '100-000-002', identity: 'ab'.repeat(32), reachedAt: 1_800_000_000_000 },
+        candidates: [{ kind: 'host', endpoint: '192.0.2.1:4000' }],
+        nat: { mapping: 'none', filtering: 'unknown' },
+      },
+    ],
+    relays: [
+      {
+        ...{ id: 'node-1', kind: 'server', udp: ['192.0.2.2:3480'], ws: [] },
+        ...{ ticket: new Uint8Array(300), key: new Uint8Array(32) },
+      },
+    ],
+  };
+  first.store.saveWays(ways);
+  await first.store[Symbol.asyncDispose]();
+  const path = join(directory, 'ways.cbor');
+  assert.equal(statSync(path).mode & 0o777, 0o600);
+  const second = await open(directory);
+  assert.deepEqual(encodeCbor(await second.store.loadWays()), encodeCbor(ways));
+  second.store.forgetServer();
+  await second.store.flush();
+  assert.deepEqual(await second.store.loadWays(), { peers: [], relays: [] });
+  writeFileSync(
+    path,
+    encodeCbor({ version: 1, peers: Array(257).fill(ways.peers[0]), relays: [] }),
+  );
+  assert.deepEqual(await second.store.loadWays(), { peers: [], relays: [] });
+  assert.deepEqual(codes(second.notices), ['cache-corrupt']);
+  assert.equal(asideOf(directory, 'ways.cbor').length, 1);
+  await second.store[Symbol.asyncDispose]();
 });
 
 test('state of another identity is not mixed with this one', async (t) => {

@@ -166,7 +166,6 @@ describe('two homes behind NATs and a host without one', { skip: labSkipReason()
   test('without the server the tunnels stay, longer than an idle mapping and beyond the grace period', async () => {
     const pings = bert.host.spawn('ping', ['-n', '-i', '0.2', carol.ipv4]);
     await pings.line(/bytes from/);
-    const { directory, host } = server;
     await server.stop('SIGKILL');
     const deadAt = performance.now();
     await waitFor('anna to notice', async () => {
@@ -179,6 +178,24 @@ describe('two homes behind NATs and a host without one', { skip: labSkipReason()
       intervalMs: 500,
     });
     for (const [a, b] of pairs()) assert.ok(await a.reaches(b), `${a.nick} → ${b.nick}`);
+    await pings.stop('SIGINT');
+    assert.match(pings.lines.find((line) => line.includes('packet loss')) ?? '', / 0% packet loss/);
+  });
+
+  test('members who start anew while the server is dead have their tunnels back within ten seconds', async () => {
+    for (const person of [anna, bert]) {
+      const { directory } = person.daemon;
+      await person.daemon.stop('SIGKILL');
+      await person.start(directory);
+    }
+    const startedAt = performance.now();
+    await waitFor('the tunnel', () => anna.reaches(bert), { timeoutMs: 20_000, intervalMs: 100 });
+    const tookMs = performance.now() - startedAt;
+    assert.ok(tookMs < 10_000, `${Math.round(tookMs)} ms`);
+    for (const [a, b] of pairs()) await waitFor('a direct tunnel', () => direct(a, b));
+    const pings = bert.host.spawn('ping', ['-n', '-i', '0.2', carol.ipv4]);
+    await pings.line(/bytes from/);
+    const { directory, host } = server;
     await startServer(host, directory);
     for (const { daemon } of people) {
       await waitFor('the login', async () => (await daemon.verb('status')).state === 'online', {

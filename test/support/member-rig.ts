@@ -17,6 +17,7 @@ import {
   type ServerMessageOf,
 } from '#wire/control.ts';
 import type { Presence } from '#wire/fields.ts';
+import { INNER_HEADER_BYTES, readInnerHeader, writeInnerHeader } from '#wire/inner.ts';
 import { signDocument } from '#wire/signed.ts';
 import { messageKind } from '#wire/wireguard.ts';
 import { type Scheduled, VirtualClock } from '../../sim/clock.ts';
@@ -224,6 +225,12 @@ export class MemberNode {
     entry.used = true;
     const isKeepalive = opened.packet.length === 0;
     this.#report(peer, index, isKeepalive ? { receivedKeepalive: true } : { receivedData: true });
+    const message = readInnerHeader(opened.packet);
+    if (message?.kind === 'message') {
+      const bytes = opened.packet.slice(INNER_HEADER_BYTES, INNER_HEADER_BYTES + message.length);
+      this.feed({ type: 'message', peer, bytes });
+      return;
+    }
     if (!isKeepalive) this.inbox.push(new TextDecoder().decode(opened.packet).replace(/\0+$/, ''));
   }
 
@@ -291,6 +298,17 @@ export class MemberNode {
         if (peer?.path !== undefined && sealed !== undefined) {
           this.#rig.deliver(this, peer.path.remote.address, concat(dataByte, sealed));
         }
+        break;
+      }
+      case 'message': {
+        const { bytes } = output;
+        const packet = new Uint8Array(INNER_HEADER_BYTES + bytes.length);
+        writeInnerHeader(packet, 0, { kind: 'message', length: bytes.length });
+        packet.set(bytes, INNER_HEADER_BYTES);
+        const peer = this.peers.get(output.peer);
+        const sealed = peer?.active?.seal(packet);
+        if (peer?.path === undefined || sealed === undefined) break;
+        this.#rig.deliver(this, peer.path.remote.address, concat(dataByte, sealed));
         break;
       }
       default:

@@ -110,6 +110,8 @@ export type MemberOutput =
   | { readonly type: 'bridge-unwanted'; readonly relay: string }
   /** A network's durable state changed: keep `saved(network)`. */
   | { readonly type: 'save-network'; readonly network: string }
+  /** How peers and relays are reached changed: keep `ways(now)`. */
+  | { readonly type: 'save-ways' }
   /** Not a member any more: forget the network and its secret. */
   | { readonly type: 'forget-network'; readonly network: string; readonly reason: string }
   /**

@@ -16,6 +16,8 @@ export interface MemberRelaysOptions {
   readonly manager: PeerManager;
   readonly signalling: Signalling;
   readonly emit: (output: MemberOutput) => void;
+  /** The server's list, with its addresses resolved. */
+  readonly listed: (relays: readonly RelayEntry[], now: Now) => void;
   /** What peers are told has changed. */
   readonly announced: (now: Now) => void;
 }
@@ -59,6 +61,7 @@ export class MemberRelays {
       udp: entry.udp.flatMap((text) => resolvedEndpoint(text, serverAddress) ?? []),
       ws: entry.ws.flatMap((url) => resolvedUrl(url, serverAddress ?? serverName) ?? []),
     }));
+    this.#options.listed(relays, now);
     this.handle({ type: 'relays', relays }, now);
   }
 

@@ -9,9 +9,10 @@ import type { NetworkView } from '../mesh/network-view.ts';
 import type { Pair } from '../mesh/pairs.ts';
 import type { Relays } from '../relay/relays.ts';
 import { SleepWatch } from '../sleep-watch.ts';
-import { after, type MonotonicMs, type Now } from '../time.ts';
+import { after, type MonotonicMs, type Now, wallMs } from '../time.ts';
 import { BestTime } from './best-time.ts';
 import type { MemberInput, MemberOutput } from './io.ts';
+import { type KnownWays, LastGood, noKnownWays } from './last-good.ts';
 import { MemberRelays } from './member-relays.ts';
 import { MemberNotices } from './notices.ts';
 import type { MemberOptions } from './options.ts';
@@ -29,6 +30,8 @@ const gatherMs = 20;
 const resyncEveryMs = 30_000;
 /** A changed server time is worth keeping. */
 const saveTimeEveryMs = 3_600_000;
+/** Without a server for this long, members who were offline when it was lost are sought too. */
+const presumeAfterMs = 20_000;
 /** The control connection is asked whether it lives, because of a missing path, at most this often. */
 const checkServerEveryMs = 10_000;
 
@@ -48,6 +51,7 @@ export class Member {
   readonly #relays: MemberRelays;
   readonly #signals: Signals;
   readonly #notices: MemberNotices;
+  readonly #lastGood: LastGood;
   #outputs: MemberOutput[] = [];
   #polled = 0;
   #pairs: ReadonlyMap<string, Pair> = new Map();
@@ -63,6 +67,9 @@ export class Member {
   #reviewAt: MonotonicMs | undefined;
   #serverTimeSavedMs: number;
   #serverCheckedAt: MonotonicMs | undefined;
+  #presumeAt: MonotonicMs | undefined;
+  /** Without a server, what is known of relays from before is used once. */
+  #begun = false;
   #local: Pick<Discovered, 'candidates' | 'nat'> | undefined;
   /** Public IP addresses as servers saw them. */
   #publicEndpoints: readonly Endpoint[] = [];
@@ -78,7 +85,9 @@ export class Member {
     const own = { identity, tunnelKey: tunnelKey.publicKey, suites, extensionVersion };
     this.#mesh = new Mesh({ crypto, clusterKey, own });
     for (const [network, secret] of options.secrets) this.#mesh.setSecret(network, secret);
-    this.#mesh.load(options.networks);
+    this.#lastGood = new LastGood(options.ways ?? noKnownWays);
+    const savedAt = wallMs(options.serverTimeMs);
+    this.#mesh.load(options.networks, (clientId) => this.#lastGood.has(clientId, savedAt));
     this.#discovery = new Discovery({ crypto, virtualPrefixes: pools });
     const emit = (output: MemberOutput) => void this.#outputs.push(output);
     this.#lan = new Lan(crypto, emit);
@@ -93,6 +102,11 @@ export class Member {
       offer: (peer, hard, now) => this.#offer(peer, hard, now),
       answer: (peer, hard, now) => this.#signalling.answer(peer, hard, now),
       disagree: (peer, now) => this.#disagree(peer, now),
+      // With a server to ask, signals say where a peer is now.
+      recall: (pair, now) =>
+        this.#connected ? undefined : this.#lastGood.recall(pair, this.#time.documents(now)),
+      reached: ({ pair }, path, now) =>
+        this.#lastGood.reached(pair, path, this.#time.documents(now), now.monotonic),
       relay: (input, now) => this.#relays.handle(input, now),
     });
     this.#signals = new Signals(crypto, tunnelKey, options.clientId);
@@ -101,6 +115,7 @@ export class Member {
       peers: this.#manager.peers,
       send: (message) => emit({ type: 'send', message }),
       paths: (input, now) => this.#manager.paths(input, now),
+      told: (clientId, candidates, nat) => this.#lastGood.told(clientId, { candidates, nat }),
       time: (now) => this.#time.signals(now),
       proofs: () => this.#discovery.proofs,
     });
@@ -109,6 +124,7 @@ export class Member {
       manager: this.#manager,
       signalling: this.#signalling,
       emit,
+      listed: (relays, now) => this.#lastGood.setRelays(relays, now.monotonic),
       announced: (now) => this.#tellCandidates(now),
     });
     this.#notices = new MemberNotices(emit);
@@ -124,6 +140,7 @@ export class Member {
     const due = this.#reviewAt === undefined || this.#reviewAt <= now.monotonic;
     if ((this.#stale && !this.#synchronising) || due) this.#review(now);
     this.#pumpDiscovery(now);
+    if (this.#lastGood.take(now.monotonic)) this.#outputs.push({ type: 'save-ways' });
     this.#sleep.expect(this.deadline());
   }
 
@@ -141,7 +158,8 @@ export class Member {
   /** When a tick is wanted. */
   deadline(): MonotonicMs | undefined {
     const machines = [this.#discovery, this.#manager, this.#lan, this.#relays];
-    const all = [this.#reviewAt, ...machines.map((machine) => machine.deadline())];
+    const own = [this.#reviewAt, this.#presumeAt, this.#lastGood.saveAt];
+    const all = [...own, ...machines.map((machine) => machine.deadline())];
     const known = all.filter((at) => at !== undefined);
     return known.length === 0 ? undefined : (Math.min(...known) as MonotonicMs);
   }
@@ -189,6 +207,12 @@ export class Member {
   /** A network as it is to be kept on disk. */
   saved(network: string): CachedNetwork | undefined {
     return this.#mesh.save(network);
+  }
+
+  /** How peers and relays are reached, as it is to be kept on disk. */
+  ways(now: Now): KnownWays {
+    const isMember = (identity: string) => this.#mesh.device(identity) !== undefined;
+    return this.#lastGood.known(isMember, this.#time.documents(now));
   }
 
   bestTime(now: Now) {
@@ -274,6 +298,7 @@ export class Member {
         this.#discovery.handle({ type: 'check' }, now);
         return;
       case 'tick':
+        if (this.#presumeAt !== undefined && this.#presumeAt <= now.monotonic) this.#presume(now);
         this.#lan.tick(now);
         this.#discovery.handle({ type: 'tick' }, now);
         this.#relays.handle({ type: 'tick' }, now);
@@ -293,6 +318,7 @@ export class Member {
   #connect(welcome: ServerMessageOf<'welcome'>, serverAddress: string | undefined, now: Now): void {
     this.#connected = true;
     this.#synchronising = true;
+    this.#presumeAt = undefined;
     this.#serverAddress = serverAddress;
     this.#serverTime(welcome.serverTime, now);
     const servers = stunServers(this.#options, welcome.nodeList, serverAddress);
@@ -305,9 +331,17 @@ export class Member {
     if (!this.#connected) return;
     this.#connected = false;
     this.#synchronising = false;
+    this.#presumeAt = after(now.monotonic, presumeAfterMs);
     this.#mesh.connectionRenewed();
     this.#signalling.disconnected();
     this.#manager.paths({ type: 'server', connected: false }, now);
+  }
+
+  /** Nobody tells any more who comes: those who were reached lately may come back unannounced. */
+  #presume(now: Now): void {
+    this.#presumeAt = undefined;
+    const time = this.#time.documents(now);
+    if (this.#mesh.presume((clientId) => this.#lastGood.has(clientId, time))) this.#stale = true;
   }
 
   #server(message: ServerMessage, now: Now): void {
@@ -398,6 +432,15 @@ export class Member {
     const mains = sockets.filter(isMain);
     this.#manager.paths({ type: 'local-sockets', sockets: mains }, now);
     this.#relays.handle({ type: 'sockets', sockets: mains }, now);
+    if (!this.#begun) this.#beginAlone(now);
+  }
+
+  /** Until a server is there, and if none comes: what is known from the last time. */
+  #beginAlone(now: Now): void {
+    this.#begun = true;
+    if (this.#connected) return;
+    const relays = this.#lastGood.relays(this.#time.documents(now));
+    if (relays.length > 0) this.#relays.handle({ type: 'relays', relays }, now);
   }
 
   #datagram(input: MemberInput & { readonly type: 'datagram' }, now: Now): void {
@@ -437,6 +480,7 @@ export class Member {
     this.#manager.sync(this.#pairs, now);
     this.#signals.retain(this.#pairs);
     this.#signalling.retain(this.#pairs);
+    this.#lastGood.retain(this.#pairs);
     this.#notices.networks(this.#mesh, time);
   }
 

@@ -1,6 +1,7 @@
 import type { Crypto } from '../crypto.ts';
 import type { CachedNetwork } from '../mesh/mesh.ts';
 import type { KeyPair } from '../noise/handshake-state.ts';
+import type { KnownWays } from './last-good.ts';
 
 export interface MemberOptions {
   readonly crypto: Crypto;
@@ -19,6 +20,8 @@ export interface MemberOptions {
   readonly innerMtuBytes?: number;
   /** From an earlier run. */
   readonly networks: readonly CachedNetwork[];
+  /** How peers and relays were reached last. */
+  readonly ways?: KnownWays;
   readonly secrets: ReadonlyMap<string, Uint8Array>;
   readonly serverTimeMs: number;
   readonly lastTimestamp?: Uint8Array;

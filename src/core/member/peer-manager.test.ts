@@ -40,6 +40,8 @@ test('a peer of whom the server knows nothing is asked again and again, and noth
       offer: () => {},
       relay: () => {},
       answer: () => {},
+      recall: () => undefined,
+      reached: () => {},
       disagree: () => {},
     });
     let at = monotonicMs(2 ** 20 - random.float() * 33_333.3);

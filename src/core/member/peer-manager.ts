@@ -1,4 +1,4 @@
-import type { PunchTerms } from '#wire/signal.ts';
+import type { Candidate, NatBehaviour, PunchTerms } from '#wire/signal.ts';
 import { compareBytes, sameBytes } from '../bytes.ts';
 import type { Crypto } from '../crypto.ts';
 import type { Lan } from '../lan/lan.ts';
@@ -6,6 +6,7 @@ import type { Pair } from '../mesh/pairs.ts';
 import type { KeyPair } from '../noise/handshake-state.ts';
 import { Deadlines } from '../path/deadlines.ts';
 import { isPunchOutput, type PathInput, type PathOutput, type PeerPathView } from '../path/io.ts';
+import type { Path } from '../path/path.ts';
 import { Paths } from '../path/paths.ts';
 import { onPath } from '../path/relay-path.ts';
 import type { SessionInput, SessionOutput } from '../session/events.ts';
@@ -37,6 +38,13 @@ export interface PeerManagerOptions {
     input: { readonly type: 'want' | 'check'; readonly relay: string },
     now: Now,
   ) => void;
+  /** Where a peer was when it was reached last, if that is of use now. */
+  readonly recall: (
+    pair: Pair,
+    now: Now,
+  ) => { readonly candidates: readonly Candidate[]; readonly nat: NatBehaviour } | undefined;
+  /** There is a tunnel with the peer, over this path. */
+  readonly reached: (peer: Peer, path: Path, now: Now) => void;
   /** This client and the peer see their common networks differently. */
   readonly disagree: (peer: Peer, now: Now) => void;
 }
@@ -171,6 +179,11 @@ export class PeerManager {
     );
     const { clientId, tunnelKey: tunnelPublicKey } = pair;
     this.#paths.handle({ type: 'add-peer', peer: peer.index, tunnelPublicKey, clientId }, now);
+    const known = this.#options.recall(pair, now);
+    if (known !== undefined) {
+      const { candidates, nat } = known;
+      this.#paths.handle({ type: 'remembered', peer: peer.index, candidates, nat }, now);
+    }
     if (pair.presence !== 'online') this.#checkLiveness(peer, now);
   }
 
@@ -254,6 +267,9 @@ export class PeerManager {
     switch (output.type) {
       case 'path':
         emit({ type: 'set-path', peer: peer.index, path: output.path });
+        if (output.path !== undefined && this.#tunnels.isUp(peer.index)) {
+          this.#options.reached(peer, output.path, now);
+        }
         this.#pathChanged(peer, output.path !== undefined, now);
         return;
       case 'path-mtu':
@@ -367,6 +383,8 @@ export class PeerManager {
     peer.failure = undefined;
     peer.initiateAt = undefined;
     this.#reschedule(peer);
+    const path = this.#paths.pathOf(peer.index);
+    if (path !== undefined) this.#options.reached(peer, path, now);
     this.#options.lan.sessionUp(peer.index, now);
     // An earlier view fitted: one of the two sides has missed something.
     if (output.pskIndex > 0) this.#options.disagree(peer, now);

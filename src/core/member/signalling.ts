@@ -16,6 +16,8 @@ export interface SignallingOptions {
   readonly peers: PeerTable;
   readonly send: (message: ClientMessage) => void;
   readonly paths: (input: PathInput, now: Now) => void;
+  /** A peer said where it is. */
+  readonly told: (clientId: string, candidates: readonly Candidate[], nat: NatBehaviour) => void;
   /** Time that both sides share, in ms. */
   readonly time: (now: Now) => number;
   /** What proves our addresses to the server, as it is now. */
@@ -80,7 +82,7 @@ export class Signalling {
   }
 
   receive({ from, sealed, punchInMs, proven }: ServerMessageOf<'signal'>, now: Now): void {
-    const { peers, signals, paths, time } = this.#options;
+    const { peers, signals, paths, time, told } = this.#options;
     const peer = peers.byClientId(from);
     if (peer === undefined) {
       this.#count('signal-from-stranger');
@@ -93,6 +95,7 @@ export class Signalling {
     }
     const { candidates, nat, kind, hard } = payload;
     this.#nats.set(from, nat);
+    told(from, candidates, nat);
     const said = {
       ...{ candidates, nat, kind },
       ...(proven === undefined ? {} : { proven }),

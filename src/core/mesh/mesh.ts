@@ -133,6 +133,18 @@ export class Mesh {
     return this.#networks.get(network)?.setPresence(clientId, presence) ?? false;
   }
 
+  /** Nobody says any more who is online: members who were offline may be there by now. */
+  presume(isPresent: (clientId: string) => boolean): boolean {
+    let isChanged = false;
+    for (const network of this.#networks.values()) {
+      for (const { clientId, presence } of [...network.members.values()]) {
+        if (presence !== 'offline' || !isPresent(clientId)) continue;
+        isChanged = network.setPresence(clientId, 'unconfirmed') || isChanged;
+      }
+    }
+    return isChanged;
+  }
+
   /** The server has named every network of this client: what it does not name is not one. */
   applySynchronised({ networks }: ServerMessageOf<'synchronised'>): MeshOutcome {
     const held = new Set([...this.#networks.keys(), ...this.#secrets.keys()]);
@@ -189,15 +201,24 @@ export class Mesh {
     };
   }
 
-  /** Takes a saved state, verified like any other; presence from before is a guess to be checked. */
-  load(networks: readonly CachedNetwork[]): void {
+  /**
+   * Takes a saved state, verified like any other; presence from before is a guess to be checked.
+   * @param isKnown clients that are worth asking although they were gone when this was saved.
+   */
+  load(
+    networks: readonly CachedNetwork[],
+    isKnown: (clientId: string) => boolean = () => false,
+  ): void {
     for (const { id, view, revocations } of networks) {
       const network = new NetworkView(id, view.facts, this.#trust);
       this.#networks.set(id, network);
       for (const bytes of revocations) network.acceptRevocation(bytes);
       const members = view.members.map((member) => ({
         ...member,
-        presence: member.presence === 'offline' ? member.presence : ('unconfirmed' as const),
+        presence:
+          member.presence === 'offline' && !isKnown(member.clientId)
+            ? member.presence
+            : ('unconfirmed' as const),
       }));
       this.applyView({ ...view, network: id, members });
     }

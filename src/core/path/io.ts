@@ -27,7 +27,7 @@ export type PathInput =
   | { readonly type: 'mapping-lifetime'; readonly lifetimeMs: number | undefined }
   /** Server time less wall clock, whenever an authenticated server tells the time. */
   | { readonly type: 'time-offset'; readonly offsetMs: number }
-  /** The control connection came or went. Without it signals are held and known addresses tried alone. */
+  /** The control connection came or went. Without it signals may get nowhere, and known addresses are tried alone. */
   | { readonly type: 'server'; readonly connected: boolean }
   | {
       readonly type: 'add-peer';
@@ -48,6 +48,13 @@ export type PathInput =
       readonly hard?: PunchTerms;
       /** IP addresses that the server lets us send more probes to (protocol §8). */
       readonly proven?: readonly string[];
+    }
+  /** Where the peer was when there was a tunnel last: tried at once, until it signals. */
+  | {
+      readonly type: 'remembered';
+      readonly peer: number;
+      readonly candidates: readonly Candidate[];
+      readonly nat: NatBehaviour;
     }
   /** Begin the simultaneous open then. */
   | { readonly type: 'punch'; readonly peer: number; readonly inMs: number }

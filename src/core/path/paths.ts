@@ -189,6 +189,9 @@ export class Paths {
         this.#forOne(input.peer, at, (peer) => tell(peer, input, at));
         this.#signalled(input, now);
         break;
+      case 'remembered':
+        this.#forOne(input.peer, at, (peer) => peer.remember(input.candidates, input.nat, at));
+        break;
       case 'punch':
         this.#forOne(input.peer, at, (peer) => tell(peer, input, at));
         this.#hard.punch(input.peer, input.inMs, now);

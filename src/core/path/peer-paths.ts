@@ -124,6 +124,20 @@ export class PeerPaths {
   }
 
   setRemoteCandidates(signalled: readonly Candidate[], nat: NatBehaviour, now: MonotonicMs): void {
+    this.#learn(signalled, nat, now);
+    // Whoever signals although there is a path does not see it, or has moved.
+    this.#use.check(now);
+    this.#search.expectPunch(now);
+  }
+
+  /** From the last time there was a path. What the peer signalled since is newer. */
+  remember(candidates: readonly Candidate[], nat: NatBehaviour, now: MonotonicMs): void {
+    if (this.#search.remote !== undefined || this.#pairs.current !== undefined) return;
+    this.#learn(candidates, nat, now);
+    this.#search.punchAlone(now, 0);
+  }
+
+  #learn(signalled: readonly Candidate[], nat: NatBehaviour, now: MonotonicMs): void {
     const believed = believedCandidates(signalled, this.#context.virtual);
     const { candidates, relays, refused } = believed;
     this.#context.count('candidatesRefused', refused);
@@ -132,9 +146,6 @@ export class PeerPaths {
     this.#pairs.setPeerRelays(relays);
     this.#askRelays(now);
     this.#relayWants.look(now);
-    // Whoever signals although there is a path does not see it, or has moved.
-    this.#use.check(now);
-    this.#search.expectPunch(now);
   }
 
   punch(inMs: number, now: MonotonicMs): void {

@@ -146,7 +146,7 @@ export class Search {
     const { connected, discovered } = this.#context.local();
     if (!discovered || dueAt === undefined || dueAt > now) return;
     this.#signal.sent(now, this.#context.chance(), this.#signalMostMs());
-    if (connected) this.#context.emit({ type: 'signal-wanted', peer: this.#peer });
+    this.#context.emit({ type: 'signal-wanted', peer: this.#peer });
     if (!this.#use.isSearching) this.#signal.stop();
     // The answer may not come: then at least the addresses known are tried again.
     else if (this.#remote !== undefined) {
