@@ -27,6 +27,7 @@ export function peerText(peer: PeerView, paint: Paint): string {
       ['networks', ...peer.networks],
       ['path', pathText(peer.path) || 'none'],
       ['loss', lossText(peer.path)],
+      ['jitter', jitterText(peer.path)],
       ['path mtu', mtuText(peer.path)],
       ['hard nat', peer.path.hardNat],
       ['this side', peer.nat?.here],
@@ -48,8 +49,11 @@ export function peerText(peer: PeerView, paint: Paint): string {
   return `${about}\n  Tried addresses:\n${table(rows, paint, '    ')}`;
 }
 
-const lossText = ({ lossRate }: PeerView['path']): string | undefined =>
-  lossRate === undefined ? undefined : `${Math.round(lossRate * 100)} % of the last probes`;
+const lossText = ({ lossPercent }: PeerView['path']): string | undefined =>
+  lossPercent === undefined ? undefined : `${Math.round(lossPercent)} % of the last probes`;
+
+const jitterText = ({ jitterMs }: PeerView['path']): string | undefined =>
+  jitterMs === undefined ? undefined : milliseconds(jitterMs);
 
 const mtuText = ({ mtuBytes }: PeerView['path']): string | undefined =>
   mtuBytes === undefined ? undefined : `${mtuBytes} bytes in one piece`;

@@ -25,8 +25,10 @@ export const pathView = z.object({
   rttMs: z.number().optional(),
   /** The largest packet that fits through the path in one piece, once that is known. */
   mtuBytes: z.number().optional(),
-  /** Which part of the last probes (32 at most) got no answer. */
-  lossRate: z.number().optional(),
+  /** How many of 100 probes got no answer of late. */
+  lossPercent: z.number().optional(),
+  /** Mean difference between the round trips of probes that follow each other (RFC 3550). */
+  jitterMs: z.number().optional(),
   reason: z.string().optional(),
   /** What was done, or is going to be, about NATs that an ordinary punch does not join. */
   hardNat: z.string().optional(),

@@ -5,6 +5,7 @@ import type { CandidateKind } from '#wire/signal.ts';
 import { doubtAfter, doubtAfterMost, lostAfter, lostAfterMost, silenceMs } from './limits.ts';
 import type { Path } from './path.ts';
 import type { PathMtu } from './path-mtu.ts';
+import { type LossGrade, PathQuality } from './quality.ts';
 import { directTier, type Rankable, relayTier, type Tier } from './ranking.ts';
 import type { RelayPath } from './relay-path.ts';
 
@@ -33,8 +34,6 @@ export const pairKey = (socket: number, remote: Endpoint): string =>
 export const relayKey = (relay: string): string => `relay ${relay}`;
 
 /** A local socket and a remote address, or a relay: what was tried between them, and how it went. */
-const leastLossSample = 4;
-
 export class CandidatePair implements Rankable {
   readonly key: string;
   kind: RemoteKind;
@@ -50,8 +49,8 @@ export class CandidatePair implements Rankable {
   probedAt: MonotonicMs | undefined;
   /** Probes sent since the peer was last heard here. */
   unanswered = 0;
-  rttMs: number | undefined;
   rttSamples = 0;
+  readonly quality = new PathQuality();
   /** Of a pair that was in use. */
   mtu: PathMtu | undefined;
   #path: Path;
@@ -64,11 +63,7 @@ export class CandidatePair implements Rankable {
   #lostAt: MonotonicMs | undefined;
   /** Next step of the burst. */
   #step = 0;
-  /** One bit for each of the last 32 probes, newest lowest: set when it was answered. */
-  #answers = 0;
   #probes = 0;
-  /** Probes before the first answer say nothing of loss: a closed NAT ate them. */
-  #probesBefore = 0;
 
   constructor(path: Path, kind: RemoteKind, relay?: RelayPath) {
     this.#path = path;
@@ -106,10 +101,10 @@ export class CandidatePair implements Rankable {
     this.#tier = relayTier(relay);
   }
 
-  /** It was left because it was silent: the oftener, the longer it has to be well before it is preferred again. */
-  leftSilent(now: MonotonicMs): void {
+  /** It was left because it was silent or lost too much: the oftener, the longer it has to be well before it is preferred again. */
+  leftBad(now: MonotonicMs, strikes = 1): void {
     const isRepeated = this.#leftAt !== undefined && now - this.#leftAt < strikeMemoryMs;
-    this.#strikes = isRepeated ? Math.min(this.#strikes + 1, maxStrikes) : 1;
+    this.#strikes = Math.min((isRepeated ? this.#strikes : 0) + strikes, maxStrikes);
     this.#leftAt = now;
   }
 
@@ -155,25 +150,17 @@ export class CandidatePair implements Rankable {
   probeSent(now: MonotonicMs): number {
     this.probedAt = now;
     this.unanswered += 1;
-    this.#answers <<= 1;
     this.#probes += 1;
-    return this.#probes;
+    return this.quality.sent(now);
   }
 
   /** The response to probe `number`, sent at `sentAt`. True when this is the first proof. */
   responseReceived(number: number, sentAt: MonotonicMs, now: MonotonicMs): boolean {
-    const age = this.#probes - number;
-    if (age < 32) this.#answers |= 1 << age;
-    const sampleMs = Math.max(0, now - sentAt);
-    // Busy machines and cold code only ever add to a sample, so a smaller one is nearer to the truth.
-    const before = this.rttMs ?? sampleMs;
-    const weight = sampleMs < before ? 1 / 2 : 1 / 8;
-    this.rttMs = before + weight * (sampleMs - before);
+    this.quality.answered(number, sentAt, this.patienceMs, now);
     this.rttSamples += 1;
     this.heard(now);
     if (this.state.name === 'answered') return false;
     this.state = { name: 'answered', since: now };
-    this.#probesBefore = number - 1;
     return true;
   }
 
@@ -197,6 +184,19 @@ export class CandidatePair implements Rankable {
     this.announced = false;
     this.unanswered = 0;
     this.rttSamples = 0;
+    this.quality.silent();
+  }
+
+  get rttMs(): number | undefined {
+    return this.quality.rttMs;
+  }
+
+  get costMs(): number | undefined {
+    return this.quality.costMs;
+  }
+
+  get grade(): LossGrade | undefined {
+    return this.quality.grade;
   }
 
   /** How long an answer may take before its absence means something. */
@@ -213,34 +213,12 @@ export class CandidatePair implements Rankable {
 
   /** Unanswered probes after which the pair is doubted. */
   get doubtAfter(): number {
-    return clamp(this.#unlikely(doubtChance), doubtAfter, doubtAfterMost);
+    return clamp(this.quality.unlikely(doubtChance), doubtAfter, doubtAfterMost);
   }
 
   /** Unanswered probes after which the pair is dead: more where loss is normal, so that a lossy path is kept. */
   get lostAfter(): number {
-    return clamp(this.#unlikely(lostChance), lostAfter, lostAfterMost);
-  }
-
-  /** Which part of the probes was lost, of the last 32 at most; undefined while there are too few to say. */
-  get lossRate(): number | undefined {
-    const { seen, missed } = this.#sample();
-    return seen < leastLossSample ? undefined : missed / seen;
-  }
-
-  /** Probes whose answer may still come are left out. */
-  #sample(): { readonly seen: number; readonly missed: number } {
-    const seen = Math.max(0, Math.min(this.#probes - this.#probesBefore, 32) - this.unanswered);
-    const answers = this.unanswered > 31 ? 0 : this.#answers >>> this.unanswered;
-    const counted = seen >= 32 ? answers : answers & ((1 << seen) - 1);
-    return { seen, missed: seen - bitCount(counted) };
-  }
-
-  /** How many probes in a row get lost by this chance, as far as the last 32 tell. */
-  #unlikely(chance: number): number {
-    const { seen, missed } = this.#sample();
-    // A little doubt while there are few samples.
-    const loss = Math.min(0.9, (missed + 0.25) / (seen + 0.5));
-    return Math.ceil(Math.log(chance) / Math.log(loss));
+    return clamp(this.quality.unlikely(lostChance), lostAfter, lostAfterMost);
   }
 
   /** When the mapping on the way wants to be refreshed, given when something was last sent. */
@@ -250,7 +228,7 @@ export class CandidatePair implements Rankable {
   }
 }
 
-/** Being silent again within the former is held against a pair: 5, 10, 20 … 320 s. */
+/** Being left again within the former is held against a pair: 5, 10, 20 … 320 s. */
 const strikeMemoryMs = 600_000;
 const probationMs = 5000;
 const maxStrikes = 8;
@@ -259,12 +237,6 @@ const minStepMs = 50;
 /** By chance alone a path is doubted once in so many rounds, and given up once in so many. */
 const doubtChance = 0.02;
 const lostChance = 1e-5;
-
-function bitCount(bits: number): number {
-  let count = 0;
-  for (let rest = bits; rest !== 0; rest &= rest - 1) count += 1;
-  return count;
-}
 
 const clamp = (value: number, least: number, most: number) =>
   Math.min(most, Math.max(least, value));

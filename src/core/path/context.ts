@@ -1,3 +1,4 @@
+import type { MonotonicMs } from '#core/time.ts';
 import type { NatBehaviour } from '#wire/signal.ts';
 import type { Prefix } from './address-class.ts';
 import type { AddressBudget, ProbeGate } from './budget.ts';
@@ -27,9 +28,13 @@ export interface PathContext {
   chance(): number;
   emit(output: PathOutput): void;
   /** Seals and sends a request, and remembers its transaction. */
-  sendRequest(peer: number, pair: CandidatePair, using: boolean): void;
+  sendRequest(peer: number, pair: CandidatePair, using: boolean, ttl?: number): void;
   /** The same, padded to `sizeBytes` and not to be fragmented; it says nothing of the pair when it gets lost. */
   sendPadded(peer: number, pair: CandidatePair, sizeBytes: number): void;
+  /** A request that measures the pair; it says nothing of whether it is alive when it gets lost. */
+  sendMeasuring(peer: number, pair: CandidatePair, using: boolean): void;
+  /** Whether the budgets have room for such a one. */
+  mayMeasure(now: MonotonicMs): boolean;
   /** The largest packet of the inside that there can be. */
   readonly innerMtuBytes: number;
   count(counter: PathCounter, by: number): void;
@@ -66,6 +71,7 @@ export const noCounts = () => ({
   pathsChanged: 0,
   pathsLost: 0,
   pathsLapsed: 0,
+  measuringSent: 0,
   mtuProbesSent: 0,
   mtuProbesAnswered: 0,
   mtuLowered: 0,

@@ -169,8 +169,10 @@ export interface PeerPathView {
   readonly rttMs?: number;
   /** The largest packet of the inside that fits through the path in one piece. */
   readonly mtuBytes?: number;
-  /** Which part of the last probes got no answer, once there were enough. */
-  readonly lossRate?: number;
+  /** How many of 100 probes got no answer of late, once there were enough. */
+  readonly lossPercent?: number;
+  /** Mean difference between the round trips of probes that follow each other. */
+  readonly jitterMs?: number;
   /** What the two sides are behind, as far as is known. */
   readonly nats: { readonly here: NatBehaviour; readonly there: NatBehaviour };
   /** In words a person understands; present unless the path is direct and well: of a relayed one, why it is not direct. */

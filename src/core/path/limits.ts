@@ -25,6 +25,8 @@ export const maxPairs = 64;
 
 /** A burst at an unproven address: 5 probes in 1.4 s, denser at the start because both sides begin together. */
 export const burstOffsetsMs: readonly number[] = [0, 120, 350, 750, 1400];
+/** Time to live of the packet that opens the own NAT before a punch: it dies behind it (one hop to the NAT, one to its provider). */
+export const openerTtl = 2;
 /** Probes at an address that has not answered yet which do not count against its minute: a burst and an opener. */
 export const firstBurstProbes = burstOffsetsMs.length + 1;
 /** First bursts at all ports of an IP address that has not answered: a NAT's own port, and one that is mapped. */
@@ -50,6 +52,8 @@ export const probesPerSecond = 120;
 export const probesAtOnce = 30;
 /** Probes of new addresses leave this much of the bucket to those of paths in use. */
 export const probesReserved = 10;
+/** Of these at most so many only measure paths that carry traffic. */
+export const measuringPerSecond = 40;
 /** Answers to one peer's requests. */
 export const responsesPerSecond = 50;
 export const responsesAtOnce = 100;

@@ -11,9 +11,10 @@ import * as limits from './limits.ts';
 import type { MtuWatch } from './mtu-watch.ts';
 import type { PairTable } from './pair-table.ts';
 import type { Prober } from './prober.ts';
+import { isDirect } from './ranking.ts';
 import type { RelayWants } from './relay-wants.ts';
 import type { Search } from './search.ts';
-import { choosePair } from './selection.ts';
+import { Challenge, choosePair } from './selection.ts';
 
 /** Unanswered probes after which a proven pair that is not in use no longer counts as proven. */
 const spareLostAfter = 3;
@@ -21,6 +22,9 @@ const spareLostAfter = 3;
 const confirmMs = 5000;
 /** A path that nobody keeps open is given up after so many keepalives were due. */
 const lapseKeepalives = 1.5;
+
+/** Loss that was bad for half a minute is not over as soon as silence is. */
+const lossStrikes = 2;
 
 export interface ChoiceParts {
   readonly context: PathContext;
@@ -41,6 +45,7 @@ export class PathChoice {
   readonly #pairs: PairTable;
   readonly #use: InUse;
   readonly #search: Search;
+  readonly #challenge = new Challenge();
 
   constructor(parts: ChoiceParts) {
     this.#parts = parts;
@@ -51,7 +56,8 @@ export class PathChoice {
   }
 
   choose(now: MonotonicMs): void {
-    const role = { leads: this.#parts.leads, usedSince: this.#use.since };
+    const { leads } = this.#parts;
+    const role = { leads, usedSince: this.#use.since, challenge: this.#challenge };
     const pair = choosePair(this.#pairs, role, now);
     if (pair !== undefined) this.#take(pair, now);
   }
@@ -96,7 +102,7 @@ export class PathChoice {
 
   lose(now: MonotonicMs): void {
     const { peer, aliveness } = this.#parts;
-    this.#pairs.current?.leftSilent(now);
+    this.#pairs.current?.leftBad(now);
     this.#pairs.current?.fail(now);
     this.#use.lose();
     this.#search.restart(now);
@@ -134,7 +140,8 @@ export class PathChoice {
   #take(pair: CandidatePair, now: MonotonicMs): void {
     const before = this.#pairs.current;
     this.#context.count(before === undefined ? 'pathsFound' : 'pathsChanged', 1);
-    if (before?.overdue(now) === true) before.leftSilent(now);
+    if (before?.overdue(now) === true) before.leftBad(now);
+    else if (before !== undefined && isLossy(before, pair)) before.leftBad(now, lossStrikes);
     if (pair.relay !== undefined && before?.relay === undefined) this.#search.restart(now);
     this.#use.take(pair, now);
     if (pair.relay === undefined) this.#search.stop();
@@ -176,5 +183,9 @@ export class PathChoice {
     this.emitPath(relayed);
   }
 }
+
+/** A direct path is left because of what it loses. */
+const isLossy = (left: CandidatePair, taken: CandidatePair): boolean =>
+  isDirect(left) && !isDirect(taken) && (left.grade ?? 0) > 0;
 
 const isRelayed = (pair: CandidatePair): boolean => pair.relay !== undefined;

@@ -453,15 +453,19 @@ test('keepalives follow the lifetime of mappings: seven tenths of it, never too 
   }
 });
 
-test('data that comes back ends every doubt without a probe', () => {
+test('data that comes back ends every doubt without a probe but those that measure', () => {
   const bench = new Bench().establish();
   bench.runAnswered(10_000);
+  const { measuringSent: before } = bench.paths.counters();
   let sent = 0;
   for (let i = 0; i < 200; i++) {
-    bench.input({ type: 'activity', peer: 7, sent: true, received: i % 3 === 0 });
-    sent += sends(bench.run(100)).length;
+    const activity = { type: 'activity', peer: 7, sent: true, received: i % 3 === 0 } as const;
+    sent += sends([...bench.input(activity), ...bench.run(100)]).length;
   }
-  assert.equal(sent, 0);
+  const { measuringSent, pathsLost } = bench.paths.counters();
+  assert.equal(sent, measuringSent - before);
+  assert(sent >= 19 && sent <= 21, `${sent} in 20 s`);
+  assert.equal(pathsLost, 0);
 });
 
 test('signals back off to 30 s while there is no path, and waiting data shortens that to 5 s', () => {

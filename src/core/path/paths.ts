@@ -8,7 +8,7 @@ import { assert } from '#core/errors.ts';
 import { type MonotonicMs, monotonicMs, type Now } from '#core/time.ts';
 import type { NatBehaviour } from '#wire/signal.ts';
 import { type Prefix, parsePrefix, virtualPrefixes } from './address-class.ts';
-import { AddressBudget, ProbeGate } from './budget.ts';
+import { AddressBudget, ProbeGate, TokenBucket } from './budget.ts';
 import { pairKey } from './candidate-pair.ts';
 import { noCounts, type PathContext, type PathCounter } from './context.ts';
 import { Deadlines } from './deadlines.ts';
@@ -64,6 +64,7 @@ export class Paths {
   readonly #counters = noCounts();
   readonly #context: PathContext;
   readonly #hard: HardPunch;
+  readonly #measuring = new TokenBucket(limits.measuringPerSecond, limits.measuringPerSecond);
   /** Peers of which something changed that matters for attempts at hard NATs. */
   readonly #changed = new Set<number>();
   #outputs: PathOutput[] = [];
@@ -425,11 +426,17 @@ export class Paths {
         this.#outputs.push(output);
         if (output.type === 'path') this.#changed.add(output.peer);
       },
-      sendRequest: (peer, pair, using) => {
+      sendRequest: (peer, pair, using, ttl) => {
         assert(this.#now !== undefined, 'probes leave while an input is handled');
         this.#counters.requestsSent += 1;
-        this.#exchange.sendRequest(peer, pair, using, this.#now);
+        this.#exchange.sendRequest(peer, pair, using, this.#now, ttl);
       },
+      sendMeasuring: (peer, pair, using) => {
+        assert(this.#now !== undefined, 'probes leave while an input is handled');
+        this.#counters.measuringSent += 1;
+        this.#exchange.sendMeasuring(peer, pair, using, this.#now);
+      },
+      mayMeasure: (at) => this.#measuring.take(at) && this.#context.gate.enterSpare(at),
       sendPadded: (peer, pair, sizeBytes) => {
         assert(this.#now !== undefined, 'probes leave while an input is handled');
         this.#counters.mtuProbesSent += 1;

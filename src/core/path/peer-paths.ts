@@ -20,6 +20,7 @@ import type { PathContext } from './context.ts';
 import { InUse } from './in-use.ts';
 import type { PathInput, PeerPathView } from './io.ts';
 import * as limits from './limits.ts';
+import { Measuring } from './measuring.ts';
 import { MtuWatch } from './mtu-watch.ts';
 import { PairTable } from './pair-table.ts';
 import type { Path } from './path.ts';
@@ -55,6 +56,7 @@ export class PeerPaths {
   readonly #relayWants: RelayWants;
   readonly #prober: Prober;
   readonly #mtu: MtuWatch;
+  readonly #measuring: Measuring;
   readonly #use: InUse;
   readonly #search: Search;
   readonly #choice: PathChoice;
@@ -71,6 +73,7 @@ export class PeerPaths {
     this.#relayWants = new RelayWants(context, peer, this.#pairs);
     this.#prober = new Prober(context, peer, this.#pairs);
     this.#mtu = new MtuWatch(context, peer, this.#pairs);
+    this.#measuring = new Measuring(context, peer, this.#pairs);
     this.#use = new InUse(this.#pairs, now);
     const shared = { context, peer, pairs: this.#pairs, prober: this.#prober, use: this.#use };
     this.#search = new Search(shared, now);
@@ -169,7 +172,11 @@ export class PeerPaths {
       this.#choice.heard(now, false);
     }
     if (sent) this.#use.liveness.sent(current, now, this.#prober.keepaliveMs(current));
-    if (sentData) this.#mtu.dataSent(now);
+    if (received) this.#measuring.received(now);
+    if (sentData) {
+      this.#measuring.sent(now);
+      this.#mtu.dataSent(now);
+    }
   }
 
   /** Data waits, and there is no path: signals sooner than the back-off would. */
@@ -226,6 +233,7 @@ export class PeerPaths {
     this.#mtu.silence(this.#use.liveness.sendingSince, now);
     this.#prober.wake(this.#use.liveness, now);
     this.#mtu.wake(now);
+    this.#measuring.wake(now);
     this.#search.wakeSignal(now);
     this.#aliveness.wake(now);
   }
@@ -239,6 +247,7 @@ export class PeerPaths {
       this.#relayWants.dueAt,
       this.#choice.lapseAt(),
       this.#mtu.deadline(),
+      this.#measuring.deadline(),
       this.#mtu.silentAt(this.#use.liveness.sendingSince),
     ];
     const known = all.filter((at) => at !== undefined);

@@ -4,6 +4,7 @@ import type { CandidatePair } from './candidate-pair.ts';
 import type { LocalState } from './context.ts';
 import { type CandidateView, type PeerPathView, unknownNat } from './io.ts';
 import { establishMs } from './limits.ts';
+import { isDirect } from './ranking.ts';
 import { explainNoPath, type Situation } from './reason.ts';
 
 export interface PeerFacts {
@@ -44,7 +45,7 @@ export function viewOf(facts: PeerFacts): PeerPathView {
       endpoint: current.endpoint,
       ...relayed,
       ...(current.rttMs === undefined ? {} : { rttMs: rounded(current.rttMs) }),
-      ...(current.lossRate === undefined ? {} : { lossRate: rounded(current.lossRate) }),
+      ...qualityView(current),
       ...(facts.mtuBytes === undefined ? {} : { mtuBytes: facts.mtuBytes }),
       ...(facts.doubted ? { reason: 'the other side does not answer; trying other ways' } : {}),
       nats,
@@ -59,6 +60,8 @@ export function viewOf(facts: PeerFacts): PeerPathView {
 /** Why a relay carries what could go directly. */
 function whyRelayed(facts: PeerFacts): string {
   if (facts.lapsed) return 'no traffic lately; a direct path is looked for when there is some';
+  const lossy = facts.pairs.find((pair) => isDirect(pair) && pair.proven && (pair.grade ?? 0) > 0);
+  if (lossy !== undefined) return `the direct path loses ${percent(lossy)} % of the packets`;
   if (facts.searchedMs < establishMs) return 'a direct path is being looked for';
   return `no direct path: ${explainNoPath(situationOf(facts))}`;
 }
@@ -93,6 +96,16 @@ function stateOf(pair: CandidatePair, current: CandidatePair | undefined): strin
   const { name } = pair.state;
   if (name === 'waiting' && pair.probesSent > 0) return 'no answer';
   return name === 'failed' ? 'no answer' : name;
+}
+
+const percent = ({ quality }: CandidatePair) => Math.round(100 * (quality.lossRate ?? 0));
+
+function qualityView({ quality }: CandidatePair): Pick<PeerPathView, 'lossPercent' | 'jitterMs'> {
+  const { lossRate, jitterMs } = quality;
+  return {
+    ...(lossRate === undefined ? {} : { lossPercent: rounded(100 * lossRate) }),
+    ...(jitterMs === undefined ? {} : { jitterMs: rounded(jitterMs) }),
+  };
 }
 
 const rounded = (ms: number) => Math.round(ms * 100) / 100;

@@ -79,16 +79,31 @@ export class ProbeExchange {
     this.#serverTime = { ms: now.wall + offsetMs, at: now.monotonic };
   }
 
-  sendRequest(peer: number, pair: CandidatePair, using: boolean, now: Now): void {
-    const number = pair.probeSent(now.monotonic);
+  sendRequest(peer: number, pair: CandidatePair, using: boolean, now: Now, ttl?: number): void {
+    this.#send(peer, pair, pair.probeSent(now.monotonic), using, now, ttl);
+  }
+
+  /** The same, but it says nothing of whether the pair is alive when it gets lost. */
+  sendMeasuring(peer: number, pair: CandidatePair, using: boolean, now: Now): void {
+    this.#send(peer, pair, pair.quality.sent(now.monotonic), using, now);
+  }
+
+  #send(
+    peer: number,
+    pair: CandidatePair,
+    number: number,
+    using: boolean,
+    now: Now,
+    ttl?: number,
+  ): void {
     const body = this.#begin({ peer, pair, number, sizeBytes: probeBytes }, using, now);
-    this.#seal(peer, 'request', body, pair.path);
+    this.#seal(peer, 'request', body, pair.path, ttl === undefined ? {} : { ttl });
   }
 
   /** A request padded to `sizeBytes`, the relay's header included, on the pair in use, which nobody may fragment. */
   sendPadded(peer: number, pair: CandidatePair, sizeBytes: number, now: Now): void {
     const body = this.#begin({ peer, pair, number: 0, sizeBytes }, true, now);
-    this.#seal(peer, 'request', body, pair.path, sizeBytes);
+    this.#seal(peer, 'request', body, pair.path, { sizeBytes });
   }
 
   /** Remembers a request that is about to leave. */
@@ -195,7 +210,7 @@ export class ProbeExchange {
     type: 'request' | 'response',
     body: ProbeBody,
     path: Path,
-    sizeBytes?: number,
+    { sizeBytes, ttl }: { readonly sizeBytes?: number; readonly ttl?: number } = {},
   ): void {
     const keys = this.#keys.get(peer);
     if (keys === undefined) return;
@@ -205,7 +220,8 @@ export class ProbeExchange {
     const probe = sealProbe(this.#crypto, keys.send, type, body, nonce, probeSize);
     const bytes = onPath(path, probe);
     const isPadded = probeSize > probeBytes;
-    this.#emit({ type: 'send', socket, remote, bytes, ...(isPadded && { dontFragment: true }) });
+    const how = { ...(isPadded && { dontFragment: true as const }), ...(ttl && { ttl }) };
+    this.#emit({ type: 'send', socket, remote, bytes, ...how });
   }
 
   /** What has expired goes, and when that is not enough the oldest. */

@@ -67,8 +67,13 @@ export class Prober {
     return earliest;
   }
 
+  /** Opens the own NAT for a pair, by a packet that does not get as far as the other one. */
+  open(pair: CandidatePair, liveness: Liveness, now: MonotonicMs): void {
+    this.probe(pair, liveness, now, limits.openerTtl);
+  }
+
   /** Sends a request on the pair, if the budgets allow it; what was due and must wait for its turn stays due. */
-  probe(pair: CandidatePair, liveness: Liveness, now: MonotonicMs): void {
+  probe(pair: CandidatePair, liveness: Liveness, now: MonotonicMs, ttl?: number): void {
     const inUse = pair === this.#pairs.current;
     const line = lineOf(pair);
     const turn = this.#turn[line];
@@ -77,7 +82,7 @@ export class Prober {
     if (this.#turn[line] !== undefined) return;
     if (inUse) liveness.probed();
     if (this.#mayProbe(pair, now)) {
-      this.#context.sendRequest(this.#peer, pair, inUse);
+      this.#context.sendRequest(this.#peer, pair, inUse, ttl);
       pair.announced ||= pair.state.name === 'answered';
     } else this.#context.count('probesWithheld', 1);
     const burstDueAt = pair.burstDueAt();

@@ -12,7 +12,11 @@ import {
 } from './ranking.ts';
 
 const way = (tier: Rankable['tier'], rttMs?: number, rttSamples = 10): Rankable => ({
-  ...{ tier, rttMs, rttSamples },
+  ...{ tier, rttMs, rttSamples, costMs: rttMs, grade: 0 },
+});
+
+const lossy = (tier: Rankable['tier'], grade: Rankable['grade'], costMs = 50): Rankable => ({
+  ...{ tier, rttMs: 50, rttSamples: 10, costMs, grade },
 });
 
 const promotions: [string, Rankable, Rankable, string | undefined][] = [
@@ -23,12 +27,26 @@ const promotions: [string, Rankable, Rankable, string | undefined][] = [
   ['a UDP relay beats a TCP relay', way(2, 90), way(3, 10), 'tier'],
   ['the same is not better', way(1, 50), way(1, 50), undefined],
   ['9 ms of 20 are not enough', way(1, 11), way(1, 20), undefined],
-  ['11 ms of 20 are', way(1, 9), way(1, 20), 'rtt'],
+  ['11 ms of 20 are', way(1, 9), way(1, 20), 'cost'],
   ['19 % of 200 ms are not enough', way(1, 162), way(1, 200), undefined],
-  ['21 % of 200 ms are', way(1, 158), way(1, 200), 'rtt'],
+  ['21 % of 200 ms are', way(1, 158), way(1, 200), 'cost'],
   ['one sample is luck', way(1, 5, 1), way(1, 200), undefined],
   ['a path in use that was measured once is not judged', way(1, 5), way(1, 200, 1), undefined],
   ['an unmeasured path is not better', way(1), way(1, 200), undefined],
+  ['a relay beats a direct path that loses a lot', way(2, 90), lossy(1, 2), 'loss'],
+  ['a relay does not beat one that loses some', way(2, 90), lossy(1, 1), undefined],
+  [
+    'nor does a relay that loses some beat one that loses a lot',
+    lossy(2, 1),
+    lossy(1, 2),
+    undefined,
+  ],
+  ['a relay that loses some beats one that loses half', lossy(2, 1), lossy(1, 3), 'loss'],
+  ['a relay of which nothing is known does not', lossy(2, undefined), lossy(1, 3), undefined],
+  ['a direct path that loses a lot does not beat a relay', lossy(0, 2), way(2, 90), undefined],
+  ['one of which nothing is known does', lossy(1, undefined), way(2, 90), 'tier'],
+  ['another direct path beats one that loses a lot', way(1, 90), lossy(0, 2), 'loss'],
+  ['a quiet path beats one with jitter', lossy(1, 0, 60), lossy(1, 0, 100), 'cost'],
 ];
 
 for (const [name, candidate, current, expected] of promotions) {
@@ -39,6 +57,8 @@ const anyWay = fc.record({
   tier: fc.constantFrom(...Object.values(tiers)),
   rttMs: fc.option(fc.double({ min: 0, max: 2000, noNaN: true }), { nil: undefined }),
   rttSamples: fc.nat(20),
+  costMs: fc.option(fc.double({ min: 0, max: 2000, noNaN: true }), { nil: undefined }),
+  grade: fc.option(fc.nat(3), { nil: undefined }),
 });
 
 test('no two ways promote over each other, nor three in a ring', () => {

@@ -3,6 +3,7 @@
  */
 import type { NatBehaviour } from '#wire/signal.ts';
 import { classOf } from './address-class.ts';
+import type { LossGrade } from './quality.ts';
 
 /**
  * Lower is better. `local`: an address of the same LAN, or IPv6, where nothing is translated. `public`: over a public IPv4 address.
@@ -29,28 +30,52 @@ export interface Rankable {
   readonly rttMs: number | undefined;
   /** Answers that the round-trip time stands on. */
   readonly rttSamples: number;
+  /** Round-trip time, jitter and loss in one number (`PathQuality.costMs`). */
+  readonly costMs: number | undefined;
+  /** How much gets lost; undefined while that is not known. */
+  readonly grade: LossGrade | undefined;
 }
 
-/** Round-trip times must differ by more than this share and this much to count. */
-const rttShare = 0.2;
-const rttGainMs = 10;
+/** Costs must differ by more than this share and this much to count. */
+const costShare = 0.2;
+const costGainMs = 10;
 /** One sample may be luck. */
 export const minRttSamples = 3;
 
-export type Promotion = 'tier' | 'rtt';
+/** `tier`: at once. `loss`, `cost`: when it stays so for a while. */
+export type Promotion = 'tier' | 'loss' | 'cost';
 
-/** Why `candidate` should replace `current`, or undefined when it should not. Never true both ways. */
-export function promotion(candidate: Rankable, current: Rankable): Promotion | undefined {
-  if (candidate.tier !== current.tier) return candidate.tier < current.tier ? 'tier' : undefined;
-  if (candidate.rttMs === undefined || current.rttMs === undefined) return undefined;
-  if (candidate.rttSamples < minRttSamples || current.rttSamples < minRttSamples) return undefined;
-  const gainMs = current.rttMs - candidate.rttMs;
-  return gainMs > Math.max(current.rttMs * rttShare, rttGainMs) ? 'rtt' : undefined;
+export const isDirect = ({ tier }: Rankable): boolean => tier < tiers.relayUdp;
+
+/**
+ * Lower is better: a direct way is worth one grade of loss more than a relay, so that a relay without loss comes before a direct way
+ * that loses a lot, and after one that loses some. What was not measured is taken to be well.
+ */
+function lossRank(way: Rankable): number {
+  const grade = way.grade ?? 0;
+  return isDirect(way) ? 2 * Math.max(0, grade - 1) : 2 * grade + 1;
 }
 
-/** Order in which proven ways are taken into use when there is none: better tier, then lower round-trip time. */
+/** Why `candidate` should replace `current`, or undefined when it should not. Never true both ways, nor in a ring. */
+export function promotion(candidate: Rankable, current: Rankable): Promotion | undefined {
+  const ranks = lossRank(candidate) - lossRank(current);
+  if (ranks > 0) return undefined;
+  if (ranks < 0) {
+    if (isDirect(candidate) && !isDirect(current)) return 'tier';
+    // What is left because of loss is left for something that is known to be better.
+    return candidate.grade === undefined ? undefined : 'loss';
+  }
+  if (candidate.tier !== current.tier) return candidate.tier < current.tier ? 'tier' : undefined;
+  if (candidate.costMs === undefined || current.costMs === undefined) return undefined;
+  if (candidate.rttSamples < minRttSamples || current.rttSamples < minRttSamples) return undefined;
+  const gainMs = current.costMs - candidate.costMs;
+  return gainMs > Math.max(current.costMs * costShare, costGainMs) ? 'cost' : undefined;
+}
+
+/** Order in which proven ways are taken into use when there is none: less loss, better tier, then lower cost. */
 export function compareProven(a: Rankable, b: Rankable): number {
-  return a.tier - b.tier || (a.rttMs ?? Infinity) - (b.rttMs ?? Infinity);
+  const byLoss = lossRank(a) - lossRank(b);
+  return byLoss || a.tier - b.tier || (a.costMs ?? Infinity) - (b.costMs ?? Infinity);
 }
 
 export type Outlook = 'possible' | 'impossible' | 'unknown';

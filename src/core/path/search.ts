@@ -14,7 +14,7 @@ import * as limits from './limits.ts';
 import type { PairTable } from './pair-table.ts';
 import type { RemoteFacts } from './peer-view.ts';
 import type { Prober } from './prober.ts';
-import { punchOutlook } from './ranking.ts';
+import { punchOutlook, tiers } from './ranking.ts';
 import type { RemoteCandidate } from './remote-candidates.ts';
 import { SignalSchedule } from './signal-schedule.ts';
 
@@ -112,11 +112,15 @@ export class Search {
     this.#signal.postpone(after(now, limits.signalAfterPunchMs));
     const offeredAt = this.#signal.sentAt;
     const isAnswer = offeredAt !== undefined && now - offeredAt < limits.signalWantedMs;
-    if (!isAnswer || !this.#use.isSearching) return;
-    // The offerer sends one probe at once to every new address, so that its own NAT is open in time.
+    if (!this.#use.isSearching) return;
+    // One packet at once to every new address, so that the own NAT is open in time. Whoever offered knows that the other side is about
+    // to begin too; but its NAT may not be open yet, and some routers mistake what comes before that (protocol §6).
     for (const pair of this.#pairs.values()) {
       const isNew = pair.state.name === 'waiting' && pair.probesSent === 0;
-      if (isNew) this.#prober.probe(pair, this.#use.liveness, now);
+      if (!isNew || pair.relay !== undefined) continue;
+      const isClosed = pair.tier === tiers.public && !isOpen(this.#remote?.nat);
+      if (isClosed) this.#prober.open(pair, this.#use.liveness, now);
+      else if (isAnswer) this.#prober.probe(pair, this.#use.liveness, now);
     }
   }
 
@@ -161,3 +165,7 @@ export class Search {
     return isNeeded ? limits.signalRelayedMostMs : limits.signalHopelessMostMs;
   }
 }
+
+/** Whoever sends there is let in, whatever was sent from there before. */
+const isOpen = (nat: NatBehaviour = unknownNat): boolean =>
+  nat.filtering === 'none' || nat.filtering === 'endpoint-independent';
