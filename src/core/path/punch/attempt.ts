@@ -52,7 +52,8 @@ export type PunchState =
 
 export type PunchOutcome =
   | { readonly type: 'direct'; readonly sent: number }
-  | { readonly type: 'no-hit'; readonly sent: number }
+  /** `isSmall`: so few ports were guessed that another attempt may follow at once. */
+  | { readonly type: 'no-hit'; readonly sent: number; readonly isSmall?: boolean }
   | { readonly type: 'refused'; readonly why: string }
   | { readonly type: 'failed'; readonly why: string };
 
@@ -85,7 +86,7 @@ export function describeOutcome(attempt: Attempt, outcome: PunchOutcome): string
     case 'direct':
       return `${what} made it direct`;
     case 'no-hit': {
-      const by = attempt.role === 'opens' ? 'packets from as many sockets' : 'probes';
+      const by = attempt.role === 'opens' ? 'packets' : 'probes';
       const count = outcome.sent.toLocaleString('en');
       return `${what} did not succeed (${count} ${by})`;
     }

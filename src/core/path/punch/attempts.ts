@@ -29,9 +29,6 @@ type Subject = Pick<PunchTerms, 'attempt' | 'technique'>;
 
 export type PunchInput = InputOf<'punch-opened' | 'punch-datagram' | 'punch-adopted'>;
 
-/** Offers of one peer are not taken up more often. */
-const leastPauseMs = 10_000;
-
 export class Attempts {
   readonly #host: PunchHost;
   readonly #own: OwnSide;
@@ -179,7 +176,7 @@ export class Attempts {
         break;
       case 'running':
         this.#transmission.send(state.attempt, state.run, now);
-        if (state.run.endAt <= at) this.end({ type: 'no-hit', sent: state.run.sent }, now);
+        if (state.run.endAt <= at) this.end(noHit(state.run), now);
         break;
       case 'adopting':
         if (isLate) this.end({ type: 'failed', why: 'the path was not confirmed' }, now);
@@ -246,7 +243,8 @@ export class Attempts {
       return this.#host.peer(peer)?.leads ? 'crossed' : undefined;
     if (state.name !== 'idle') return 'busy';
     const last = this.#schedule.startedAt(peer);
-    return last !== undefined && now.monotonic - last < leastPauseMs ? 'too-soon' : undefined;
+    const pauseMs = terms.technique === 'block' ? limits.leastSmallPauseMs : limits.leastPauseMs;
+    return last !== undefined && now.monotonic - last < pauseMs ? 'too-soon' : undefined;
   }
 
   #refuse(peer: number, { attempt, technique }: Subject, refused: string): void {
@@ -298,3 +296,9 @@ export class Attempts {
     this.#state = { name: 'idle' };
   }
 }
+
+/** Two attempts at a small block stay within what one at a large block is allowed. */
+const noHit = ({ sent, technique, guesses }: Run): PunchOutcome => {
+  const isSmall = technique === 'block' && 2 * guesses <= limits.maxBlockProbes;
+  return { type: 'no-hit', sent, isSmall };
+};

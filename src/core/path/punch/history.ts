@@ -47,6 +47,7 @@ export class PunchHistory {
       outcome.type === 'refused' ? { ...outcome, why: describeRefusal(outcome.why) } : outcome;
     this.#told.set(peer, describeOutcome(attempt, inWords));
     if (outcome.type === 'direct') schedule.rest(peer);
+    else if (outcome.type === 'no-hit') schedule.failed(peer, chance, now, outcome.isSmall);
     else if (outcome.type !== 'refused') schedule.failed(peer, chance, now);
     else if (correctable.has(outcome.why)) schedule.soon(peer, now);
     else if (passing.has(outcome.why)) schedule.postponed(peer, chance, now);

@@ -31,6 +31,8 @@ export const assumedForeignPerSecond = 8;
 export const assumedForeignWeightMs = 300;
 /** The same packets again: the first ones may have come before the other side had opened, or got lost. */
 export const sequenceRoundsMs: readonly number[] = [0, 200, 500, 1000];
+/** Packets leave at about this pace when nothing else is sent. */
+export const packetsPerSecond = 115;
 
 /** Sockets are opened and samples taken by then. */
 export const prepareMs = 2500;
@@ -47,6 +49,11 @@ export const paceMs = 12;
 
 /** The next attempt at a peer: 20 s after the first, then twice as long each time. */
 export const firstRetryMs = 20_000;
+/** One that was small is repeated once right away: both together stay within what a larger one is allowed. */
+export const smallRetryMs = 500;
+/** Offers of one peer are not taken up more often; after a small attempt. */
+export const leastPauseMs = 10_000;
+export const leastSmallPauseMs = 2000;
 export const mostRetryMs = 600_000;
 /** Whoever does not lead leaves the other one this long to begin. */
 export const yieldMs = 4000;

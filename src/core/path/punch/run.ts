@@ -7,6 +7,7 @@ import {
   maxPunchSockets,
   maxRunMs,
   maxSequenceWindow,
+  packetsPerSecond,
   sequenceRoundsMs,
   settleMs,
 } from './limits.ts';
@@ -31,15 +32,16 @@ export interface PunchPacket {
   readonly opens: boolean;
 }
 
-/** Probes leave at least at this pace when nothing else is sent. */
-const probesPerSecond = 100;
 const singleRound: readonly number[] = [0];
+const sendingMs = (packets: number) => Math.ceil((packets * 1000) / packetsPerSecond);
 
 export class Run {
   readonly role: PunchRole;
   readonly technique: Technique;
   /** How many sockets to open. */
   readonly sockets: number;
+  /** Ports that are guessed, or told in advance. */
+  readonly guesses: number;
   /** Nothing can come of it any more. */
   readonly endAt: MonotonicMs;
   readonly #startAt: MonotonicMs;
@@ -57,11 +59,13 @@ export class Run {
     const { sockets, ports } = remotePorts(options);
     this.sockets = sockets;
     this.#remotes = ports.map((port) => ({ address: theirs.address, port }));
-    this.#roundsMs = technique === 'sequence' ? sequenceRoundsMs : singleRound;
     const { probes } = sizeOf(options);
-    const rounds = this.#roundsMs;
-    const sendingMs = (rounds.at(-1) ?? 0) + (probes * 1000) / probesPerSecond;
-    this.endAt = after(startAt, Math.min(maxRunMs, sendingMs + settleMs));
+    this.guesses = probes;
+    const rounds = technique === 'sequence' ? sequenceRoundsMs : againRoundsMs(probes);
+    this.#roundsMs = technique === 'sequence' || role === 'opens' ? rounds : singleRound;
+    const again = technique === 'sequence' ? probes : sockets;
+    const lastMs = (rounds.at(-1) ?? 0) + sendingMs(again);
+    this.endAt = after(startAt, Math.min(maxRunMs, lastMs + settleMs));
   }
 
   /** When the next packet may leave; undefined when all have, or when its socket is not there yet. */
@@ -107,6 +111,12 @@ export class Run {
     this.#round += 1;
   }
 }
+
+/**
+ * Where ports are guessed the opening side sends again when all guesses are out: each packet is let in where a guess has opened the
+ * filter, although that guess was lost on its way. It makes no new mapping.
+ */
+const againRoundsMs = (guesses: number): readonly number[] => [0, sendingMs(guesses)];
 
 /** How many sockets the opening side opens, and how many ports the other one probes: the same on both sides. */
 function sizeOf({ technique, role, ours, theirs }: RunOptions) {

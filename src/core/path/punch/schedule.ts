@@ -1,7 +1,7 @@
 /** When which peer's hard NAT is tried (again): one after the other, backed off. */
 import { after, type MonotonicMs, monotonicMs } from '#core/time.ts';
 import { Deadlines } from '../deadlines.ts';
-import { busyRetryMs, firstRetryMs, mostRetryMs, yieldMs } from './limits.ts';
+import { busyRetryMs, firstRetryMs, mostRetryMs, smallRetryMs, yieldMs } from './limits.ts';
 
 interface Entry {
   leads: boolean;
@@ -101,11 +101,15 @@ export class PunchSchedule {
     return this.#entries.get(peer)?.failures ?? 0;
   }
 
-  /** Nothing came of it. @param chance 0 to 1, random: so that many do not come together again. */
-  failed(peer: number, chance: number, now: MonotonicMs): MonotonicMs | undefined {
+  /**
+   * Nothing came of it. @param chance 0 to 1, random: so that many do not come together again.
+   * @param isSmall it cost little: the first of these is repeated right away
+   */
+  failed(peer: number, chance: number, now: MonotonicMs, isSmall = false): MonotonicMs | undefined {
     const entry = this.#entries.get(peer);
     if (entry === undefined) return undefined;
-    const pauseMs = Math.min(mostRetryMs, firstRetryMs * 2 ** Math.min(entry.failures, 16));
+    const backedOffMs = Math.min(mostRetryMs, firstRetryMs * 2 ** Math.min(entry.failures, 16));
+    const pauseMs = isSmall && entry.failures === 0 ? smallRetryMs : backedOffMs;
     entry.failures += 1;
     entry.soon = 0;
     return this.#set(peer, after(now, pauseMs * (1 + 0.1 * chance) + (entry.leads ? 0 : yieldMs)));
