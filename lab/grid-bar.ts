@@ -14,6 +14,8 @@ interface Bar {
   /** Most probes that one side sends. */
   readonly probes?: number;
   readonly sockets?: number;
+  /** Probes of one side in any second. */
+  readonly perSecond?: number;
 }
 
 interface RecoveryBar {
@@ -48,7 +50,7 @@ export const meetingBars: readonly Bar[] = [
       ['port-restricted', 'symmetric'],
       ['host-firewall', 'symmetric'],
     ],
-    ...{ direct: 0.95, withinMs: 15_000, probes: 1_024, sockets: 256 },
+    ...{ direct: 0.95, withinMs: 15_000, probes: 1_024, sockets: 256, perSecond: 150 },
   },
   {
     what: 'port-restricted ↔ symmetric in a port block',
@@ -126,6 +128,7 @@ function meetingRow(
     `${isDirect ? '' : 'first packet '}p95 ≤ ${seconds(bar.withinMs)}`,
     ...(bar.probes === undefined ? [] : [`≤ ${bar.probes} probes`]),
     ...(bar.sockets === undefined ? [] : [`≤ ${bar.sockets} sockets`]),
+    ...(bar.perSecond === undefined ? [] : [`≤ ${bar.perSecond} packets/s`]),
   ].join(', ');
   const head = [bar.what, `${a} ↔ ${b}`, `${runs.length}`, goal];
   if (runs.length === 0) return [...head, 'not measured', '–'];
@@ -138,7 +141,10 @@ function meetingRow(
     0.95,
   ) as number;
   const sockets = Math.max(...runs.flatMap((run) => run.sockets));
+  const rates = runs.flatMap((run) => run.perSecond ?? []);
+  const perSecond = rates.length === 0 ? undefined : Math.max(...rates);
   const holds =
+    (perSecond ?? 0) <= (bar.perSecond ?? Number.POSITIVE_INFINITY) &&
     share >= bar.direct &&
     p95 <= bar.withinMs &&
     probes <= (bar.probes ?? Number.POSITIVE_INFINITY) &&
@@ -147,6 +153,7 @@ function meetingRow(
     `direct ${percent(share)}`,
     `${isDirect ? '' : 'first '}${seconds(quantile(moments, 0.5))} / ${seconds(p95)}`,
     `${probes} probes (p95), ${sockets} sockets`,
+    ...(perSecond === undefined ? [] : [`${perSecond} packets/s`]),
   ];
   return [...head, measured.join('; '), verdict(holds)];
 }

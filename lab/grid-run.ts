@@ -1,5 +1,6 @@
 /** One measurement of a pair: how soon traffic flows, how soon directly, and what that cost. */
 import type { GridPair } from './grid-pair.ts';
+import { RateMeter } from './grid-rate.ts';
 import type { NatKind } from './nat-kinds.ts';
 import { nowNs } from './stream.ts';
 
@@ -24,6 +25,8 @@ export interface GridResult {
   readonly probes: readonly [number, number];
   /** Most that were open. */
   readonly sockets: readonly [number, number];
+  /** Most probes in a second, as far as samples tell. Absent in older results. */
+  readonly perSecond?: readonly [number, number];
 }
 
 export async function measureMeeting(
@@ -38,6 +41,9 @@ export async function measureMeeting(
   const since = await pair.meet();
   const sockets: [number, number] = [0, 0];
   const elapsedMs = () => (nowNs() - since) / nsPerMs;
+  const rates = pair.members.map(
+    (member) => new RateMeter(async () => (await member.counted()).probes),
+  );
   let directMs: number | undefined;
   let first: number | undefined;
   let paths = await pair.paths();
@@ -48,6 +54,7 @@ export async function measureMeeting(
     if (directMs === undefined && paths.every(({ kind }) => kind === 'direct')) {
       directMs = elapsedMs();
     }
+    await Promise.all(rates.map((rate) => rate.sample(elapsedMs)));
     first ??= await pair.heard(label, 'first');
     const bound = first === undefined ? Math.max(firstBoundMs, boundMs) : boundMs;
     if ((directMs !== undefined && first !== undefined) || elapsedMs() > bound) break;
@@ -68,6 +75,7 @@ export async function measureMeeting(
     ...(reason === undefined ? {} : { reason }),
     probes: [probes[0] ?? 0, probes[1] ?? 0],
     sockets,
+    perSecond: [rates[0]?.peak ?? 0, rates[1]?.peak ?? 0],
   };
 }
 
