@@ -54,8 +54,17 @@ export class PathWorld {
   serverUp = true;
   signals = 0;
 
-  constructor(seed: number | string, link: Partial<LinkOptions> = {}, hardNat = false) {
+  /** What all keys and seals are made with. */
+  readonly crypto: Crypto;
+
+  constructor(
+    seed: number | string,
+    link: Partial<LinkOptions> = {},
+    hardNat = false,
+    crypto: Crypto = nodeCrypto,
+  ) {
     this.hardNat = hardNat;
+    this.crypto = crypto;
     this.random = new Random(seed);
     this.network = new Network(this.clock, this.random.fork('network'), link);
     this.stun = new StunServer(this.network.internet.host('server', serverAddresses));
@@ -72,7 +81,7 @@ export class PathWorld {
         link: { delayMs: extra },
       });
       const host = realm.host(`relay ${index}`, [`203.0.113.${10 + index}`]);
-      const crypto = deterministicCrypto(nodeCrypto, this.random.fork(`relay ${index} ${i}`));
+      const crypto = deterministicCrypto(this.crypto, this.random.fork(`relay ${index} ${i}`));
       const relay = new RelayHost(`r${index}`, host, this.clock, crypto);
       this.relays.set(relay.id, relay);
       return relay;
@@ -163,6 +172,10 @@ class Driver<Input, Output> {
   asleep = false;
   /** The machine's wall clock is wrong by this. */
   wallErrorMs = 0;
+  readonly #wake = () => {
+    this.#tick = undefined;
+    this.input({ type: 'tick' });
+  };
 
   constructor(machine: Machine<Input, Output>, clock: VirtualClock, act: (output: Output) => void) {
     this.#machine = machine;
@@ -177,10 +190,14 @@ class Driver<Input, Output> {
     for (let out = this.#machine.poll(); out !== undefined; out = this.#machine.poll()) {
       this.#act(out);
     }
+    this.#schedule(this.#machine.deadline());
+  }
+
+  /** A tick that is due at the right moment anyway is kept: most inputs change nothing of it. */
+  #schedule(at: number | undefined): void {
+    if (this.#tick !== undefined && this.#tick.at === at && at > this.#clock.monotonic) return;
     this.#tick?.cancel();
-    const at = this.#machine.deadline();
-    this.#tick =
-      at === undefined ? undefined : this.#clock.at(at, () => this.input({ type: 'tick' }));
+    this.#tick = at === undefined ? undefined : this.#clock.at(at, this.#wake);
   }
 }
 
@@ -239,7 +256,7 @@ export class PathClient {
     this.host = host;
     this.home = home;
     this.port = 41_641 + index;
-    this.#crypto = deterministicCrypto(nodeCrypto, world.random.fork(`client ${index}`));
+    this.#crypto = deterministicCrypto(world.crypto, world.random.fork(`client ${index}`));
     const privateKey = this.#crypto.random(32);
     this.publicKey = this.#crypto.x25519PublicKey(privateKey);
     this.machine = new Paths({ crypto: this.#crypto, tunnelPrivateKey: privateKey });

@@ -3,8 +3,10 @@
  * away, and things that go wrong one after the other. A scenario is a function of its seed.
  */
 import assert from 'node:assert/strict';
+import { nodeCrypto } from '#crypto/node-crypto.ts';
 import { directPath, natKinds } from '../../lab/nat-kinds.ts';
 import { type PathClient, PathWorld } from '../path-world.ts';
+import { quickCrypto } from '../quick-crypto.ts';
 import { Random } from '../random.ts';
 import { type Fault, goWrong } from './faults.ts';
 import { changesSince, checkBudgets } from './invariants.ts';
@@ -25,7 +27,12 @@ const settleMs = 10_000;
 /** A direct path that failed eight times rests for 320 s; signals come once a minute. */
 export const directBoundMs = 420_000;
 const quietMs = 120_000;
+const crypto = quickCrypto(nodeCrypto);
 const quietEveryMs = 1000;
+/** Data around what goes wrong, and while it lasts. */
+const closeEveryMs = 50;
+const farEveryMs = 500;
+const closeMs = 4000;
 
 export interface ScenarioOptions {
   readonly seed: number;
@@ -76,7 +83,7 @@ class Scenario {
   readonly #recoveries: Recovery[] = [];
   readonly #onLine: ((line: string) => void) | undefined;
   readonly #startedAt: number;
-  #everyMs = 50;
+  #everyMs = closeEveryMs;
   #toldEvents = new Map<PathClient, number>();
 
   constructor(seed: number, onLine: ((line: string) => void) | undefined) {
@@ -89,7 +96,7 @@ class Scenario {
       ...(this.#isLossy ? { loss: random.float() * 0.05, duplication: random.float() * 0.02 } : {}),
     };
     const hasHardNat = random.chance(0.3);
-    this.#world = new PathWorld(`paths ${seed} world`, link, hasHardNat);
+    this.#world = new PathWorld(`paths ${seed} world`, link, hasHardNat, crypto);
     this.#startedAt = this.#world.clock.monotonic;
     this.#world.addRelays(
       0,
@@ -120,7 +127,7 @@ class Scenario {
     this.#nothingLost(this.#startedAt, 'from the beginning');
     const steps = this.#random.between(2, 5);
     for (let step = 1; step <= steps; step++) {
-      this.#everyMs = 50;
+      this.#everyMs = closeEveryMs;
       this.#goThrough(goWrong(this.#world, this.#random, step));
     }
     this.#rest();
@@ -133,7 +140,7 @@ class Scenario {
     this.#say(`── ${fault.text}`);
     if (fault.isAvoidable) this.#recover(fault.name);
     if (fault.lastsMs !== undefined) {
-      this.#run(Math.max(0, since + fault.lastsMs - this.#world.clock.monotonic));
+      this.#wait(since + fault.lastsMs);
       this.#say(`── over: ${fault.name}`);
       fault.heal?.();
       this.#recover(`${fault.name}, over`);
@@ -143,6 +150,16 @@ class Scenario {
     this.#checkAlways();
     const { monotonic } = this.#world.clock;
     for (const stream of this.#streams) stream.forget(monotonic - flightMs);
+  }
+
+  /** What lasts is waited for with less traffic, but for its beginning and its end. */
+  #wait(until: number): void {
+    const left = () => Math.max(0, until - this.#world.clock.monotonic);
+    this.#run(Math.min(left(), closeMs));
+    this.#everyMs = farEveryMs;
+    this.#run(Math.max(0, left() - closeMs));
+    this.#everyMs = closeEveryMs;
+    this.#run(left());
   }
 
   /** All is well: direct wherever that is certain, and then nothing changes and nothing is lost. */
