@@ -1,8 +1,10 @@
 /** Level 3: clients with relays over simulated NATs, from a seed, under virtual time. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
+import { sameEndpoint } from '#wire/endpoint.ts';
 import { type NatKind, natKinds } from '../lab/nat-kinds.ts';
 import { type PathClient, PathWorld } from './path-world.ts';
+import type { Meddle } from './relay-host.ts';
 import { count, joined, recovery, stream } from './streams.ts';
 
 const isRelayed = (a: PathClient, b: PathClient) => a.pathTo(b)?.prefix !== undefined;
@@ -243,4 +245,57 @@ describe('traffic is back within two seconds, and direct within five', () => {
       }
     });
   }
+});
+
+describe('a relay that answers probes and drops data', () => {
+  /** What is delivered bare is data. */
+  const swallow: Meddle = (bytes) => (bytes[0] === 4 ? [] : [bytes]);
+
+  test('is left for another one, by both sides, and stays left', () => {
+    for (const seed of [1, 2, 3]) {
+      const { world, a, b, hosts } = settled(seed, hard);
+      const used = hosts.find(({ endpoint }) => sameEndpoint(endpoint, a.pathTo(b)!.remote))!;
+      used.meddle = swallow;
+      const streams = [stream(world, a, b, 20), stream(world, b, a, 20)];
+      world.run(20_000);
+      const before = count(a, b) + count(b, a);
+      for (const [from, to] of [
+        [a, b],
+        [b, a],
+      ] as const) {
+        const path = from.pathTo(to)!;
+        assert(!sameEndpoint(path.remote, used.endpoint), `seed ${seed}: still over ${used.id}`);
+      }
+      world.run(60_000);
+      assert(count(a, b) + count(b, a) - before >= 2 * 60 * 45, `seed ${seed}: data flows`);
+      for (const each of streams) each.stop();
+    }
+  });
+
+  test('is left by both also when it drops what goes one way only', () => {
+    for (const seed of [1, 2, 3]) {
+      const { world, a, b, hosts } = settled(seed, hard);
+      const used = hosts.find(({ endpoint }) => sameEndpoint(endpoint, a.pathTo(b)!.remote))!;
+      const isFromA: Meddle = (bytes) => (bytes[0] === 4 && bytes[7] === a.index ? [] : [bytes]);
+      used.meddle = isFromA;
+      const streams = [stream(world, a, b, 20), stream(world, b, a, 20)];
+      world.run(25_000);
+      const before = count(a, b);
+      world.run(10_000);
+      assert(count(a, b) - before >= 400, `seed ${seed}: ${count(a, b) - before}`);
+      for (const each of streams) each.stop();
+    }
+  });
+
+  test('is kept where there is no other way', () => {
+    const { world, a, b, hosts } = settled(1, hard, [0]);
+    hosts[0]!.meddle = swallow;
+    stream(world, a, b, 20);
+    world.run(60_000);
+    assert(isRelayed(a, b));
+    hosts[0]!.meddle = undefined;
+    const before = count(a, b);
+    world.run(1000);
+    assert(count(a, b) - before >= 40);
+  });
 });

@@ -59,6 +59,8 @@ export class CandidatePair implements Rankable {
   #tier: Tier;
   #leftAt: MonotonicMs | undefined;
   #strikes = 0;
+  #distrustedUntil: MonotonicMs | undefined;
+  #distrusts = 0;
   /** When a proof of this direct pair was last lost. */
   #lostAt: MonotonicMs | undefined;
   /** Next step of the burst. */
@@ -112,6 +114,24 @@ export class CandidatePair implements Rankable {
   isOnProbation(now: MonotonicMs): boolean {
     if (this.#leftAt === undefined || this.#strikes < 2) return false;
     return now - this.#leftAt < probationMs * 2 ** (this.#strikes - 2);
+  }
+
+  /** Data does not get through here, whatever probes say: the oftener, the longer it is not used. */
+  distrust(now: MonotonicMs): void {
+    this.#distrustedUntil = after(now, distrustMs * 2 ** this.#distrusts);
+    this.#distrusts = Math.min(this.#distrusts + 1, maxDistrusts);
+  }
+
+  get isDistrusted(): boolean {
+    return this.#distrustedUntil !== undefined;
+  }
+
+  /** Ends a distrust whose time is over; without a time any. */
+  trust(now?: MonotonicMs): void {
+    const until = this.#distrustedUntil;
+    if (until !== undefined && (now === undefined || until <= now)) {
+      this.#distrustedUntil = undefined;
+    }
   }
 
   get proven(): boolean {
@@ -232,6 +252,9 @@ export class CandidatePair implements Rankable {
 const strikeMemoryMs = 600_000;
 const probationMs = 5000;
 const maxStrikes = 8;
+/** 5, 10, 20, 40, 80 minutes. */
+const distrustMs = 300_000;
+const maxDistrusts = 4;
 /** Steps of a burst are never closer than this, however late they are. */
 const minStepMs = 50;
 /** By chance alone a path is doubted once in so many rounds, and given up once in so many. */

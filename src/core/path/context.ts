@@ -71,6 +71,7 @@ export const noCounts = () => ({
   pathsChanged: 0,
   pathsLost: 0,
   pathsLapsed: 0,
+  pathsDistrusted: 0,
   measuringSent: 0,
   mtuProbesSent: 0,
   mtuProbesAnswered: 0,

@@ -115,7 +115,7 @@ export class PairTable {
   best(filter: (pair: CandidatePair) => boolean): CandidatePair | undefined {
     let best: CandidatePair | undefined;
     for (const pair of this.#pairs.values()) {
-      if (!pair.proven || !filter(pair)) continue;
+      if (!pair.proven || pair.isDistrusted || !filter(pair)) continue;
       if (best === undefined || compareProven(pair, best) < 0) best = pair;
     }
     return best;

@@ -15,6 +15,7 @@ import { isDirect } from './ranking.ts';
 import type { RelayWants } from './relay-wants.ts';
 import type { Search } from './search.ts';
 import { Challenge, choosePair } from './selection.ts';
+import type { Starvation } from './starvation.ts';
 
 /** Unanswered probes after which a proven pair that is not in use no longer counts as proven. */
 const spareLostAfter = 3;
@@ -37,6 +38,7 @@ export interface ChoiceParts {
   readonly aliveness: Aliveness;
   readonly use: InUse;
   readonly search: Search;
+  readonly starvation: Starvation;
 }
 
 export class PathChoice {
@@ -66,6 +68,7 @@ export class PathChoice {
   judge(now: MonotonicMs): void {
     const { current } = this.#pairs;
     for (const pair of this.#pairs.values()) {
+      pair.trust(now);
       if (pair === current || pair.state.name !== 'answered') continue;
       const silent = pair.unanswered >= spareLostAfter && pair.overdue(now);
       if (silent || (!pair.peerProven && now - pair.state.since > confirmMs)) pair.fail(now);
@@ -76,6 +79,7 @@ export class PathChoice {
     const verdict = this.#use.liveness.verdict(current, now);
     switch (verdict) {
       case 'live':
+        this.#judgeData(current, now);
         break;
       case 'quiet':
         this.#askSpares(now);
@@ -108,6 +112,7 @@ export class PathChoice {
     this.#search.restart(now);
     this.#context.count('pathsLost', 1);
     this.choose(now);
+    if (this.#use.pair === undefined) this.#trustAll(now);
     if (this.#use.pair !== undefined) return;
     this.#context.emit({ type: 'path', peer, path: undefined });
     aliveness.pathLost();
@@ -123,6 +128,13 @@ export class PathChoice {
     if (this.#context.isKept(this.#parts.peer)) return undefined;
     if (this.#pairs.best(isRelayed) === undefined) return undefined;
     return after(heardAt, lapseKeepalives * this.#context.keepaliveMs());
+  }
+
+  /** When data over a relay has been without any answer for too long. */
+  starvedAt(): MonotonicMs | undefined {
+    const { current } = this.#pairs;
+    if (current?.relay === undefined) return undefined;
+    return this.#parts.starvation.dueAt((current.quality.lossRate ?? 0) > 0.01);
   }
 
   /** There is traffic again: directly, if that still works or can be made to. */
@@ -144,12 +156,31 @@ export class PathChoice {
     else if (before !== undefined && isLossy(before, pair)) before.leftBad(now, lossStrikes);
     if (pair.relay !== undefined && before?.relay === undefined) this.#search.restart(now);
     this.#use.take(pair, now);
+    this.#parts.starvation.end();
     if (pair.relay === undefined) this.#search.stop();
     else this.#seekDirect(now);
     this.#context.touch(this.#parts.peer);
     this.emitPath(pair);
     this.#parts.aliveness.pathFound();
     if (pair.heardAt === undefined || now - pair.heardAt > confirmMs) this.#use.check(now);
+  }
+
+  /** Another way is taken, if there is one; else there is nothing to lose by this one. */
+  #judgeData(current: CandidatePair, now: MonotonicMs): void {
+    const starvedAt = this.starvedAt();
+    if (starvedAt === undefined || starvedAt > now) return;
+    this.#parts.starvation.end();
+    const other = this.#pairs.best((pair) => pair !== current);
+    if (other === undefined) return;
+    current.distrust(now);
+    this.#context.count('pathsDistrusted', 1);
+    this.#take(other, now);
+  }
+
+  /** What is left is better than nothing. */
+  #trustAll(now: MonotonicMs): void {
+    for (const pair of this.#pairs.values()) pair.trust();
+    this.choose(now);
   }
 
   /** Whoever answers is there to take over when the doubt grows. */

@@ -33,6 +33,7 @@ import { tiers } from './ranking.ts';
 import { RelayWants } from './relay-wants.ts';
 import { believedCandidates } from './remote-candidates.ts';
 import { Search } from './search.ts';
+import { Starvation } from './starvation.ts';
 
 type InputOf<T extends PathInput['type']> = Extract<PathInput, { type: T }>;
 
@@ -61,6 +62,7 @@ export class PeerPaths {
   readonly #search: Search;
   readonly #choice: PathChoice;
   readonly #aliveness: Aliveness;
+  readonly #starvation = new Starvation();
 
   constructor(context: PathContext, identity: PeerIdentity, now: MonotonicMs) {
     const { peer, leads } = identity;
@@ -84,6 +86,7 @@ export class PeerPaths {
       relayWants: this.#relayWants,
       aliveness: this.#aliveness,
       search: this.#search,
+      starvation: this.#starvation,
     };
     this.#choice = new PathChoice(parts);
     this.proof = new Proof(parts, this.#choice);
@@ -172,9 +175,13 @@ export class PeerPaths {
       this.#choice.heard(now, false);
     }
     if (sent) this.#use.liveness.sent(current, now, this.#prober.keepaliveMs(current));
-    if (received) this.#measuring.received(now);
+    if (received) {
+      this.#measuring.received(now);
+      this.#starvation.end();
+    }
     if (sentData) {
       this.#measuring.sent(now);
+      this.#starvation.sentData(now);
       this.#mtu.dataSent(now);
     }
   }
@@ -246,6 +253,7 @@ export class PeerPaths {
       this.#prober.deadline(this.#use.liveness, now),
       this.#relayWants.dueAt,
       this.#choice.lapseAt(),
+      this.#choice.starvedAt(),
       this.#mtu.deadline(),
       this.#measuring.deadline(),
       this.#mtu.silentAt(this.#use.liveness.sendingSince),

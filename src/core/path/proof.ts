@@ -46,6 +46,8 @@ export class Proof {
     this.#parts.aliveness.heard(now);
     const pair = this.#pairAt(from, now);
     if (pair === undefined) return { proven: false, using: false };
+    // Silence is what the peer understands: it looks for another way as well.
+    if (pair.isDistrusted) return undefined;
     if (pair.relay === undefined) this.#parts.context.addresses.heard(pair.endpoint);
     pair.heardAt = now;
     this.#believeFlags(pair, body);
