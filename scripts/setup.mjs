@@ -44,6 +44,10 @@ const debianPackages = {
     ['socat', 'socat'],
     ['/usr/games/chocolate-server', 'chocolate-doom'],
   ],
+  cluster: [
+    ['/usr/lib/postgresql', 'postgresql'],
+    ['nats-server', 'nats-server'],
+  ],
   // Both with the first: a compiler has its run-time libraries beside it.
   fuzz: [
     ['clang', 'clang'],
@@ -73,7 +77,7 @@ export function ensureNpmPackages() {
 
 /**
  * Installs what is missing for the named purposes by apt when root.
- * @param {...('build'|'lab'|'interop'|'lan'|'fuzz'|'rivals')} purposes
+ * @param {...('build'|'lab'|'interop'|'lan'|'cluster'|'fuzz'|'rivals')} purposes
  * @returns {string[]} the packages that are still missing, said aloud.
  */
 export function ensureDebianPackages(...purposes) {

@@ -15,7 +15,7 @@ const levelArgument = args.includes('--level')
   : undefined;
 const files = args.filter((arg) => arg.endsWith('.test.ts'));
 
-setup('lab', 'interop', 'lan');
+setup('lab', 'interop', 'lan', 'cluster');
 
 const levels = [
   { level: 0, name: 'format, lint, types, layers' },

@@ -80,7 +80,11 @@ export class SimServer {
     const { crypto } = this.#options;
     const nodeList = this.#nodeList();
     const coordinator = new Coordinator({
-      store: { db: this.store.db, commits: this.#slowCommits(() => life) } as unknown as Store,
+      store: {
+        db: this.store.db,
+        commits: this.#slowCommits(() => life),
+        read: (work: Parameters<Store['read']>[0]) => this.store.read(work),
+      } as unknown as Store,
       crypto,
       config: {
         enrol: 'open',
@@ -88,6 +92,7 @@ export class SimServer {
         graceMs: defaultGraceMs,
         software: 'buri world',
       },
+      node: 'node-1',
       sign: (message) => crypto.ed25519Sign(this.#seed, message),
       nodeList: () => nodeList,
       emit: (effect) => {
@@ -170,7 +175,7 @@ export class SimServer {
 
   #effect(life: Life, effect: Effect): void {
     // Nobody asks relays here whether they are where they say.
-    if (effect.kind === 'check-relay') return;
+    if (effect.kind === 'check-relay' || effect.kind === 'publish') return;
     const client = life.clients.get(effect.session);
     if (client === undefined) return;
     if (effect.kind === 'close') {

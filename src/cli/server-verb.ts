@@ -11,7 +11,7 @@ export type Answer = Record<string, unknown>;
 export function operatorOptions(command: Command): Command {
   return command
     .addOption(new Option('--data <dir>', 'directory of the server').env('BURI_DATA'))
-    .addOption(new Option('--store <sqlite:path>', 'its database, if elsewhere').env('BURI_STORE'))
+    .addOption(new Option('--store <where>', 'its database, if elsewhere').env('BURI_STORE'))
     .option('--json', 'print one compact line of JSON, errors too');
 }
 

@@ -76,9 +76,10 @@ export function serverCommand(): Command {
       ),
     )
     .addOption(
-      new Option('--store <sqlite:path>', 'database (default: buri.db in the directory)').env(
-        'BURI_STORE',
-      ),
+      new Option(
+        '--store <where>',
+        'database: sqlite:PATH or postgres://… (default: buri.db in the directory)',
+      ).env('BURI_STORE'),
     )
     .addOption(
       new Option('--enrol <who>', 'which new devices may enrol')

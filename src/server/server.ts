@@ -308,6 +308,7 @@ function apply(
     checker.check(effect.check);
     return;
   }
+  if (effect.kind === 'publish') return;
   const session = sessions.get(effect.session);
   if (effect.kind === 'send') session?.send(effect.message);
   else session?.close(effect.code);

@@ -9,13 +9,14 @@ import { Coordinator, type Effect } from './coordinator/coordinator.ts';
 import { containsAddress, parsePool4 } from './coordinator/pool.ts';
 import type { TicketLimits } from './coordinator/relays/tickets.ts';
 import { DataDirectory } from './data-directory.ts';
-import { Store } from './store/store.ts';
+import { isPostgresUrl } from './store/postgres-url.ts';
+import { openPatiently, Store } from './store/store.ts';
 import { StunTokens } from './stun-token.ts';
 import { version } from './version.ts';
 
 export interface StateOptions {
   readonly data: string;
-  /** `sqlite:PATH`; in the data directory when absent. */
+  /** `sqlite:PATH` or `postgres://…`; in the data directory when absent. */
   readonly store?: string | undefined;
   readonly enrol: EnrolMode;
   readonly pool4: string;
@@ -25,6 +26,11 @@ export interface StateOptions {
   readonly relayLimits?: TicketLimits | undefined;
   readonly emit: (effect: Effect) => void;
   readonly failed: (error: unknown) => void;
+  /** Waits for a database that is not there yet; without it that is an error. */
+  readonly waiting?: {
+    readonly signal: AbortSignal;
+    readonly waiting: (error: Error) => void;
+  };
 }
 
 export interface ServerState extends AsyncDisposable {
@@ -45,7 +51,13 @@ export async function openState(crypto: Crypto, options: StateOptions): Promise<
   const pool4 = parsePool4(options.pool4);
   await using stack = new AsyncDisposableStack();
   const directory = stack.use(DataDirectory.open(options.data));
-  const store = stack.use(await Store.open(storePath(options.store, directory)));
+  const location = storeLocation(options.store, directory);
+  const { failed, waiting } = options;
+  const store = stack.use(
+    waiting === undefined
+      ? await Store.open(location, { failed })
+      : await openPatiently(location, { failed, ...waiting }),
+  );
   await store.probe();
   const cluster = await Cluster.open(crypto, directory, store);
   stack.defer(() => cluster.erase());
@@ -62,6 +74,7 @@ export async function openState(crypto: Crypto, options: StateOptions): Promise<
       ...(options.relayLimits === undefined ? {} : { relayLimits: options.relayLimits }),
       software: `buri ${version}`,
     },
+    node: cluster.nodeId,
     sign: cluster.sign,
     nodeList: () => cluster.nodeList,
     emit: options.emit,
@@ -79,13 +92,14 @@ export async function openState(crypto: Crypto, options: StateOptions): Promise<
 }
 
 /** BuriError: store-unsupported. */
-function storePath(given: string | undefined, directory: DataDirectory): string {
+function storeLocation(given: string | undefined, directory: DataDirectory): string {
   if (given === undefined) return directory.databasePath;
+  if (isPostgresUrl(given)) return given;
   const match = /^sqlite:(.+)$/.exec(given);
   if (match === null)
     throw new BuriError(
       'store-unsupported',
-      `--store ${given.replace(/:\/\/.*/, '://…')}: this version keeps its data in sqlite:PATH only`,
+      `--store ${given.replace(/:\/\/.*/, '://…')}: data is kept in sqlite:PATH or in postgres://…`,
     );
   const path = resolve(match[1]!);
   if (dirname(path) === path) throw new BuriError('store-unsupported', `--store ${given}: no file`);

@@ -3,7 +3,12 @@ import assert from 'node:assert/strict';
 import { monotonicMs, type Now, wallMs } from '#core/time.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import type { CoordinatorConfig } from '#server/coordinator/context.ts';
-import { Coordinator, type Effect, type RelayCheckOrder } from '#server/coordinator/coordinator.ts';
+import {
+  Coordinator,
+  type CoordinatorOptions,
+  type Effect,
+  type RelayCheckOrder,
+} from '#server/coordinator/coordinator.ts';
 import { parsePool4 } from '#server/coordinator/pool.ts';
 import { createToken } from '#server/coordinator/tokens.ts';
 import { Store } from '#server/store/store.ts';
@@ -24,23 +29,36 @@ export class CoordinatorRig implements AsyncDisposable {
   /** Checks of relays that were asked for. */
   readonly checks: RelayCheckOrder[] = [];
   readonly #config: CoordinatorConfig;
+  readonly #place: RigPlace | undefined;
   #nextSession = 1;
   #nextRequest = 1;
 
-  private constructor(store: Store, config: CoordinatorConfig) {
+  private constructor(store: Store, config: CoordinatorConfig, place?: RigPlace) {
     this.store = store;
     this.#config = config;
+    this.#place = place;
     this.coordinator = this.#coordinator();
   }
 
+  /** Where the database of the next rig is: the same tests hold for all. */
+  static location: () => Promise<string> = async () => ':memory:';
+
   static async open(config: Partial<CoordinatorConfig> = {}): Promise<CoordinatorRig> {
-    return new CoordinatorRig(await Store.open(':memory:'), {
+    return CoordinatorRig.on(await Store.open(await CoordinatorRig.location()), config);
+  }
+
+  /** On a database that is there; `place`: as one of several nodes. */
+  static on(
+    store: Store,
+    config: Partial<CoordinatorConfig> = {},
+    place?: RigPlace,
+  ): CoordinatorRig {
+    const defaults = {
       enrol: 'open',
       pool4: parsePool4('100.64.0.0/10'),
-      graceMs: 60_000,
       software: 'rig',
-      ...config,
-    });
+    } as const;
+    return new CoordinatorRig(store, { ...defaults, graceMs: 60_000, ...config }, place);
   }
 
   get now(): Now {
@@ -142,6 +160,8 @@ export class CoordinatorRig implements AsyncDisposable {
       store: this.store,
       crypto,
       config: this.#config,
+      node: this.#place?.node ?? 'node-1',
+      ...(this.#place === undefined ? {} : { cluster: this.#place.cluster }),
       sign: (message) => crypto.ed25519Sign(clusterSeed, message),
       nodeList: () => new Uint8Array([1, 2, 3]),
       emit: (effect) => this.#apply(effect),
@@ -152,6 +172,10 @@ export class CoordinatorRig implements AsyncDisposable {
   #apply(effect: Effect): void {
     if (effect.kind === 'check-relay') {
       this.checks.push(effect.check);
+      return;
+    }
+    if (effect.kind === 'publish') {
+      this.#place?.publish(effect);
       return;
     }
     const client = this.clients.get(effect.session);
@@ -165,6 +189,13 @@ export class CoordinatorRig implements AsyncDisposable {
     assert.notEqual(typeof decoded, 'string', `${decoded}`);
     client.receive(decoded as ServerMessage);
   }
+}
+
+/** A node of a cluster. */
+export interface RigPlace {
+  readonly node: string;
+  readonly cluster: NonNullable<CoordinatorOptions['cluster']>;
+  readonly publish: (effect: Extract<Effect, { kind: 'publish' }>) => void;
 }
 
 export interface RigLogin {

@@ -26,14 +26,22 @@ export class ServerProcess implements AsyncDisposable {
   readonly data: string;
   readonly lines: string[] = [];
   readonly child: ChildProcess;
+  /** The `--store` of a server with this directory; undefined: none is given. The same tests hold for all. */
+  static store: ((data: string) => Promise<string>) | undefined;
   readonly #owned: boolean;
+  readonly #store: string | undefined;
   readonly #ended: Promise<number | null>;
   url = '';
   stunPorts: number[] = [];
 
-  private constructor(options: ServerProcessOptions) {
-    this.data = options.data ?? temporaryDirectory('server');
-    this.#owned = options.data === undefined;
+  private constructor(
+    options: ServerProcessOptions & { readonly data: string },
+    owned: boolean,
+    store: string | undefined,
+  ) {
+    this.data = options.data;
+    this.#owned = owned;
+    this.#store = store;
     const args = ['server', '--data', this.data, '--public', '127.0.0.1'];
     args.push('--listen', '127.0.0.1:0', '--stun', '127.0.0.1:0,127.0.0.1:0');
     args.push('--relay', '127.0.0.1:0');
@@ -45,7 +53,10 @@ export class ServerProcess implements AsyncDisposable {
 
   /** Starts one and waits for its `ready`. The error of one that ends before carries its output. */
   static async start(options: ServerProcessOptions = {}): Promise<ServerProcess> {
-    const server = new ServerProcess(options);
+    const data = options.data ?? temporaryDirectory('server');
+    const store = await ServerProcess.store?.(data);
+    const args = [...(store === undefined ? [] : ['--store', store]), ...(options.args ?? [])];
+    const server = new ServerProcess({ data, args }, options.data === undefined, store);
     const ready = Promise.withResolvers<void>();
     createInterface({ input: server.child.stderr! }).on('line', (line) => {
       server.lines.push(line);
@@ -75,7 +86,8 @@ export class ServerProcess implements AsyncDisposable {
 
   /** An operator's verb, with `--data` and `--json`. */
   async operate(...words: readonly string[]): Promise<Record<string, unknown>> {
-    const result = await buri('server', ...words, '--data', this.data, '--json');
+    const store = this.#store === undefined ? [] : ['--store', this.#store];
+    const result = await buri('server', ...words, '--data', this.data, ...store, '--json');
     if (result.code !== 0) throw new Error(`${words.join(' ')}: ${result.stdout}${result.stderr}`);
     return JSON.parse(result.stdout) as Record<string, unknown>;
   }

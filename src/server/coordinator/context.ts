@@ -27,6 +27,8 @@ export interface CoordinatorConfig {
 export interface Context {
   readonly crypto: Crypto;
   readonly config: CoordinatorConfig;
+  /** Identifier of this node. */
+  readonly node: string;
   /** Ed25519 by the cluster key. */
   readonly sign: (message: Uint8Array) => Uint8Array;
   readonly now: Now;

@@ -484,12 +484,20 @@ test('when the database fails nothing is acknowledged and the client is told', a
   const network = await anna.create('lan');
   anna.clear();
   const { sql } = await import('kysely');
-  await sql`create trigger broken before update on networks begin select raise(rollback, 'no disk'); end`.execute(
-    rig.store.db,
-  );
+  const [breaks, mends] =
+    rig.store.kind === 'sqlite'
+      ? [
+          "create trigger broken before update on networks begin select raise(rollback, 'no disk'); end",
+          'drop trigger broken',
+        ]
+      : [
+          'alter table networks add constraint broken check (locked = 0)',
+          'alter table networks drop constraint broken',
+        ];
+  await sql.raw(breaks).execute(rig.store.db);
   assert.equal(await anna.refused({ op: 'set-access', network, locked: true }), 'server-storage');
   assert.deepEqual(anna.all('delta'), []);
   assert.ok(rig.failures.length > 0, 'the operator is told as well');
-  await sql`drop trigger broken`.execute(rig.store.db);
+  await sql.raw(mends).execute(rig.store.db);
   await anna.granted({ op: 'set-access', network, locked: true });
 });

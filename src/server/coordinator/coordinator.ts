@@ -4,26 +4,39 @@
  *
  *   session   open ──login──► logged in ──lost, logout, no pong──► gone
  */
+
+import { hex } from '#core/bytes.ts';
 import type { MonotonicMs, Now } from '#core/time.ts';
 import type { ClientMessage, ServerMessageOf } from '#wire/control.ts';
 import type { Presence } from '#wire/fields.ts';
+import type { FabricItem, Parcel } from '../fabric/messages.ts';
 import type { Db } from '../store/schema.ts';
+import { Federation, type FederationOptions } from './cluster/federation.ts';
+import {
+  connectedTo,
+  maxIdsPerQuery,
+  sightingsOf,
+  unconfirmAll,
+  writeConnected,
+} from './cluster/node-store.ts';
+import { Whereabouts } from './cluster/whereabouts.ts';
 import type { Context } from './context.ts';
+import type { Present } from './directory.ts';
 import type { CoordinatorEvent } from './events.ts';
-import { type CoordinatorOptions, closeGoingAway, closeNormal, Hub } from './hub.ts';
+import { type CoordinatorOptions, closeNormal, closeReplaced, Hub } from './hub.ts';
 import { Liveness } from './liveness.ts';
 import type { LoginMessage, Remote } from './login.ts';
 import { Logins } from './logins.ts';
 import { operate } from './operations/operations.ts';
-import { hasRequest, membershipOf } from './operations/outcome.ts';
 import { ProbeGrants } from './probe-grants.ts';
 import { Refusal } from './refusal.ts';
 import { type LocalRelay, RelayDesk, type RelayLoginMessage } from './relays/desk.ts';
 import type { Relay } from './relays/registry.ts';
 import { Renewals } from './renewals.ts';
-import { viewFor } from './revisions.ts';
-import { beginRequest, punchDelays, type Session, type SessionId } from './sessions.ts';
-import { participationsOf } from './sync.ts';
+import { Resync } from './resync.ts';
+import { beginRequest, type Session, type SessionId } from './sessions.ts';
+import { Signals } from './signals.ts';
+import { type Participating, participationsOf, participationsOfMany } from './sync.ts';
 
 export type { CoordinatorOptions, Effect, RelayCheckOrder } from './hub.ts';
 export type { LocalRelay, RelayLoginMessage } from './relays/desk.ts';
@@ -36,15 +49,14 @@ export interface OperatorOutcome<T> {
   readonly expelRelays?: readonly string[];
 }
 
-type SignalMessage = Extract<ClientMessage, { t: 'signal' }>;
-
 export class Coordinator {
   readonly #hub: Hub;
   readonly #liveness: Liveness;
   readonly #renewals: Renewals;
   readonly #logins: Logins;
   readonly #relays: RelayDesk;
-  readonly #probes: ProbeGrants;
+  readonly #signals: Signals;
+  readonly #sync: Resync;
 
   constructor(options: CoordinatorOptions) {
     this.#hub = new Hub(options);
@@ -52,10 +64,30 @@ export class Coordinator {
     this.#renewals = new Renewals(this.#hub);
     this.#relays = new RelayDesk(this.#hub);
     this.#logins = new Logins(this.#hub, this.#liveness, this.#renewals, this.#relays.lists);
+    this.#sync = new Resync(this.#hub);
     this.#hub.delivery.onRemoved = (client, network) => this.#relays.left(client, network);
     this.#hub.delivery.onTicketsRevoked = (clientId, serial) =>
       this.#relays.revoked({ clientId, serial });
-    this.#probes = new ProbeGrants(options.tokens);
+    this.#signals = new Signals(this.#hub, new ProbeGrants(options.tokens));
+    if (options.cluster !== undefined) this.#federate(options.cluster);
+  }
+
+  /** Is one of several nodes. */
+  #federate(cluster: FederationOptions): void {
+    const hub = this.#hub;
+    const whereabouts = new Whereabouts(hub, (client) => this.#release(client.clientId));
+    const federation = new Federation(hub, cluster, {
+      whereabouts,
+      item: (item, from, now) => this.#item(item, from.id, now),
+      expel: (clientId) => this.#expel(clientId),
+      compareRelays: (nodes, now) => this.#relays.compare(nodes, now),
+      nodeGone: (node, now) => this.#relays.nodeGone(node, now),
+      reassert: (now) => this.#reassert(now),
+    });
+    hub.federation = federation;
+    hub.delivery.onChanged = (network, revision) =>
+      federation.all({ t: 'network', network, ...(revision === undefined ? {} : { revision }) });
+    hub.delivery.onBehind = (network, whole) => federation.behind(network, whole, hub.latest);
   }
 
   get onlineClients(): number {
@@ -66,20 +98,49 @@ export class Coordinator {
     return this.#hub.directory.get(clientId)?.presence ?? 'offline';
   }
 
+  /** The other nodes, as this one hears of them; undefined: it is the only one. */
+  get federation(): Federation | undefined {
+    return this.#hub.federation;
+  }
+
   /** Whoever was connected when the server ended has the grace period to come back before it is called offline. */
   async start(now: Now): Promise<void> {
-    const { config, store } = this.#hub.options;
-    const connected = await store.db
-      .selectFrom('clients')
-      .select('client_id')
-      .where('connected', '=', 1)
-      .execute();
-    for (const { client_id } of connected) {
-      const networks = await participationsOf(store.db, client_id);
-      this.#hub.directory.set(client_id, 'unconfirmed', networks);
-      this.#hub.schedule({ kind: 'grace', client: client_id }, now, config.graceMs);
+    this.#hub.latest = now;
+    const { config, node, store } = this.#hub.options;
+    const mine = await store.read(async (tx) => {
+      const connected = await connectedTo(tx, undefined);
+      const own = connected.filter((sighting) => sighting.node === null || sighting.node === node);
+      const networks = new Map<string, Participating[]>();
+      for (let from = 0; from < own.length; from += maxIdsPerQuery) {
+        const ids = own.slice(from, from + maxIdsPerQuery).map(({ clientId }) => clientId);
+        for (const [id, list] of await participationsOfMany(tx, ids)) networks.set(id, list);
+      }
+      return own.map((sighting) => ({
+        ...sighting,
+        networks: networks.get(sighting.clientId) ?? [],
+      }));
+    });
+    await store.commits.run((tx) => unconfirmAll(tx, node));
+    for (const { clientId, serial, identity, instance, networks } of mine) {
+      const whereabouts = { node, serial, identity: hex(identity), instance };
+      this.#hub.directory.set(clientId, 'unconfirmed', networks, whereabouts);
+      this.#hub.schedule({ kind: 'grace', client: clientId }, now, config.graceMs);
     }
+    await this.#hub.federation?.start(now);
     await this.#relays.start(now);
+  }
+
+  /** A parcel of another node, opened. */
+  received(parcel: Parcel, now: Now): void {
+    this.#hub.latest = now;
+    this.#hub.federation?.receive(parcel, now);
+    this.#relays.settle(now);
+  }
+
+  /** Whether the fabric works. */
+  fabric(up: boolean, now: Now): void {
+    this.#hub.latest = now;
+    this.#hub.federation?.fabric(up, now);
   }
 
   /** Relays that are there now. */
@@ -109,6 +170,7 @@ export class Coordinator {
 
   /** The first message of an authenticated connection. Resolves when it has been dealt with. */
   async login(id: SessionId, remote: Remote, message: LoginMessage, now: Now): Promise<void> {
+    this.#hub.latest = now;
     if (await this.#logins.login(id, remote, message, now)) await this.lost(id, false, now);
     this.#relays.settle(now);
   }
@@ -119,6 +181,7 @@ export class Coordinator {
     message: Exclude<ClientMessage, { t: 'login' | 'relay-login' }>,
     now: Now,
   ): Promise<void> {
+    this.#hub.latest = now;
     const session = this.#hub.sessions.get(id);
     if (session === undefined) await this.#relays.message(id, message, now);
     else await this.#clientMessage(session, message, now);
@@ -135,10 +198,10 @@ export class Coordinator {
         await this.#request(session, message, now);
         return;
       case 'signal':
-        this.#signal(session, message, now);
+        this.#signals.send(session, message, now);
         return;
       case 'resync':
-        await this.#resync(session, message.network);
+        await this.#sync.asked(session, message.network);
         return;
       case 'pong':
         if (!this.#logins.answered(session, message.id))
@@ -158,6 +221,7 @@ export class Coordinator {
 
   /** The connection has ended; `clean` when the client said goodbye. */
   async lost(id: SessionId, clean: boolean, now: Now): Promise<void> {
+    this.#hub.latest = now;
     const session = this.#hub.sessions.get(id);
     if (session === undefined) {
       this.#logins.lost(id);
@@ -171,6 +235,9 @@ export class Coordinator {
     this.#liveness.forget(session);
     this.#renewals.forget(clientId);
     const present = this.#hub.directory.get(clientId);
+    const presence = clean ? 'offline' : 'unconfirmed';
+    if (present !== undefined)
+      this.#hub.federation?.all({ t: 'lost', clientId, serial: present.serial, presence });
     if (clean) this.#hub.delivery.goOffline(clientId);
     else if (present !== undefined) {
       present.presence = 'unconfirmed';
@@ -182,7 +249,7 @@ export class Coordinator {
       this.#hub.delivery.broadcastPresence(clientId);
     }
     this.#relays.settle(now);
-    await this.#writeSeen(clientId, !clean, now);
+    if (present !== undefined) await this.#writeSeen(present, clean ? 0 : 2, now);
     await this.#decide(identity, now);
   }
 
@@ -192,6 +259,7 @@ export class Coordinator {
   }
 
   async tick(now: Now): Promise<void> {
+    this.#hub.latest = now;
     const renew: string[] = [];
     const work: Promise<void>[] = [];
     for (let duty = this.#hub.takeDue(now); duty !== undefined; duty = this.#hub.takeDue(now)) {
@@ -200,9 +268,7 @@ export class Coordinator {
           if (this.#liveness.due(duty.session, now)) work.push(this.lost(duty.session, false, now));
           break;
         case 'grace':
-          if (this.presenceOf(duty.client) !== 'unconfirmed') break;
-          this.#hub.delivery.goOffline(duty.client);
-          work.push(this.#writeSeen(duty.client, false, now));
+          work.push(this.#graceOver(duty.client, now));
           break;
         case 'renew':
           renew.push(duty.client);
@@ -225,6 +291,17 @@ export class Coordinator {
         case 'relay-tickets':
           this.#relays.lists.touch(duty.client);
           break;
+        case 'out-of-step':
+          work.push(this.#sync.due(now));
+          break;
+        case 'fabric-beat':
+        case 'node-beat':
+        case 'catch-up':
+        case 'compare':
+        case 'node-grace':
+        case 'handover':
+          if (this.#hub.federation !== undefined) work.push(this.#hub.federation.due(duty, now));
+          break;
         default:
           duty satisfies never;
       }
@@ -244,8 +321,14 @@ export class Coordinator {
       (tx) => work(tx, context),
       ({ events, expel = [], expelRelays = [] }) => {
         for (const event of events) this.#hub.delivery.deliver(event);
-        for (const clientId of expel) this.#expel(clientId);
-        for (const relay of expelRelays) this.#relays.expel(relay);
+        for (const clientId of expel) {
+          this.#hub.federation?.all({ t: 'expel', clientId });
+          this.#expel(clientId);
+        }
+        for (const relay of expelRelays) {
+          this.#hub.federation?.all({ t: 'expel-relay', relay });
+          this.#relays.expel(relay);
+        }
       },
     );
     this.#relays.settle(now);
@@ -306,76 +389,90 @@ export class Coordinator {
     this.#hub.send(session.id, { t: 'response', id, result });
   }
 
-  /** Whoever may not be reached is answered like whoever is not there. */
-  #signal(session: Session, message: SignalMessage, now: Now): void {
-    const { to, sealed } = message;
-    const from = session.clientId;
-    const other = this.#hub.sessions.ofClient(to);
-    if (other === undefined || other === session || !this.#hub.directory.meet(from, to)) {
-      this.#hub.send(session.id, { t: 'undelivered', to });
-      return;
-    }
-    const granted = this.#grant(from, to, message, now);
-    if (!message.punch) {
-      this.#hub.send(other.id, { t: 'signal', from, sealed, ...granted });
-      return;
-    }
-    const { aMs, bMs } = punchDelays(session, other);
-    this.#hub.send(other.id, { t: 'signal', from, sealed, punchInMs: bMs, ...granted });
-    this.#hub.send(session.id, { t: 'punch', peer: to, punchInMs: aMs });
+  async #graceOver(clientId: string, now: Now): Promise<void> {
+    const present = this.#hub.directory.get(clientId);
+    if (present?.presence !== 'unconfirmed' || present.suspect) return;
+    const { serial } = present;
+    this.#hub.federation?.all({ t: 'lost', clientId, serial, presence: 'offline' });
+    this.#hub.delivery.goOffline(clientId);
+    await this.#writeSeen(present, 0, now);
   }
 
-  /** Who gets a signal may send its sender more probes, when it asked for that and the sender proved its addresses. */
-  #grant(from: string, to: string, message: SignalMessage, now: Now): { proven?: string[] } {
-    if (message.probes === true) this.#probes.wish(from, to, now.monotonic);
-    const { proofs } = message;
-    if (proofs === undefined) return {};
-    const proven = this.#probes.grant(to, from, proofs, now.monotonic, now.wall);
-    return proven.length === 0 ? {} : { proven };
+  /** What only some of the parts understand. */
+  #item(item: FabricItem, from: string, now: Now): void {
+    switch (item.t) {
+      case 'signal':
+      case 'undelivered':
+      case 'punch':
+        this.#signals.received(item, from);
+        return;
+      case 'challenge':
+        this.#logins.asked(item.identity, from, now);
+        return;
+      case 'challenged':
+        this.#logins.alive(item.identity);
+        return;
+      case 'revoke':
+        this.#relays.heardRevocation(item, now);
+        return;
+      case 'expel-relay':
+        this.#relays.expel(item.relay);
+        return;
+      default:
+    }
   }
 
-  /** One that cannot be served ends the connection: the client waits for the view, and has it at its next login. */
-  async #resync(session: Session, network: string): Promise<void> {
-    if (!beginRequest(session)) {
-      this.#hub.close(session.id, closeGoingAway);
-      return;
-    }
-    const { clientId } = session;
-    try {
-      await this.#hub.options.store.commits.run(
-        async (tx) => {
-          const membership = await membershipOf(tx, network, clientId);
-          if (membership !== undefined)
-            return await viewFor(tx, network, clientId, 'member', membership.active === 1);
-          const waits = await hasRequest(tx, network, clientId);
-          return waits ? await viewFor(tx, network, clientId, 'pending', false) : undefined;
-        },
-        (view) => {
-          const message =
-            view === undefined
-              ? ({ t: 'removed', network, reason: 'deleted' } as const)
-              : this.#hub.delivery.viewMessage(view);
-          this.#hub.send(session.id, message);
-        },
+  /** The client has gone on to another node. */
+  #release(clientId: string): void {
+    const session = this.#hub.sessions.ofClient(clientId);
+    if (session === undefined) return;
+    this.#hub.sessions.remove(session);
+    this.#liveness.forget(session);
+    this.#relays.lists.forget(session);
+    this.#renewals.forget(clientId);
+    this.#hub.close(session.id, closeReplaced);
+  }
+
+  /** The database was away: what it says of our connections may be out of date. */
+  async #reassert(now: Now): Promise<void> {
+    const { directory, federation, options, sessions } = this.#hub;
+    const own = [...sessions.all()].map(({ clientId }) => clientId);
+    const wrong = await options.store.commits.run(async (tx) => {
+      const rows = await connectedTo(tx, [options.node]);
+      const listed = new Set(rows.map(({ clientId }) => clientId));
+      const rest = await sightingsOf(
+        tx,
+        own.filter((id) => !listed.has(id)),
       );
-    } catch (error) {
-      this.#hub.options.failed?.(error);
-      this.#hub.close(session.id, closeGoingAway);
-    } finally {
-      session.requestsInWork--;
+      const found: string[] = [];
+      for (const { clientId, serial, connected, node } of [...rows, ...rest]) {
+        const present = directory.get(clientId);
+        const ours = present?.serial === serial && present.node === options.node;
+        if (node !== options.node || (present !== undefined && !ours)) continue;
+        const here = sessions.ofClient(clientId) !== undefined;
+        const right = here ? 1 : present === undefined ? 0 : 2;
+        if (right === connected) continue;
+        await writeConnected(tx, { clientId, serial }, right, now.wall);
+        if (here) found.push(clientId);
+      }
+      return found;
+    });
+    for (const clientId of wrong) {
+      const present = directory.get(clientId);
+      if (present === undefined) continue;
+      const { serial, identity, instance } = present;
+      const networks = await participationsOf(options.store.db, clientId);
+      federation?.all({ t: 'online', clientId, serial, identity, instance, networks });
     }
   }
 
-  async #writeSeen(clientId: string, connected: boolean, now: Now): Promise<void> {
+  async #writeSeen(present: Present, connected: 0 | 2, now: Now): Promise<void> {
     try {
       await this.#hub.options.store.commits.run((tx) =>
-        tx
-          .updateTable('clients')
-          .set({ connected: connected ? 1 : 0, last_seen_at: now.wall })
-          .where('client_id', '=', clientId)
-          .execute(),
+        writeConnected(tx, present, connected, now.wall),
       );
     } catch (error) {
+      this.#hub.federation?.doubt();
       this.#hub.options.failed?.(error);
     }
   }

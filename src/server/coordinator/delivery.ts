@@ -13,19 +13,126 @@ import type { SyncItem } from './sync.ts';
 /** Sends to a client if it has a connection. The same object may go to many. */
 export type Tell = (clientId: string, message: ServerMessage) => void;
 
+/** What happened to a network between two revisions, as the store tells it. */
+export interface CaughtUp {
+  readonly network: string;
+  readonly from: number;
+  /** Undefined: it is deleted. */
+  readonly to: number | undefined;
+  readonly events: readonly CoordinatorEvent[];
+}
+
 export class Delivery {
   readonly #directory: Directory;
   readonly #tell: Tell;
+  readonly #isHere: (clientId: string) => boolean;
+  /** Revisions up to which those who are present were told, by network. */
+  readonly #heads = new Map<string, number>();
+  /** A commit of this node has changed a network; without a revision it is deleted. */
+  onChanged: (network: string, revision: number | undefined) => void = () => {};
+  /**
+   * Another node has changed the network before, and the store must be asked what that was; `whole` when even who is in it
+   * may be out of date here.
+   */
+  onBehind: (network: string, whole: boolean) => void = () => {};
+  /** A connection holds another revision than all others: it needs the view. */
+  onOutOfStep: (clientId: string, network: string) => void = () => {};
   /** A client is out of a network. */
   onRemoved: (clientId: string, network: string) => void = () => {};
   onTicketsRevoked: (clientId: string, serial: number) => void = () => {};
 
-  constructor(directory: Directory, tell: Tell) {
+  /** @param isHere whether a client has a connection of this node. */
+  constructor(directory: Directory, isHere: (clientId: string) => boolean, tell: Tell) {
     this.#directory = directory;
+    this.#isHere = isHere;
     this.#tell = tell;
   }
 
+  /** What a commit of this node has brought. */
   deliver(event: CoordinatorEvent): void {
+    if (event.kind === 'delta') {
+      const { network, to } = event.delta;
+      this.onChanged(network, to);
+      if (!this.#isNext(event.delta)) return;
+    } else if (event.kind === 'removed' && event.reason === 'deleted') {
+      this.onChanged(event.network, undefined);
+      this.#heads.delete(event.network);
+    }
+    this.#tellOf(event);
+  }
+
+  /** Networks that connections of this node take part in, with the revision up to which they were told. */
+  get heads(): ReadonlyMap<string, number> {
+    return this.#heads;
+  }
+
+  /** Whether a connection of this node takes part: of other networks nobody here needs to hear. */
+  isWatched(network: string): boolean {
+    for (const { told } of this.#directory.presentIn(network)) if (told.has(network)) return true;
+    return false;
+  }
+
+  /** What happens to a network is of no interest until somebody here takes part in it. */
+  forget(network: string): void {
+    this.#heads.delete(network);
+  }
+
+  /** What the store says of a network that another node has changed; false when it must be asked again. */
+  catchUp({ network, from, to, events }: CaughtUp): boolean {
+    if (to === undefined) {
+      this.#heads.delete(network);
+      for (const { clientId: client } of [...this.#directory.presentIn(network)])
+        this.#tellOf({ kind: 'removed', client, network, reason: 'deleted' });
+      return true;
+    }
+    const head = this.#heads.get(network);
+    if (head === undefined || to < head) return true;
+    if (from !== head) return false;
+    this.#heads.set(network, to);
+    for (const event of events) this.#tellOf(event);
+    return true;
+  }
+
+  /** A client has come that takes part in the network as of this revision; here, when it is connected to this node. */
+  entered(clientId: string, network: string, revision: number, here: boolean): void {
+    if (here) this.#begin(clientId, network, revision);
+    const head = this.#heads.get(network);
+    if (head === undefined || head === revision) return;
+    this.onBehind(network, head > revision);
+    if (here && head > revision) this.onOutOfStep(clientId, network);
+  }
+
+  /** A connection has been sent the view of this revision by other means. */
+  viewed(clientId: string, network: string, revision: number): void {
+    this.#directory.get(clientId)?.told.set(network, revision);
+    const head = this.#heads.get(network);
+    if (head !== undefined && head < revision) this.onBehind(network, false);
+  }
+
+  /** The first connection here that takes part: who else does, at other nodes, is not known yet. */
+  #begin(clientId: string, network: string, revision: number): void {
+    if (!this.isWatched(network)) {
+      this.#heads.set(network, revision);
+      this.onBehind(network, true);
+    }
+    this.#directory.get(clientId)?.told.set(network, revision);
+  }
+
+  #isNext({ network, from, to }: NetworkDelta): boolean {
+    if (!this.isWatched(network)) {
+      this.#heads.delete(network);
+      return true;
+    }
+    const head = this.#heads.get(network) ?? from;
+    if (head === from) {
+      this.#heads.set(network, to);
+      return true;
+    }
+    if (head < to) this.onBehind(network, false);
+    return false;
+  }
+
+  #tellOf(event: CoordinatorEvent): void {
     switch (event.kind) {
       case 'delta':
         this.#broadcastDelta(event.delta, event.except);
@@ -33,8 +140,23 @@ export class Delivery {
           this.#setActivity(event.delta.network, event.delta.activity);
         return;
       case 'entered':
-        this.#directory.participate(event.client, event.view.network, event.view);
-        this.#tell(event.client, this.viewMessage(event.view));
+        this.#enter(event.client, event.view);
+        return;
+      case 'participates': {
+        const { client, network, state, active } = event;
+        this.#directory.participate(client, network, { state, active });
+        this.#presenceInNetwork(network, client);
+        return;
+      }
+      case 'activity': {
+        const { client, network, active } = event;
+        this.#setActivity(network, { client, active });
+        this.onOutOfStep(client, network);
+        return;
+      }
+      case 'out-of-step':
+        for (const { clientId } of this.#directory.presentIn(event.network))
+          this.onOutOfStep(clientId, event.network);
         return;
       case 'removed':
         this.#directory.withdraw(event.client, event.network);
@@ -47,6 +169,14 @@ export class Delivery {
       default:
         event satisfies never;
     }
+  }
+
+  #enter(client: string, view: NetworkView): void {
+    const { network, state, active, revision } = view;
+    this.#directory.participate(client, network, { state, active });
+    this.#tell(client, this.viewMessage(view));
+    // The delta of the same commit says whether others are behind.
+    if (this.#isHere(client)) this.#begin(client, network, revision);
   }
 
   /** Tells everybody who takes part with this client how it is now. */
@@ -121,9 +251,15 @@ export class Delivery {
   #broadcastDelta(delta: NetworkDelta, except: string | undefined): void {
     const plain = this.#deltaMessage(delta, undefined);
     const facts = delta.changes.find((change) => change.op === 'facts')?.facts;
-    for (const { clientId, networks } of this.#directory.presentIn(delta.network)) {
-      if (clientId === except) continue;
+    for (const { clientId, networks, told } of this.#directory.presentIn(delta.network)) {
+      const held = told.get(delta.network);
+      if (clientId === except || (held !== undefined && held >= delta.to)) continue;
       if (networks.get(delta.network)?.state === 'member') {
+        if (held !== undefined && held !== delta.from) {
+          this.onOutOfStep(clientId, delta.network);
+          continue;
+        }
+        if (held !== undefined) told.set(delta.network, delta.to);
         const pending = clientId === delta.owner ? delta.pending : undefined;
         const active = clientId === delta.activity?.client ? delta.activity.active : undefined;
         const common = pending === undefined && active === undefined;

@@ -13,15 +13,29 @@ export interface Participation {
   readonly active: boolean;
 }
 
-export interface Present {
+/** Where a client is connected: the login that began it, of which the higher serial is the later. */
+export interface Whereabouts {
+  readonly node: string;
+  readonly serial: number;
+  /** Hexadecimal identity and instance. */
+  readonly identity: string;
+  readonly instance: string;
+}
+
+export interface Present extends Whereabouts {
   readonly clientId: string;
   presence: 'online' | 'unconfirmed';
+  /** Unconfirmed because its node is not heard, not because its connection is lost. */
+  suspect: boolean;
   readonly networks: Map<string, Participation>;
+  /** Revisions that its connection was brought to; of connections of this node only. */
+  readonly told: Map<string, number>;
 }
 
 export class Directory {
   readonly #clients = new Map<string, Present>();
   readonly #byNetwork = new Map<string, Set<Present>>();
+  readonly #byIdentity = new Map<string, Present>();
   /** Told after each change of who takes part where; `network` undefined when a client comes or goes. */
   onChange: (clientId: string, network: string | undefined) => void = () => {};
 
@@ -33,6 +47,9 @@ export class Directory {
     return this.#clients.size;
   }
 
+  all = () => this.#clients.values();
+  ofIdentity = (identity: string) => this.#byIdentity.get(identity);
+
   /** Whoever is present, whether a member or waiting. */
   presentIn(network: string): Iterable<Present> {
     return this.#byNetwork.get(network) ?? [];
@@ -42,10 +59,13 @@ export class Directory {
     clientId: string,
     presence: 'online' | 'unconfirmed',
     networks: readonly ({ readonly network: string } & Participation)[],
+    whereabouts: Whereabouts,
   ): Present {
     this.remove(clientId);
-    const present: Present = { clientId, presence, networks: new Map() };
+    const rest = { suspect: false, networks: new Map(), told: new Map() };
+    const present: Present = { clientId, presence, ...whereabouts, ...rest };
     this.#clients.set(clientId, present);
+    this.#byIdentity.set(whereabouts.identity, present);
     for (const { network, state, active } of networks)
       this.participate(clientId, network, { state, active });
     this.onChange(clientId, undefined);
@@ -57,6 +77,8 @@ export class Directory {
     if (present === undefined) return;
     for (const network of [...present.networks.keys()]) this.withdraw(clientId, network);
     this.#clients.delete(clientId);
+    if (this.#byIdentity.get(present.identity) === present)
+      this.#byIdentity.delete(present.identity);
     this.onChange(clientId, undefined);
   }
 
@@ -77,6 +99,7 @@ export class Directory {
     const present = this.#clients.get(clientId);
     if (present === undefined) return;
     present.networks.delete(network);
+    present.told.delete(network);
     const others = this.#byNetwork.get(network);
     others?.delete(present);
     if (others?.size === 0) this.#byNetwork.delete(network);

@@ -47,6 +47,23 @@ export type CoordinatorEvent =
   | { readonly kind: 'delta'; readonly delta: NetworkDelta; readonly except?: string }
   /** The client is in the network now, as a member or waiting. */
   | { readonly kind: 'entered'; readonly client: string; readonly view: NetworkView }
+  /** The same of a client of another node, or one that is to be told by other means. */
+  | {
+      readonly kind: 'participates';
+      readonly client: string;
+      readonly network: string;
+      readonly state: 'member' | 'pending';
+      readonly active: boolean;
+    }
+  /** Another node has noted that a member takes part, or does not. */
+  | {
+      readonly kind: 'activity';
+      readonly client: string;
+      readonly network: string;
+      readonly active: boolean;
+    }
+  /** No delta says what has changed: whoever is connected needs the view. */
+  | { readonly kind: 'out-of-step'; readonly network: string }
   | {
       readonly kind: 'removed';
       readonly client: string;

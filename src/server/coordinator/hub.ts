@@ -2,9 +2,11 @@
 import type { Crypto } from '#core/crypto.ts';
 import { after, type MonotonicMs, type Now } from '#core/time.ts';
 import type { ServerMessage } from '#wire/control.ts';
+import type { FabricItem } from '../fabric/messages.ts';
 import type { Store } from '../store/store.ts';
 import type { StunTokens } from '../stun-token.ts';
 import { Agenda } from './agenda.ts';
+import type { Federation, FederationOptions } from './cluster/federation.ts';
 import { type Context, type CoordinatorConfig, Guard } from './context.ts';
 import { Delivery } from './delivery.ts';
 import { Directory } from './directory.ts';
@@ -16,6 +18,8 @@ export type Effect =
   | { readonly kind: 'send'; readonly session: SessionId; readonly message: ServerMessage }
   /** End the connection after what was sent before. Codes of RFC 6455 §7.4. */
   | { readonly kind: 'close'; readonly session: SessionId; readonly code: number }
+  /** For the other nodes, or for one. */
+  | { readonly kind: 'publish'; readonly to: string | undefined; readonly item: FabricItem }
   /** Ask a relay whether it is where it says; the answer goes to `Coordinator.relayChecked`. */
   | { readonly kind: 'check-relay'; readonly check: RelayCheckOrder };
 
@@ -30,8 +34,12 @@ export interface CoordinatorOptions {
   readonly store: Store;
   readonly crypto: Crypto;
   readonly config: CoordinatorConfig;
+  /** Identifier of this node, unique in the cluster. */
+  readonly node: string;
   /** Ed25519 by the cluster key. */
   readonly sign: (message: Uint8Array) => Uint8Array;
+  /** This node is one of several; without it, it is the only one. */
+  readonly cluster?: FederationOptions;
   /** The signed list of nodes as it is now. */
   readonly nodeList: () => Uint8Array;
   /** Knows the tokens of STUN answers; without it nobody may send many probes. */
@@ -60,7 +68,15 @@ export type Duty =
   /** Lists of relays that have changed are sent. */
   | { readonly kind: 'relay-lists' }
   /** The tickets of a client are renewed. */
-  | { readonly kind: 'relay-tickets'; readonly client: string };
+  | { readonly kind: 'relay-tickets'; readonly client: string }
+  /** A connection that holds another revision than the others gets the view. */
+  | { readonly kind: 'out-of-step' }
+  | { readonly kind: 'fabric-beat' }
+  | { readonly kind: 'node-beat' }
+  | { readonly kind: 'catch-up' }
+  | { readonly kind: 'compare' }
+  | { readonly kind: 'node-grace'; readonly node: string }
+  | { readonly kind: 'handover'; readonly node: string };
 
 export class Hub {
   readonly options: CoordinatorOptions;
@@ -69,6 +85,8 @@ export class Hub {
   readonly sessions = new Sessions();
   readonly delivery: Delivery;
   readonly ticketSerials = new TicketSerials();
+  /** The other nodes; undefined: there are none. */
+  federation: Federation | undefined;
   /** Time of the latest transaction. */
   latest: Now | undefined;
   readonly #agenda = new Agenda<string>();
@@ -76,17 +94,18 @@ export class Hub {
 
   constructor(options: CoordinatorOptions) {
     this.options = options;
-    this.delivery = new Delivery(this.directory, (clientId, message) => {
+    const isHere = (clientId: string) => this.sessions.ofClient(clientId) !== undefined;
+    this.delivery = new Delivery(this.directory, isHere, (clientId, message) => {
       const session = this.sessions.ofClient(clientId);
       if (session !== undefined) this.send(session.id, message);
     });
   }
 
   context(now: Now): Context {
-    const { crypto, config, sign } = this.options;
+    const { crypto, config, node, sign } = this.options;
     this.latest = now;
     const { guard, ticketSerials } = this;
-    return { crypto, config, sign, now, guard, ticketSerials };
+    return { crypto, config, node, sign, now, guard, ticketSerials };
   }
 
   schedule(duty: Duty, now: Now, delayMs: number): void {

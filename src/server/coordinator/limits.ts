@@ -69,3 +69,22 @@ export const probersPerAddress = 2;
 export const probeGrantMs = 30 * secondMs;
 /** Pairs whose wish to probe is remembered. */
 export const maxProbeWishes = 65_536;
+
+/** Nodes of a cluster: beats on the fabric, and in the database. */
+export const fabricBeatMs = secondMs;
+export const nodeBeatMs = 3 * secondMs;
+/** A node that is not heard for this long on a fabric that works: its clients are unconfirmed. */
+export const nodeSilentMs = 3_500;
+/** A node whose beat in the database stands still for this long is gone: its clients are offline after the grace period. */
+export const nodeGoneMs = 12 * secondMs;
+/** How long the clients of a node that ended in order have to be back at another before anybody is told. */
+export const handoverMs = 8 * secondMs;
+/** The other nodes wait this much longer than the one that lost a client. */
+export const remoteGraceMs = 2 * secondMs;
+/** Parcels of the fabric that are older, or from further in the future, are dropped: clocks of nodes differ less. */
+export const maxParcelAgeMs = 2 * 60 * secondMs;
+/** Between a hint and the look into the database: hints that come together are looked after together. */
+export const catchUpDelayMs = 5;
+/** How often everything is compared with the database: while the fabric works, and while it does not. */
+export const compareIntervalMs = 30 * secondMs;
+export const compareOfflineMs = secondMs;

@@ -1,4 +1,5 @@
 /** Login (protocol §4): who it is, whether it may enrol, and what it has missed. */
+import { hex } from '#core/bytes.ts';
 import type { Crypto } from '#core/crypto.ts';
 import type { ClientMessage } from '#wire/control.ts';
 import { type DeviceCertificate, openDocument, peekDocument } from '#wire/signed.ts';
@@ -113,6 +114,9 @@ async function enrol(tx: Db, context: Context, proven: ProvenLogin): Promise<Cli
     plan: null,
     created_at: context.now.wall,
     last_seen_at: context.now.wall,
+    node: context.node,
+    login_serial: 1,
+    instance: hex(message.instance),
   };
   await tx.insertInto('clients').values(client).execute();
   return client;
@@ -131,6 +135,9 @@ async function update(tx: Db, context: Context, known: ClientRow, proven: Proven
     software: message.software,
     connected: 1 as const,
     last_seen_at: context.now.wall,
+    node: context.node,
+    login_serial: known.login_serial + 1,
+    instance: hex(message.instance),
   };
   await tx.updateTable('clients').set(fresh).where('client_id', '=', known.client_id).execute();
   return {

@@ -28,11 +28,23 @@ import type { Session, SessionId } from './sessions.ts';
 
 /** A second daemon wants in while the first has a connection. */
 interface Challenge {
-  readonly older: SessionId;
+  /** Undefined: a connection of another node, which asks it. */
+  readonly older: SessionId | undefined;
   readonly newer: SessionId;
   readonly pingId: number;
   readonly proven: ProvenLogin;
 }
+
+/** Asked by another node: the ping that was sent for it. */
+interface Asked {
+  readonly session: SessionId;
+  readonly pingId: number;
+  readonly node: string;
+}
+
+type Older = Pick<Session, 'identity' | 'instance'> & { readonly id: SessionId | undefined };
+
+const maxAsked = 4_096;
 
 export class Logins {
   readonly #hub: Hub;
@@ -40,6 +52,7 @@ export class Logins {
   readonly #renewals: Renewals;
   readonly #relayLists: RelayLists;
   readonly #challenges = new Map<string, Challenge>();
+  readonly #asked = new Map<string, Asked>();
   /** Identities whose login is at the database, by session. */
   readonly #underWay = new Map<string, SessionId>();
   /** Sessions lost while their login was at the database. */
@@ -57,10 +70,10 @@ export class Logins {
     try {
       const proven = proveLogin(this.#hub.options.crypto, remote, message, now.wall);
       const identity = hex(proven.certificate.identity);
-      const older = this.#hub.sessions.ofIdentity(identity);
+      const older = this.#hub.sessions.ofIdentity(identity) ?? this.#elsewhere(identity);
       if (older === undefined || older.instance === hex(message.instance))
         return await this.#admit(id, proven, now);
-      this.#challenge(older, id, proven, now);
+      this.#challenge({ ...older, identity }, id, proven, now);
     } catch (error) {
       this.#hub.refuse(id, error);
     }
@@ -70,13 +83,56 @@ export class Logins {
   /** Whether a pong was the older connection's answer to a challenge: then the newer is refused. */
   answered(session: Session, pingId: number): boolean {
     const challenge = this.#challenges.get(session.identity);
+    const asked = this.#asked.get(session.identity);
+    if (asked?.session === session.id && asked.pingId === pingId) {
+      this.#asked.delete(session.identity);
+      this.#hub.federation?.to(asked.node, { t: 'challenged', identity: session.identity });
+      this.#notice(session.id);
+      return true;
+    }
     if (challenge?.older !== session.id || challenge.pingId !== pingId) return false;
-    this.#endChallenge(session.identity);
-    const refusal = new Refusal('identity-in-use');
-    this.#hub.refuse(challenge.newer, refusal);
-    const { code, message } = refusal;
-    this.#hub.send(challenge.older, { t: 'notice', code, message });
+    this.#refuseNewer(session.identity, challenge);
+    this.#notice(session.id);
     return true;
+  }
+
+  /** Another node asks whether the connection that this one has still answers. */
+  asked(identity: string, node: string, now: Now): void {
+    const session = this.#hub.sessions.ofIdentity(identity);
+    if (session === undefined) return;
+    const pingId = this.#hub.newPingId();
+    this.#asked.set(identity, { session: session.id, pingId, node });
+    if (this.#asked.size > maxAsked) {
+      const oldest = this.#asked.keys().next();
+      if (oldest.done !== true) this.#asked.delete(oldest.value);
+    }
+    this.#hub.send(session.id, { t: 'ping', id: pingId, serverTime: now.wall });
+  }
+
+  /** The connection that another node has did answer. */
+  alive(identity: string): void {
+    const challenge = this.#challenges.get(identity);
+    if (challenge !== undefined && challenge.older === undefined)
+      this.#refuseNewer(identity, challenge);
+  }
+
+  #refuseNewer(identity: string, { newer }: Challenge): void {
+    this.#endChallenge(identity);
+    this.#hub.refuse(newer, new Refusal('identity-in-use'));
+  }
+
+  #notice(session: SessionId): void {
+    const { code, message } = new Refusal('identity-in-use');
+    this.#hub.send(session, { t: 'notice', code, message });
+  }
+
+  /** The connection that another node has with this identity, as far as it is known to live. */
+  #elsewhere(identity: string): { readonly id: undefined; readonly instance: string } | undefined {
+    const present = this.#hub.directory.ofIdentity(identity);
+    if (present === undefined || present.presence !== 'online') return undefined;
+    return present.node === this.#hub.options.node
+      ? undefined
+      : { id: undefined, instance: present.instance };
   }
 
   /** The session that waits for a challenge of this identity. */
@@ -104,7 +160,7 @@ export class Logins {
     for (const session of this.#underWay.values()) if (session === id) this.#lostEarly.add(id);
   }
 
-  #challenge(older: Session, newer: SessionId, proven: ProvenLogin, now: Now): void {
+  #challenge(older: Older, newer: SessionId, proven: ProvenLogin, now: Now): void {
     const previous = this.#challenges.get(older.identity);
     if (previous !== undefined) {
       const again = hex(previous.proven.message.instance) === hex(proven.message.instance);
@@ -117,7 +173,13 @@ export class Logins {
     const pingId = this.#hub.newPingId();
     this.#challenges.set(older.identity, { older: older.id, newer, pingId, proven });
     this.#hub.schedule({ kind: 'challenge', identity: older.identity }, now, copyChallengeMs);
-    this.#hub.send(older.id, { t: 'ping', id: pingId, serverTime: now.wall });
+    if (older.id !== undefined) {
+      this.#hub.send(older.id, { t: 'ping', id: pingId, serverTime: now.wall });
+      return;
+    }
+    const { identity } = older;
+    const node = this.#hub.directory.ofIdentity(identity)?.node;
+    if (node !== undefined) this.#hub.federation?.to(node, { t: 'challenge', identity });
   }
 
   #endChallenge(identity: string): void {
@@ -155,37 +217,37 @@ export class Logins {
 
   /** After the commit: the client is online, knows what it missed, and the others know. */
   #enter(id: SessionId, proven: ProvenLogin, loggedIn: LoggedIn, now: Now): void {
-    const { delivery, directory, sessions } = this.#hub;
+    const { delivery, directory, federation, options, sessions } = this.#hub;
     const { client, networks } = loggedIn;
     const clientId = client.client_id;
+    const serial = client.login_serial;
+    const known = directory.get(clientId);
+    if (known !== undefined && known.serial > serial) {
+      // It has gone on to another node while this login was at the database.
+      this.#hub.close(id, closeReplaced);
+      return;
+    }
     const older = sessions.ofClient(clientId);
     if (older !== undefined) {
       sessions.remove(older);
       this.#liveness.forget(older);
       this.#hub.close(older.id, closeReplaced);
     }
-    const before = directory.get(clientId)?.presence;
     this.#hub.cancel({ kind: 'grace', client: clientId });
-    directory.set(clientId, 'online', networks);
-    const session: Session = {
-      id,
-      clientId,
-      identity: hex(proven.certificate.identity),
-      instance: hex(proven.message.instance),
-      prefix: proven.remote.prefix,
-      address: proven.remote.address,
-      relays: proven.remote.relays === true,
-      rttMs: undefined,
-      ping: undefined,
-      requestsInWork: 0,
-    };
+    const session = sessionOf(id, clientId, proven);
+    const { identity, instance } = session;
+    const before = known?.presence;
+    directory.set(clientId, 'online', networks, { node: options.node, serial, identity, instance });
     sessions.add(session);
+    federation?.all({ t: 'online', clientId, serial, identity, instance, networks: [...networks] });
+    for (const event of loggedIn.events) delivery.deliver(event);
     this.#hub.send(id, this.#welcome(loggedIn, now));
     this.#relayLists.welcome(session, proven.certificate.identity, now);
     delivery.synchronise(clientId, loggedIn.sync);
     const ids = networks.map(({ network }) => network);
     this.#hub.send(id, { t: 'synchronised', networks: ids });
-    for (const event of loggedIn.events) delivery.deliver(event);
+    for (const { network, revision } of networks)
+      delivery.entered(clientId, network, revision, true);
     if (before !== 'online') delivery.broadcastPresence(clientId);
     this.#liveness.ping(session, now);
   }
@@ -206,3 +268,20 @@ export class Logins {
     };
   }
 }
+
+const sessionOf = (
+  id: SessionId,
+  clientId: string,
+  { message, remote, certificate }: ProvenLogin,
+): Session => ({
+  id,
+  clientId,
+  identity: hex(certificate.identity),
+  instance: hex(message.instance),
+  prefix: remote.prefix,
+  address: remote.address,
+  relays: remote.relays === true,
+  rttMs: undefined,
+  ping: undefined,
+  requestsInWork: 0,
+});

@@ -24,6 +24,9 @@ async function enrol(db: Db, address4: number): Promise<void> {
       plan: null,
       created_at: 0,
       last_seen_at: 0,
+      node: null,
+      login_serial: 0,
+      instance: '',
     })
     .execute();
 }

@@ -70,7 +70,10 @@ const unknownRttMs = 100;
  * Delays after receipt such that both begin at once: a message takes half a round trip, so the nearer waits for the
  * farther (protocol §6).
  */
-export function punchDelays(a: Session, b: Session): { aMs: number; bMs: number } {
+export function punchDelays(
+  a: Pick<Session, 'rttMs'>,
+  b: Pick<Session, 'rttMs'>,
+): { aMs: number; bMs: number } {
   const oneWayA = (a.rttMs ?? unknownRttMs) / 2;
   const oneWayB = (b.rttMs ?? unknownRttMs) / 2;
   const latest = Math.max(oneWayA, oneWayB);

@@ -21,30 +21,46 @@ export interface Holding {
 
 /** Every network that a client is in or waits for. */
 export async function participationsOf(db: Db, client: string): Promise<Participating[]> {
+  return (await participationsOfMany(db, [client])).get(client) ?? [];
+}
+
+/** The same of several clients. */
+export async function participationsOfMany(
+  db: Db,
+  clients: readonly string[],
+): Promise<Map<string, Participating[]>> {
+  const found = new Map<string, Participating[]>();
+  if (clients.length === 0) return found;
+  const add = (client: string, participating: Participating) => {
+    const list = found.get(client);
+    if (list === undefined) found.set(client, [participating]);
+    else list.push(participating);
+  };
   const memberships = await db
     .selectFrom('memberships')
-    .select(['network_id as network', 'active'])
-    .where('client_id', '=', client)
-    .orderBy('network_id')
+    .innerJoin('networks', 'networks.network_id', 'memberships.network_id')
+    .select(['memberships.network_id as network', 'active', 'client_id', 'revision'])
+    .where('client_id', 'in', clients)
+    .orderBy('memberships.network_id')
     .execute();
+  for (const { client_id, network, revision, active } of memberships)
+    add(client_id, { network, revision, active: active === 1, state: 'member' });
   const requests = await db
     .selectFrom('join_requests')
-    .select('network_id as network')
-    .where('client_id', '=', client)
-    .orderBy('network_id')
+    .innerJoin('networks', 'networks.network_id', 'join_requests.network_id')
+    .select(['join_requests.network_id as network', 'client_id', 'revision'])
+    .where('client_id', 'in', clients)
+    .orderBy('join_requests.network_id')
     .execute();
-  return [
-    ...memberships.map(({ network, active }) => ({
-      network,
-      active: active === 1,
-      state: 'member' as const,
-    })),
-    ...requests.map(({ network }) => ({ network, active: false, state: 'pending' as const })),
-  ];
+  for (const { client_id, network, revision } of requests)
+    add(client_id, { network, revision, active: false, state: 'pending' });
+  return found;
 }
 
 export interface Participating {
   readonly network: string;
+  /** Of the network, now. */
+  readonly revision: number;
   readonly active: boolean;
   readonly state: 'member' | 'pending';
 }
@@ -89,7 +105,7 @@ async function deltaFor(tx: Db, network: string, held: number | undefined, clien
   return joined === undefined ? await deltaSince(tx, network, held) : undefined;
 }
 
-async function whyRemoved(tx: Db, network: string, client: string): Promise<RemovedReason> {
+export async function whyRemoved(tx: Db, network: string, client: string): Promise<RemovedReason> {
   const row = await tx
     .selectFrom('networks')
     .select('network_id')

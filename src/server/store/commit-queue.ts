@@ -4,6 +4,7 @@
  */
 import { sql } from 'kysely';
 import type { Db } from './schema.ts';
+import type { Transactions } from './transactions.ts';
 
 /** Pieces of one transaction: bounds what one failed commit takes with it, and how long others wait. */
 const maxGroup = 128;
@@ -18,19 +19,25 @@ interface Piece {
 
 type Outcome =
   | { readonly ok: true; readonly result: unknown }
-  | { readonly ok: false; error: unknown };
+  | { readonly ok: false; readonly error: unknown };
 
 export class CommitQueue {
-  readonly #db: Db;
+  readonly #transactions: Transactions;
   readonly #waiting: Piece[] = [];
   #running: Promise<void> | undefined;
 
-  constructor(db: Db) {
-    this.#db = db;
+  constructor(transactions: Transactions) {
+    this.#transactions = transactions;
+  }
+
+  /** Pieces that wait: a measure of how far the database is behind. */
+  get length(): number {
+    return this.#waiting.length;
   }
 
   /**
-   * Runs `work` in a transaction. `committed` is called synchronously after the commit, in the order of submission and
+   * Runs `work` in a transaction, several times when other nodes get in its way: what it does beside the database must bear
+   * that. `committed` is called once, synchronously after the commit, in the order of submission and
    * before anybody's promise resolves: what it changes in memory is never ahead of or out of step with the database.
    * When `work` throws, its own changes are undone, and only they.
    */
@@ -62,7 +69,7 @@ export class CommitQueue {
       const group = this.#waiting.splice(0, maxGroup);
       let outcomes: Outcome[];
       try {
-        outcomes = await this.#db.transaction().execute((tx) => runAll(tx, group));
+        outcomes = await this.#transactions.write((tx, isFatal) => runAll(tx, group, isFatal));
       } catch (error) {
         for (const piece of group) piece.failed(error);
         continue;
@@ -85,13 +92,18 @@ function settle(piece: Piece, outcome: Outcome): void {
   }
 }
 
-async function runAll(tx: Db, group: readonly Piece[]): Promise<Outcome[]> {
+async function runAll(
+  tx: Db,
+  group: readonly Piece[],
+  isFatal: (error: unknown) => boolean,
+): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   for (const piece of group) {
     await sql`savepoint piece`.execute(tx);
     try {
       outcomes.push({ ok: true, result: await piece.work(tx) });
     } catch (error) {
+      if (isFatal(error)) throw error;
       // When the database itself failed, its transaction is gone and this throws: then the whole group failed.
       await sql`rollback to savepoint piece`.execute(tx);
       outcomes.push({ ok: false, error });

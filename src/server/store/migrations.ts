@@ -13,6 +13,7 @@ export function migrations(types: ColumnTypes): MigrationProvider {
   const steps: Record<string, Migration> = {
     '001-first': first(types),
     '002-relays': relays(types),
+    '003-cluster': cluster(),
   };
   return { getMigrations: async () => steps };
 }
@@ -56,6 +57,40 @@ function relays(types: ColumnTypes): Migration {
         .addColumn('serial', 'bigint', (c) => c.notNull())
         .addColumn('revoked_at', 'bigint', (c) => c.notNull())
         .addPrimaryKeyConstraint('relay_revocations_key', ['client_id', 'relay_id'])
+        .execute();
+    },
+  };
+}
+
+/** Who is connected to which node, and which nodes there are. SQLite adds one column at a time. */
+function cluster(): Migration {
+  return {
+    async up(db: Kysely<unknown>) {
+      const add = (
+        table: string,
+        column: string,
+        type: 'text' | 'bigint',
+        value?: string | number,
+      ) =>
+        db.schema
+          .alterTable(table)
+          .addColumn(column, type, (c) => (value === undefined ? c : c.notNull().defaultTo(value)))
+          .execute();
+      await add('clients', 'node', 'text');
+      await add('clients', 'login_serial', 'bigint', 0);
+      await add('clients', 'instance', 'text', '');
+      await db.schema.createIndex('clients_by_node').on('clients').column('node').execute();
+      await add('relays', 'node', 'text');
+      await add('relays', 'state', 'text', 'listed');
+      await add('relays', 'unreachable', 'text', '[]');
+      await db.schema
+        .createTable('nodes')
+        .addColumn('node_id', 'text', (c) => c.primaryKey())
+        .addColumn('boot', 'text', (c) => c.notNull())
+        .addColumn('beat', 'bigint', (c) => c.notNull())
+        .addColumn('state', 'text', (c) => c.notNull())
+        .addColumn('facts', 'text', (c) => c.notNull())
+        .addColumn('started_at', 'bigint', (c) => c.notNull())
         .execute();
     },
   };

@@ -22,11 +22,17 @@ export interface ClientRow {
   certificate_serial: number;
   software: string;
   protocol_version: number;
-  /** Had a control connection when last written: after a restart it is 'unconfirmed', not 'offline'. */
-  connected: Flag;
+  /** 1: has a control connection; 2: lost it without goodbye, and the grace period runs. After a restart both are 'unconfirmed'. */
+  connected: 0 | 1 | 2;
   plan: string | null;
   created_at: number;
   last_seen_at: number;
+  /** Node that has, or had last, its connection. */
+  node: string | null;
+  /** Counts its logins: of two nodes that speak of it, the one with the higher number knows better. */
+  login_serial: number;
+  /** Hexadecimal instance of its daemon, as of the last login. */
+  instance: string;
 }
 
 export interface TokenRow {
@@ -128,6 +134,24 @@ export interface RelayRow {
   connected: Flag;
   created_at: number;
   last_seen_at: number;
+  /** Node that it, or its member, is connected to. */
+  node: string | null;
+  state: 'checking' | 'listed' | 'unreachable';
+  /** JSON: addresses that did not answer. */
+  unreachable: string;
+}
+
+/** A node of the cluster. */
+export interface NodeRow {
+  node_id: string;
+  /** Random at every start. */
+  boot: string;
+  /** Counted up every few seconds while the node lives: who watches needs no common clock. */
+  beat: number;
+  state: 'serving' | 'draining' | 'ended';
+  /** JSON: addresses, relay, version. */
+  facts: string;
+  started_at: number;
 }
 
 /** Tickets of a client with serials up to this one are void at a relay. */
@@ -151,6 +175,7 @@ export interface Schema {
   revocations: RevocationRow;
   relays: RelayRow;
   relay_revocations: RelayRevocationRow;
+  nodes: NodeRow;
 }
 
 /** The database, or one transaction of it. */

@@ -2,29 +2,63 @@
 import { Kysely, Migrator } from 'kysely';
 import { BuriError } from '#core/errors.ts';
 import { CommitQueue } from './commit-queue.ts';
+import { postgresError, StoreUnavailable, sqliteError } from './failures.ts';
 import { migrations } from './migrations.ts';
+import { postgresDialect } from './postgres.ts';
+import { isPostgresUrl, parsePostgresUrl } from './postgres-url.ts';
 import type { Db, Schema } from './schema.ts';
 import { sqliteDialect } from './sqlite.ts';
+import { postgresTransactions, sqliteTransactions, type Transactions } from './transactions.ts';
+
+export interface StoreOptions {
+  /** Told of what breaks while nobody waits for it. */
+  readonly failed?: (error: unknown) => void;
+}
 
 export class Store implements AsyncDisposable {
+  readonly kind: 'sqlite' | 'postgres';
   readonly db: Db;
   readonly commits: CommitQueue;
+  /** For people: no password. */
+  readonly place: string;
+  readonly #transactions: Transactions;
 
-  private constructor(db: Db) {
+  private constructor(kind: Store['kind'], db: Db, place: string) {
+    this.kind = kind;
     this.db = db;
-    this.commits = new CommitQueue(db);
+    this.place = place;
+    this.#transactions =
+      kind === 'sqlite' ? sqliteTransactions(db) : postgresTransactions(db, place);
+    this.commits = new CommitQueue(this.#transactions);
   }
 
-  /** @param path of the SQLite database, or ":memory:". Throws a BuriError that says what is wrong with the place. */
-  static async open(path: string): Promise<Store> {
-    const db: Db = new Kysely<Schema>({ dialect: sqliteDialect(path) });
-    try {
-      await migrate(db);
-      return new Store(db);
-    } catch (error) {
-      await db.destroy();
-      throw storeError(error, path);
+  /**
+   * @param location path of a SQLite database, ":memory:", or a postgres:// URL. Throws a BuriError that says what is wrong
+   * with the place; `store-unavailable` is one that may pass.
+   */
+  static async open(location: string, options: StoreOptions = {}): Promise<Store> {
+    if (!isPostgresUrl(location)) {
+      const db: Db = new Kysely<Schema>({ dialect: sqliteDialect(location) });
+      return await Store.#migrated(new Store('sqlite', db, location));
     }
+    const url = parsePostgresUrl(location);
+    const dialect = postgresDialect(url, options.failed ?? (() => {}));
+    return await Store.#migrated(new Store('postgres', new Kysely<Schema>({ dialect }), url.text));
+  }
+
+  static async #migrated(store: Store): Promise<Store> {
+    try {
+      await migrate(store);
+      return store;
+    } catch (error) {
+      await store.db.destroy();
+      throw store.failure(error);
+    }
+  }
+
+  /** Several statements that see one state of the database, beside what is being committed. */
+  read<T>(work: (tx: Db) => Promise<T>): Promise<T> {
+    return this.#transactions.read(work);
   }
 
   /** Whether one small write can be committed now: a disk that is full should be told at start, not at the first login. */
@@ -36,8 +70,15 @@ export class Store implements AsyncDisposable {
         .onConflict((conflict) => conflict.column('key').doUpdateSet({ value: '' }))
         .execute();
     } catch (error) {
-      throw storeError(error, 'the database');
+      throw this.failure(error);
     }
+  }
+
+  /** What a failure of this database means, for an operator. */
+  failure(error: unknown): Error {
+    return this.kind === 'sqlite'
+      ? sqliteError(error, this.place)
+      : postgresError(error, this.place);
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -46,8 +87,39 @@ export class Store implements AsyncDisposable {
   }
 }
 
-async function migrate(db: Db): Promise<void> {
-  const provider = migrations({ bytes: 'blob' });
+/** Opens a store that may not be there yet: tries until it is. `waiting` is told why, each time. */
+export async function openPatiently(
+  location: string,
+  options: StoreOptions & {
+    readonly signal: AbortSignal;
+    readonly waiting: (error: StoreUnavailable) => void;
+  },
+): Promise<Store> {
+  for (let pauseMs = firstPauseMs; ; pauseMs = Math.min(mostPauseMs, 2 * pauseMs)) {
+    try {
+      return await Store.open(location, options);
+    } catch (error) {
+      if (!(error instanceof StoreUnavailable) || options.signal.aborted) throw error;
+      options.waiting(error);
+      await new Promise<void>((resolve) => {
+        const done = () => {
+          clearTimeout(timer);
+          options.signal.removeEventListener('abort', done);
+          resolve();
+        };
+        const timer = setTimeout(done, pauseMs);
+        options.signal.addEventListener('abort', done);
+      });
+      if (options.signal.aborted) throw error;
+    }
+  }
+}
+
+const firstPauseMs = 500;
+const mostPauseMs = 5_000;
+
+async function migrate({ db, kind }: Store): Promise<void> {
+  const provider = migrations({ bytes: kind === 'sqlite' ? 'blob' : 'bytea' });
   const { error } = await new Migrator({ db, provider }).migrateToLatest();
   if (error === undefined) return;
   if (error instanceof Error && error.message.includes('corrupted migrations'))
@@ -57,45 +129,4 @@ async function migrate(db: Db): Promise<void> {
       { cause: error },
     );
   throw error;
-}
-
-/** SQLite result codes (sqlite.org/rescode.html) that an operator can do something about. */
-export function storeError(error: unknown, path: string): Error {
-  if (error instanceof BuriError) return error;
-  const code = (error as { errcode?: number }).errcode;
-  if (typeof code !== 'number') return error instanceof Error ? error : new Error(String(error));
-  const detail = (error as Error).message;
-  switch (code & 0xff) {
-    case 13:
-      return new BuriError('disk-full', `${path}: the disk is full; make room and start again`, {
-        cause: error,
-      });
-    case 8:
-    case 14:
-    case 3:
-    case 23:
-      return new BuriError(
-        'data-unwritable',
-        `${path}: cannot be written (${detail}); check owner, permissions and mount`,
-        { cause: error },
-      );
-    case 5:
-    case 6:
-      return new BuriError('data-in-use', `${path}: another process holds the database`, {
-        cause: error,
-      });
-    case 11:
-    case 26:
-      return new BuriError(
-        'data-corrupt',
-        `${path}: not a sound database (${detail}); restore a backup, it was left untouched`,
-        { cause: error },
-      );
-    default:
-      return new BuriError(
-        'data-failed',
-        `${path}: the database failed (${detail}); the disk may be full or failing`,
-        { cause: error },
-      );
-  }
 }

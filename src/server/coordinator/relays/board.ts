@@ -48,7 +48,8 @@ export class Board {
   ): Relay {
     const { udp, ws, capacity } = listing;
     const known = this.registry.get(id);
-    if (known !== undefined && known.kind === kind && known.owner === owner) {
+    if (known?.remote !== undefined) this.drop(known);
+    else if (known !== undefined && known.kind === kind && known.owner === owner) {
       const same = JSON.stringify(known.udp) === JSON.stringify(udp);
       if (!same && kind === 'volunteer') known.state = 'checking';
       if (!same) known.unreachable = [];
@@ -59,7 +60,7 @@ export class Board {
     const relay: Relay = {
       ...{ id, kind, relayKey, owner, software, udp, ws, capacity, source },
       ...{ session: undefined, presence: 'online', state: 'checking', unreachable: [] },
-      ...{ failures: 0, generation: 1, revoke: undefined },
+      ...{ failures: 0, generation: 1, revoke: undefined, remote: undefined },
     };
     this.registry.add(relay);
     return relay;
@@ -78,18 +79,37 @@ export class Board {
     this.drop(relay);
     this.lists.settle(now);
     try {
-      await this.hub.options.store.commits.run((tx) => relayGone(tx, now.wall, relay.id));
+      const { node, store } = this.hub.options;
+      await store.commits.run((tx) => relayGone(tx, now.wall, relay.id, node));
+      this.announce();
     } catch (error) {
       this.hub.options.failed?.(error);
     }
   }
 
+  /** The other nodes look for what has changed. */
+  announce(): void {
+    this.hub.federation?.all({ t: 'relays' });
+  }
+
   #tellState(relay: Relay, now: Now): void {
+    if (this.hub.federation !== undefined) this.#writeState(relay);
     const session = this.sessionOf(relay);
     if (session === undefined) return;
     const { id, state, unreachable } = relay;
     const message = { t: 'relay-state', id, state, serverTime: now.wall } as const;
     this.hub.send(session, { ...message, unreachable: [...unreachable] });
+  }
+
+  #writeState({ id, state, unreachable }: Relay): void {
+    const { store, failed } = this.hub.options;
+    const facts = { state, unreachable: JSON.stringify(unreachable) };
+    store.commits
+      .run((tx) => tx.updateTable('relays').set(facts).where('relay_id', '=', id).execute())
+      .then(
+        () => this.announce(),
+        (error) => failed?.(error),
+      );
   }
 }
 

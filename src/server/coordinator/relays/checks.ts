@@ -36,6 +36,7 @@ export class Checks {
   begin(relay: Relay, refused: readonly string[], now: Now): void {
     relay.failures = 0;
     this.#lists.touchAround(relay);
+    this.#hub.federation?.all({ t: 'relays' });
     this.#hub.send(relay.session ?? this.#hub.sessions.ofClient(relay.owner ?? '')?.id ?? 0, {
       ...{ t: 'relay-state', id: relay.id, state: relay.state },
       ...{ unreachable: [...refused, ...relay.unreachable].slice(0, 8), serverTime: now.wall },
@@ -44,6 +45,7 @@ export class Checks {
   }
 
   ask(relay: Relay, now: Now): void {
+    if (relay.remote !== undefined) return;
     const targets = relay.udp.flatMap((listed) => {
       const ask = checkTarget(listed, relay.source);
       return ask === undefined ? [] : [{ listed, ask }];

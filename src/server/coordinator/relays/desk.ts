@@ -10,6 +10,8 @@
 import type { Now } from '#core/time.ts';
 import type { ClientMessage } from '#wire/control.ts';
 import type { RelayOffer, RelayRevocation } from '#wire/relay-control.ts';
+import type { FabricItemOf } from '../../fabric/messages.ts';
+import type { Peer } from '../cluster/peers.ts';
 import { closeGoingAway, closeNormal, closeReplaced, type Hub, hex } from '../hub.ts';
 import { pingIntervalMs, pingTimeoutMs, relayRecheckMs } from '../limits.ts';
 import type { Remote } from '../login.ts';
@@ -17,6 +19,7 @@ import { Refusal } from '../refusal.ts';
 import type { Session, SessionId } from '../sessions.ts';
 import { Board, factsOf } from './board.ts';
 import type { RelayLists } from './lists.ts';
+import { Neighbours } from './neighbours.ts';
 import { resolveOffer } from './offer.ts';
 import { type Registry, type Relay, relayIdOf } from './registry.ts';
 import {
@@ -56,6 +59,7 @@ export class RelayDesk {
   readonly #board: Board;
   readonly #revocations: Revocations;
   readonly #volunteers: Volunteers;
+  readonly #neighbours: Neighbours;
   readonly #sessions = new Map<SessionId, RelaySession>();
   /** Sessions whose login is at the database; true: lost meanwhile. */
   readonly #underWay = new Map<SessionId, boolean>();
@@ -67,6 +71,7 @@ export class RelayDesk {
     this.registry = this.#board.registry;
     this.#revocations = new Revocations(this.#board);
     this.#volunteers = new Volunteers(this.#board, this.#revocations);
+    this.#neighbours = new Neighbours(this.#board, (relay) => this.#release(relay));
   }
 
   /** Relays that were there when the server ended have the grace period to come back. */
@@ -75,14 +80,16 @@ export class RelayDesk {
     const serial = await store.commits.run((tx) => pruneRevocations(tx, now.wall));
     this.#hub.ticketSerials.atLeast(serial);
     for (const row of await relayRows(store.db)) {
-      const listing = row.connected === 1 ? decodeListing(row.listing) : undefined;
+      const isOurs = row.node === null || row.node === this.#hub.options.node;
+      const isThere = isOurs && row.connected === 1;
+      const listing = isThere ? decodeListing(row.listing) : undefined;
       if (listing === undefined) continue;
       const { relay_id: id, kind, relay_key: relayKey, software } = row;
       this.registry.add({
         ...{ id, kind, relayKey, software, owner: row.owner ?? undefined, source: undefined },
         ...{ udp: listing.udp, ws: listing.ws, capacity: listing.capacity },
         ...{ session: undefined, presence: 'unconfirmed', state: 'listed', unreachable: [] },
-        ...{ failures: 0, generation: 0, revoke: undefined },
+        ...{ failures: 0, generation: 0, revoke: undefined, remote: undefined },
       });
       if (row.owner !== null) {
         this.#volunteers.resumed(row.owner);
@@ -100,7 +107,7 @@ export class RelayDesk {
       ...{ id, kind: 'server', relayKey: offer.relayKey, owner: undefined, software, revoke },
       ...{ udp: offer.udp, ws: offer.ws, capacity: offer.capacity, source: undefined },
       ...{ session: undefined, presence: 'online', state: 'listed', unreachable: [] },
-      ...{ failures: 0, generation: 0 },
+      ...{ failures: 0, generation: 0, remote: undefined },
     };
     this.#assertKey(offer.relayKey);
     this.registry.add(relay);
@@ -246,6 +253,36 @@ export class RelayDesk {
       this.#sessions.delete(relay.session);
     }
     this.#board.drop(relay);
+  }
+
+  /** Relays of other nodes, as the database has them. */
+  async compare(peers: readonly Peer[], now: Now): Promise<void> {
+    const rows = await relayRows(this.#hub.options.store.db);
+    this.#neighbours.compare(
+      rows.filter(({ connected }) => connected === 1),
+      peers,
+    );
+    this.settle(now);
+  }
+
+  nodeGone(node: string, now: Now): void {
+    this.#neighbours.gone(node);
+    this.settle(now);
+  }
+
+  /** Another node has heard of tickets that are void. */
+  heardRevocation({ relay, clientId, serial }: FabricItemOf<'revoke'>, now: Now): void {
+    this.#hub.ticketSerials.atLeast(serial);
+    this.#revocations.heard(relay, { clientId, serial });
+    this.settle(now);
+  }
+
+  /** The relay has a connection to another node. */
+  #release(relay: Relay): void {
+    if (relay.kind !== 'standalone' || relay.session === undefined) return;
+    this.#sessions.delete(relay.session);
+    this.#hub.cancel({ kind: 'relay-ping', session: relay.session });
+    this.#hub.close(relay.session, closeReplaced);
   }
 
   settle(now: Now): void {

@@ -19,6 +19,8 @@ export interface Relay {
   /** The member whose relay this is. */
   readonly owner: string | undefined;
   readonly software: string;
+  /** The node that it, or its member, is connected to; undefined: this one. */
+  readonly remote: string | undefined;
   udp: readonly string[];
   ws: readonly string[];
   capacity: RelayOffer['capacity'];

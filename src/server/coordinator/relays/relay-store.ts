@@ -83,6 +83,8 @@ async function insert(
     .insertInto('relays')
     .values({
       ...{ relay_id: id, kind, relay_key: relayKey, owner, software, connected: 1 },
+      ...{ node: context.node, state: kind === 'standalone' ? 'listed' : 'checking' },
+      unreachable: '[]',
       listing: encodeListing(listing),
       created_at: context.now.wall,
       last_seen_at: context.now.wall,
@@ -100,23 +102,26 @@ async function touch(
     .updateTable('relays')
     .set({
       ...{ owner, software, connected: 1, last_seen_at: context.now.wall },
+      node: context.node,
       listing: encodeListing(listing),
     })
     .where('relay_id', '=', id)
     .execute();
 }
 
-/** A volunteer that is none any more is forgotten, a standalone relay is remembered as gone. */
-export async function relayGone(tx: Db, nowMs: number, id: string): Promise<void> {
+/** A volunteer that is none any more is forgotten, a standalone relay is remembered as gone; not when another node has it. */
+export async function relayGone(tx: Db, nowMs: number, id: string, node: string): Promise<void> {
   await tx
     .deleteFrom('relays')
     .where('relay_id', '=', id)
     .where('kind', '=', 'volunteer')
+    .where((eb) => eb.or([eb('node', '=', node), eb('node', 'is', null)]))
     .execute();
   await tx
     .updateTable('relays')
     .set({ connected: 0, last_seen_at: nowMs })
     .where('relay_id', '=', id)
+    .where((eb) => eb.or([eb('node', '=', node), eb('node', 'is', null)]))
     .execute();
 }
 

@@ -16,6 +16,15 @@ export class Revocations {
 
   /** At every relay: the client has been removed. It is in the database already. */
   everywhere(revocation: RelayRevocation): void {
+    this.#board.hub.federation?.all({ t: 'revoke', ...revocation });
+    this.heard(undefined, revocation);
+  }
+
+  /** From another node, or for all of this one: at one relay, or at every one. */
+  heard(relay: string | undefined, revocation: RelayRevocation): void {
+    const named = relay === undefined ? undefined : this.#board.registry.get(relay);
+    if (named !== undefined) this.#tell(named, [revocation]);
+    if (relay !== undefined) return;
     for (const relay of this.#board.registry.all()) this.#tell(relay, [revocation]);
   }
 
@@ -24,6 +33,7 @@ export class Revocations {
     const { hub } = this.#board;
     const revocation = { clientId, serial: hub.ticketSerials.next(now) };
     this.#tell(relay, [revocation]);
+    hub.federation?.all({ t: 'revoke', relay: relay.id, ...revocation });
     const context = hub.context(now);
     hub.options.store.commits
       .run((tx) => recordRevocation(tx, context, relay.id, revocation))

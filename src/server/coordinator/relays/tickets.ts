@@ -25,6 +25,11 @@ export interface Ticket {
 export class TicketSerials {
   #last = 0;
 
+  /** The highest that was given out, or heard of. */
+  get last(): number {
+    return this.#last;
+  }
+
   /** Nothing that is numbered from now on comes before this. */
   atLeast(serial: number): void {
     this.#last = Math.max(this.#last, serial);

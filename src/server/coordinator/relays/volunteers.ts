@@ -83,8 +83,8 @@ export class Volunteers {
     const { hub, registry } = this.#board;
     for (const owner of this.#mayBeGone) {
       const relay = registry.ofOwner(owner);
-      if (relay !== undefined && hub.directory.get(owner) === undefined)
-        void this.#board.gone(relay, now);
+      const isOurs = relay !== undefined && relay.remote === undefined;
+      if (isOurs && hub.directory.get(owner) === undefined) void this.#board.gone(relay, now);
     }
     this.#mayBeGone.clear();
   }

@@ -1,0 +1,331 @@
+/** Several nodes over one database, joined by a fabric that can be trusted with nothing. */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { ClusterRig } from '../../../../test/support/cluster-rig.ts';
+import type { RigClient } from '../../../../test/support/coordinator-rig.ts';
+import { ViewModel } from '../../../../test/support/view-model.ts';
+import { removeClient } from '../../admin/actions.ts';
+import { closeReplaced } from '../hub.ts';
+
+const presences = (client: RigClient) =>
+  client.all('presence').map(({ clientId, presence }) => `${clientId} ${presence}`);
+
+/** A network `lan`: anna at node 1 owns it, bert at node 2 is a member. */
+async function pair(count = 2) {
+  const cluster = await ClusterRig.open(count);
+  const anna = await cluster.login(0, 'anna');
+  const network = await anna.create('lan');
+  const bert = await cluster.login(1, 'bert');
+  await bert.joined('lan');
+  await cluster.advance(50);
+  return {
+    cluster,
+    anna,
+    bert,
+    network,
+    [Symbol.asyncDispose]: () => cluster[Symbol.asyncDispose](),
+  };
+}
+
+test('what is done at one node reaches the members at the others at once', async () => {
+  await using world = await pair();
+  const { cluster, anna, bert, network } = world;
+  const [change] = anna.last('delta').changes;
+  assert.ok(change?.op === 'member');
+  assert.deepEqual([change.member.clientId, change.member.presence], [bert.clientId, 'online']);
+  const members = bert.last('view').members.map(({ clientId }) => clientId);
+  assert.deepEqual(members.sort(), [anna.clientId, bert.clientId].sort());
+  assert.deepEqual(presences(bert).at(-1), `${anna.clientId} online`);
+  await anna.granted({ op: 'set-access', network, locked: true });
+  await cluster.advance(50);
+  assert.equal(bert.last('delta').to, anna.last('delta').to);
+  await anna.granted({ op: 'evict', network, clientId: bert.clientId });
+  await cluster.advance(50);
+  assert.deepEqual(bert.last('removed'), { t: 'removed', network, reason: 'evicted' });
+});
+
+test('approval at another node: the one who waits gets the view', async () => {
+  await using cluster = await ClusterRig.open(2);
+  const anna = await cluster.login(0, 'anna');
+  const network = await anna.create('lan');
+  await anna.granted({ op: 'set-access', network, approval: 'manual' });
+  const bert = await cluster.login(1, 'bert');
+  await bert.joined('lan');
+  await cluster.advance(50);
+  const [waiting] = anna.last('delta').changes;
+  assert.ok(waiting?.op === 'pending');
+  assert.deepEqual(waiting.pending, [{ clientId: bert.clientId, nick: 'bert' }]);
+  await anna.granted({ op: 'approve', network, clientId: bert.clientId });
+  await cluster.advance(50);
+  const view = bert.last('view');
+  assert.deepEqual([view.state, view.members.length], ['member', 2]);
+  await anna.granted({ op: 'delete', network });
+  await cluster.advance(50);
+  assert.equal(bert.last('removed').reason, 'deleted');
+});
+
+test('presence: lost, back at another node, gone', async () => {
+  await using world = await pair(3);
+  const { cluster, anna, bert } = world;
+  anna.clear();
+  await bert.lose();
+  await cluster.advance(50);
+  assert.deepEqual(presences(anna), [`${bert.clientId} unconfirmed`]);
+  const again = await cluster.login(2, 'bert');
+  assert.deepEqual(presences(anna), [`${bert.clientId} unconfirmed`, `${bert.clientId} online`]);
+  await again.send({ t: 'logout' });
+  await cluster.advance(50);
+  assert.deepEqual(presences(anna).at(-1), `${bert.clientId} offline`);
+});
+
+test('a client that goes to another node without a goodbye is never seen otherwise than online', async () => {
+  await using world = await pair(3);
+  const { cluster, anna, bert } = world;
+  anna.clear();
+  await cluster.login(2, 'bert');
+  assert.equal(bert.closedWith, closeReplaced, 'the old connection ends');
+  await cluster.rig(1).coordinator.lost(bert.session, false, cluster.rig(1).now);
+  await cluster.advance(70_000);
+  assert.deepEqual(presences(anna), []);
+  assert.equal(cluster.rig(1).coordinator.presenceOf(bert.clientId), 'online');
+});
+
+test('a node is killed: its clients are unconfirmed, offline after the grace period, unless they are back', async () => {
+  await using world = await pair(3);
+  const { cluster, anna, bert } = world;
+  const carl = await cluster.login(1, 'carl');
+  await carl.joined('lan');
+  await cluster.advance(50);
+  anna.clear();
+  cluster.kill(1);
+  await cluster.advance(5_000);
+  assert.deepEqual(
+    presences(anna).sort(),
+    [`${bert.clientId} unconfirmed`, `${carl.clientId} unconfirmed`].sort(),
+  );
+  await cluster.login(2, 'bert');
+  await cluster.advance(90_000);
+  const last = (id: string) => presences(anna).findLast((text) => text.startsWith(id));
+  assert.equal(last(bert.clientId), `${bert.clientId} online`);
+  assert.equal(last(carl.clientId), `${carl.clientId} offline`);
+  assert.ok(!presences(anna).includes(`${bert.clientId} offline`), 'never wrongly offline');
+  const rows = await cluster.store.db.selectFrom('clients').select(['nick', 'connected']).execute();
+  assert.deepEqual(Object.fromEntries(rows.map(({ nick, connected }) => [nick, connected])), {
+    anna: 1,
+    bert: 1,
+    carl: 0,
+  });
+});
+
+test('a node that is killed and started again has its clients back within the grace period', async () => {
+  await using world = await pair();
+  const { cluster, anna, bert } = world;
+  anna.clear();
+  cluster.kill(1);
+  await cluster.advance(2_000);
+  await cluster.revive(1);
+  await cluster.advance(1_000);
+  await cluster.login(1, 'bert');
+  await cluster.advance(90_000);
+  assert.equal(cluster.rig(0).coordinator.presenceOf(bert.clientId), 'online');
+  assert.ok(!presences(anna).includes(`${bert.clientId} offline`));
+  assert.notEqual(presences(anna).at(-1), `${bert.clientId} unconfirmed`);
+});
+
+test('a node that ends in order hands its clients over: nobody is told anything', async () => {
+  await using world = await pair(3);
+  const { cluster, anna, bert } = world;
+  anna.clear();
+  const rig = cluster.rig(1);
+  await rig.coordinator.federation?.leave('ended', rig.now);
+  await cluster.advance(10);
+  cluster.kill(1);
+  await cluster.advance(4_000);
+  await cluster.login(2, 'bert');
+  await cluster.advance(90_000);
+  assert.deepEqual(presences(anna), []);
+  assert.equal(cluster.rig(0).coordinator.presenceOf(bert.clientId), 'online');
+});
+
+test('without a fabric everything still arrives, by the database, and nobody is called offline', async () => {
+  await using world = await pair();
+  const { cluster, anna, bert, network } = world;
+  anna.clear();
+  bert.clear();
+  for (const node of [0, 1]) {
+    cluster.cut.add(node);
+    cluster.rig(node).coordinator.fabric(false, cluster.rig(node).now);
+  }
+  await anna.granted({ op: 'set-access', network, locked: true });
+  await cluster.advance(2_500);
+  assert.equal(bert.last('delta').to, anna.last('delta').to);
+  await cluster.advance(100_000);
+  assert.deepEqual([...presences(anna), ...presences(bert)], []);
+  await bert.send({ t: 'logout' });
+  await cluster.advance(2_500);
+  assert.deepEqual(presences(anna), [`${bert.clientId} offline`]);
+  for (const node of [0, 1]) {
+    cluster.cut.delete(node);
+    cluster.rig(node).coordinator.fabric(true, cluster.rig(node).now);
+  }
+  await cluster.login(1, 'bert');
+  assert.deepEqual(presences(anna).at(-1), `${bert.clientId} online`);
+});
+
+test('one node is cut off from the fabric: its clients are unconfirmed at most, and online again afterwards', async () => {
+  await using world = await pair();
+  const { cluster, anna, bert } = world;
+  anna.clear();
+  cluster.cut.add(1);
+  await cluster.advance(100_000);
+  assert.deepEqual(presences(anna), [`${bert.clientId} unconfirmed`]);
+  cluster.cut.delete(1);
+  await cluster.advance(3_000);
+  assert.deepEqual(presences(anna).at(-1), `${bert.clientId} online`);
+});
+
+test('a copied identity is found out at two nodes as well as at one', async () => {
+  await using cluster = await ClusterRig.open(2);
+  const first = await cluster.login(0, 'anna');
+  const copy = { login: { instance: new Uint8Array(16).fill(9) } };
+  const second = await cluster.login(1, 'anna', copy);
+  assert.equal(second.refusal, 'identity-in-use');
+  assert.equal(first.last('notice').code, 'identity-in-use');
+  first.pongs = false;
+  const third = await cluster.login(1, 'anna', copy);
+  await cluster.advance(3_500);
+  assert.equal(third.clientId, first.clientId, 'the one that does not answer is replaced');
+  assert.equal(first.closedWith, closeReplaced);
+});
+
+test('signals and timed opens go between clients of two nodes; to others they are undelivered', async () => {
+  await using world = await pair();
+  const { cluster, anna, bert } = world;
+  const sealed = new Uint8Array([1, 2, 3]);
+  await anna.send({ t: 'signal', to: bert.clientId, sealed, punch: true });
+  await cluster.advance(50);
+  const signal = bert.last('signal');
+  assert.deepEqual([signal.from, [...signal.sealed]], [anna.clientId, [1, 2, 3]]);
+  assert.equal(anna.last('punch').peer, bert.clientId);
+  assert.notEqual(signal.punchInMs, undefined);
+  const carl = await cluster.login(1, 'carl');
+  await anna.send({ t: 'signal', to: carl.clientId, sealed, punch: false });
+  assert.equal(anna.last('undelivered').to, carl.clientId, 'no common network');
+  cluster.kill(1);
+  await cluster.advance(5_000);
+  anna.clear();
+  await anna.send({ t: 'signal', to: bert.clientId, sealed, punch: false });
+  assert.equal(anna.last('undelivered').to, bert.clientId);
+});
+
+test('an operator removes a device at whichever node', async () => {
+  await using world = await pair();
+  const { cluster, anna, bert } = world;
+  await cluster
+    .rig(0)
+    .coordinator.operate(cluster.rig(0).now, (tx, context) =>
+      removeClient(tx, context, bert.clientId),
+    );
+  await cluster.advance(50);
+  assert.equal(bert.refusal, 'client-removed');
+  const [gone] = anna.last('delta').changes;
+  assert.equal(gone?.op, 'gone');
+});
+
+test('relays of every node are told to the clients of all; what is revoked is revoked everywhere', async () => {
+  await using cluster = await ClusterRig.open(2);
+  const anna = await cluster.login(0, 'anna', { relays: true });
+  const relay = await cluster
+    .rig(1)
+    .relay('r', { token: await cluster.rig(1).token(1, null, 'relay') });
+  await cluster.advance(1_000);
+  const [entry] = anna.last('relays').relays;
+  assert.equal(entry?.id, relay.last('relay-state').id);
+  await cluster
+    .rig(0)
+    .coordinator.operate(cluster.rig(0).now, (tx, context) =>
+      removeClient(tx, context, anna.clientId),
+    );
+  await cluster.advance(50);
+  assert.equal(relay.last('relay-revoke').revoked[0]?.clientId, anna.clientId);
+  const bert = await cluster.login(0, 'bert', { relays: true });
+  assert.equal(bert.last('relays').relays.length, 1);
+  await relay.send({ t: 'logout' });
+  await cluster.advance(1_000);
+  assert.equal(bert.last('relays').relays.length, 0);
+});
+
+/** Mulberry32: the same seed, the same run. */
+function randomOf(seed: number): () => number {
+  let state = seed;
+  return () => {
+    state = (state + 0x6d2b79f5) | 0;
+    let t = Math.imul(state ^ (state >>> 15), 1 | state);
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t;
+    return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+test('parcels lost, doubled and reordered: all views converge to the database', async () => {
+  const { assertView } = await import('../../../../test/support/view-model.ts');
+  for (const seed of [1, 2, 3, 4]) {
+    const random = randomOf(seed);
+    await using cluster = await ClusterRig.open(3, {}, random);
+    cluster.faults = { drop: 0.2, double: 0.2, reorder: 0.4 };
+    const names = ['anna', 'bert', 'carl', 'dora', 'emil', 'finn'];
+    const clients = new Map<string, RigClient>();
+    const models = new Map<string, { model: ViewModel; read: number }>();
+    const pick = <T>(list: readonly T[]): T => list[Math.floor(random() * list.length)]!;
+    const enter = async (name: string) => {
+      const client = await cluster.login(Math.floor(random() * 3), name);
+      clients.set(name, client);
+      models.set(name, { model: new ViewModel(), read: 0 });
+    };
+    const listen = async () => {
+      for (const [name, client] of clients) {
+        const entry = models.get(name)!;
+        for (; entry.read < client.received.length; entry.read++) {
+          const stale = entry.model.apply(client.received[entry.read]!);
+          if (stale !== undefined && client.closedWith === undefined)
+            await client.send({ t: 'resync', network: stale });
+        }
+      }
+    };
+    for (const name of names) await enter(name);
+    const networks: string[] = [];
+    for (let i = 0; i < 120; i++) {
+      const name = pick(names);
+      const client = clients.get(name)!;
+      const network = networks.length === 0 ? '100-000-000' : pick(networks);
+      const other = clients.get(pick(names))!.clientId;
+      const dice = random();
+      if (client.closedWith !== undefined || dice < 0.1) await enter(name);
+      else if (networks.length < 3) networks.push(await client.create(`net ${networks.length}`));
+      else if (dice < 0.45) await client.join(`net ${networks.indexOf(network)}`);
+      else if (dice < 0.55) await client.request({ op: 'leave', network });
+      else if (dice < 0.65) await client.request({ op: 'evict', network, clientId: other });
+      else if (dice < 0.7) await client.request({ op: 'transfer', network, clientId: other });
+      else if (dice < 0.8) await client.request({ op: 'set-nick', nick: `${name} ${i}` });
+      else if (dice < 0.9) await client.request({ op: pick(['go-online', 'go-offline']), network });
+      else await client.lose();
+      await cluster.advance(Math.floor(random() * 60));
+      await listen();
+    }
+    cluster.faults = { drop: 0, double: 0, reorder: 0 };
+    for (let i = 0; i < 3; i++) {
+      await cluster.advance(40_000);
+      await listen();
+    }
+    const online = new Set<string>();
+    for (const client of clients.values())
+      if (client.closedWith === undefined) online.add(client.clientId);
+    for (const [name, client] of clients)
+      if (client.closedWith === undefined)
+        try {
+          await assertView(cluster.store.db, client.clientId, models.get(name)!.model, online);
+        } catch (error) {
+          throw new Error(`seed ${seed}, ${name}: ${(error as Error).message}`, { cause: error });
+        }
+    for (const { rig } of cluster.nodes) assert.deepEqual(rig.failures, [], `seed ${seed}`);
+  }
+});

@@ -1,0 +1,470 @@
+/**
+ * This node among the others (docs/decisions/cluster.md): tells them what happened here, believes what they tell, and asks the
+ * database whenever something may have been missed. Without a fabric nothing of this exists.
+ *
+ *   parcel ──in order──► applied        ──number missing, new boot──► compared with the database
+ *   hint of a revision ──next──► nothing to do      ──behind──► caught up from the database
+ */
+import type { Now } from '#core/time.ts';
+import type { FabricItem, FabricItemOf, Parcel } from '../../fabric/messages.ts';
+import type { NodeRow } from '../../store/schema.ts';
+import type { Duty, Hub } from '../hub.ts';
+import {
+  catchUpDelayMs,
+  compareIntervalMs,
+  compareOfflineMs,
+  fabricBeatMs,
+  handoverMs,
+  nodeBeatMs,
+  nodeGoneMs,
+} from '../limits.ts';
+import { type Participating, participationsOfMany } from '../sync.ts';
+import { catchUp } from './catch-up.ts';
+import {
+  beatNode,
+  clearNode,
+  connectedTo,
+  forgetNodes,
+  maxIdsPerQuery,
+  nodeRows,
+  sightingsOf,
+} from './node-store.ts';
+import { type DropReason, type Peer, Peers } from './peers.ts';
+import type { Whereabouts } from './whereabouts.ts';
+
+export type FederationDuty = Extract<
+  Duty,
+  { kind: 'fabric-beat' | 'node-beat' | 'catch-up' | 'compare' | 'node-grace' | 'handover' }
+>;
+
+export interface FederationOptions {
+  /** Random at every start, 16 hexadecimal digits. */
+  readonly boot: string;
+  /** JSON that the other nodes should know of this one: addresses, relay. */
+  readonly facts: () => string;
+  /** Nodes have come, gone or changed. */
+  readonly onNodes?: (nodes: readonly LiveNode[]) => void;
+}
+
+export interface LiveNode {
+  readonly id: string;
+  readonly facts: string;
+}
+
+/** What else of the coordinator is concerned. */
+export interface FederationParts {
+  readonly whereabouts: Whereabouts;
+  readonly item: (item: FabricItem, from: Peer, now: Now) => void;
+  /** The client was removed by an operator of another node. */
+  readonly expel: (clientId: string) => void;
+  /** Relays and tickets as the database has them. */
+  readonly compareRelays: (nodes: readonly Peer[], now: Now) => Promise<void>;
+  readonly nodeGone: (node: string, now: Now) => void;
+  /** Our own connections against what the database says of them, after it was away. */
+  readonly reassert: (now: Now) => Promise<void>;
+}
+
+/** Networks looked at in one transaction. */
+const catchUpGroup = 64;
+const retryMs = 500;
+
+export class Federation {
+  readonly #hub: Hub;
+  readonly #options: FederationOptions;
+  readonly #parts: FederationParts;
+  readonly #peers: Peers;
+  /** Networks to be caught up; true: wholly. */
+  readonly #behind = new Map<string, boolean>();
+  /** Nodes whose clients must be compared; undefined: all. */
+  #stale: Set<string> | undefined = new Set();
+  readonly #drops = new Map<DropReason, number>();
+  #state: NodeRow['state'] = 'serving';
+  #startedAt = 0;
+  #up = false;
+  #storeUp = true;
+  #relaysStale = false;
+  #liveText = '';
+  #catchingUp = false;
+  #comparing = false;
+
+  constructor(hub: Hub, options: FederationOptions, parts: FederationParts) {
+    this.#hub = hub;
+    this.#options = options;
+    this.#parts = parts;
+    this.#peers = new Peers(hub.options.node);
+  }
+
+  get isUp(): boolean {
+    return this.#up;
+  }
+
+  get drops(): ReadonlyMap<DropReason, number> {
+    return this.#drops;
+  }
+
+  get peers(): Iterable<Peer> {
+    return this.#peers.all();
+  }
+
+  async start(now: Now): Promise<void> {
+    this.#startedAt = now.wall;
+    await this.#hub.options.store.commits.run((tx) => forgetNodes(tx, now.wall));
+    await this.#beatNode(now);
+    this.#stale = undefined;
+    await this.#compare(now);
+    this.#schedule({ kind: 'node-beat' }, now, nodeBeatMs);
+    this.#schedule({ kind: 'fabric-beat' }, now, fabricBeatMs);
+    this.#schedule({ kind: 'compare' }, now, compareOfflineMs);
+  }
+
+  /** Whether our own end of the fabric works. */
+  fabric(up: boolean, now: Now): void {
+    if (up === this.#up) return;
+    this.#up = up;
+    if (!up) {
+      this.#schedule({ kind: 'compare' }, now, compareOfflineMs);
+      return;
+    }
+    this.#peers.listenAnew(now);
+    this.#beat();
+    this.#compareSoon(undefined, now);
+  }
+
+  receive(parcel: Parcel, now: Now): void {
+    const verdict = this.#peers.receive(parcel, now);
+    if (verdict.kind === 'drop') {
+      this.#drops.set(verdict.reason, (this.#drops.get(verdict.reason) ?? 0) + 1);
+      // A node that has just started is in the database already.
+      if (verdict.reason === 'unknown-boot')
+        this.#schedule({ kind: 'node-beat' }, now, catchUpDelayMs);
+      return;
+    }
+    const { peer, gap, back } = verdict;
+    if (gap || back) this.#compareSoon(peer.id, now);
+    for (const item of parcel.items) this.#take(item, peer, now);
+  }
+
+  /** Tells all nodes. */
+  all(item: FabricItem): void {
+    this.#hub.options.emit({ kind: 'publish', to: undefined, item });
+  }
+
+  /** Tells one node; false when it cannot be heard now. */
+  to(node: string, item: FabricItem): boolean {
+    const peer = this.#peers.get(node);
+    if (!this.#up || peer === undefined || peer.silent) return false;
+    this.#hub.options.emit({ kind: 'publish', to: node, item });
+    return true;
+  }
+
+  /** Somebody here holds less than the database. */
+  behind(network: string, whole: boolean, now: Now | undefined): void {
+    this.#behind.set(network, whole || this.#behind.get(network) === true);
+    if (now !== undefined && !this.#hub.isScheduled({ kind: 'catch-up' }))
+      this.#schedule({ kind: 'catch-up' }, now, catchUpDelayMs);
+  }
+
+  /** Something could not be written: once the database is back it is compared with what is true. */
+  doubt(): void {
+    this.#storeUp = false;
+  }
+
+  /** From now on the node takes no newcomers, or has ended: the others go on without it. */
+  async leave(state: 'draining' | 'ended', now: Now): Promise<void> {
+    this.#state = state;
+    this.#beat();
+    await this.#beatNode(now);
+  }
+
+  async due(duty: FederationDuty, now: Now): Promise<void> {
+    switch (duty.kind) {
+      case 'fabric-beat':
+        this.#schedule(duty, now, fabricBeatMs);
+        this.#beat();
+        if (this.#up) for (const peer of this.#peers.fallenSilent(now)) this.#silent(peer, now);
+        return;
+      case 'node-beat':
+        this.#schedule(duty, now, nodeBeatMs);
+        await this.#beatNode(now);
+        return;
+      case 'catch-up':
+        await this.#catchUp(now);
+        return;
+      case 'compare':
+        if (!this.#hub.isScheduled(duty))
+          this.#schedule(duty, now, this.#isWhole(now) ? compareIntervalMs : compareOfflineMs);
+        this.#stale = undefined;
+        this.#relaysStale = true;
+        await this.#compare(now);
+        return;
+      case 'handover':
+        this.#silent(this.#peers.get(duty.node), now);
+        return;
+      case 'node-grace':
+        await this.#nodeGrace(duty.node, now);
+        return;
+      default:
+        duty satisfies never;
+    }
+  }
+
+  #take(item: FabricItem, peer: Peer, now: Now): void {
+    const { whereabouts } = this.#parts;
+    switch (item.t) {
+      case 'beat':
+        this.#hub.ticketSerials.atLeast(item.ticketSerial);
+        if (item.state !== peer.state) this.#turned(peer, item.state, now);
+        return;
+      case 'network':
+        this.#network(item, now);
+        return;
+      case 'online':
+        whereabouts.arrived({ ...item, node: peer.id }, 'online', now);
+        return;
+      case 'lost':
+        if (this.#hub.directory.get(item.clientId)?.node === peer.id)
+          whereabouts.lost(item, item.presence, now);
+        return;
+      case 'expel':
+        this.#parts.expel(item.clientId);
+        return;
+      case 'relays':
+        this.#relaysStale = true;
+        this.#compareSoon(peer.id, now);
+        return;
+      default:
+        this.#parts.item(item, peer, now);
+    }
+  }
+
+  #network({ network, revision }: FabricItemOf<'network'>, now: Now): void {
+    const { delivery } = this.#hub;
+    if (!delivery.isWatched(network)) {
+      delivery.forget(network);
+      return;
+    }
+    const head = delivery.heads.get(network);
+    if (revision === undefined || head === undefined || head < revision)
+      this.behind(network, false, now);
+  }
+
+  #turned(peer: Peer, state: NodeRow['state'], now: Now): void {
+    peer.state = state;
+    if (state === 'ended') this.#schedule({ kind: 'handover', node: peer.id }, now, handoverMs);
+    this.#tellNodes(now);
+  }
+
+  #silent(peer: Peer | undefined, now: Now): void {
+    if (peer === undefined) return;
+    this.#parts.whereabouts.suspect(peer.id);
+    const { graceMs } = this.#hub.options.config;
+    const duty = { kind: 'node-grace', node: peer.id } as const;
+    if (!this.#hub.isScheduled(duty)) this.#schedule(duty, now, graceMs);
+  }
+
+  /** Offline is said only of clients of a node that the database has not heard of either, and only while that can be asked. */
+  async #nodeGrace(node: string, now: Now): Promise<void> {
+    const peer = this.#peers.get(node);
+    if (peer === undefined || (!peer.silent && peer.state !== 'ended')) return;
+    const again = () => this.#schedule({ kind: 'node-grace', node }, now, nodeBeatMs);
+    if (!this.#storeUp || !this.#peers.isGone(peer, now)) {
+      again();
+      return;
+    }
+    const { boot, beat } = peer;
+    try {
+      const cleared = await this.#hub.options.store.commits.run(async (tx) => {
+        const row = (await nodeRows(tx)).find(({ node_id }) => node_id === node);
+        if (row !== undefined && (row.boot !== boot || row.beat !== beat)) return false;
+        await clearNode(tx, node, now.wall);
+        return true;
+      });
+      if (!cleared) return;
+      this.#parts.whereabouts.gone(node);
+      this.#parts.nodeGone(node, now);
+    } catch (error) {
+      this.#hub.options.failed?.(error);
+      again();
+    }
+  }
+
+  /** Whether all nodes that live can be heard. */
+  #isWhole(now: Now): boolean {
+    if (!this.#up) return false;
+    for (const peer of this.#peers.all())
+      if (peer.silent && !this.#peers.isGone(peer, now)) return false;
+    return true;
+  }
+
+  #beat(): void {
+    const ticketSerial = this.#hub.ticketSerials.last;
+    this.all({ t: 'beat', state: this.#state, ticketSerial });
+  }
+
+  async #beatNode(now: Now): Promise<void> {
+    const { node, store } = this.#hub.options;
+    const { boot, facts } = this.#options;
+    const row = {
+      ...{ node_id: node, boot, state: this.#state, facts: facts() },
+      started_at: this.#startedAt,
+    };
+    try {
+      const rows = await store.commits.run(async (tx) => {
+        await beatNode(tx, row);
+        return await nodeRows(tx);
+      });
+      const wasDown = !this.#storeUp;
+      this.#storeUp = true;
+      const fresh = this.#peers.know(rows, now);
+      for (const peer of fresh) if (peer.state !== 'ended') this.#compareSoon(peer.id, now);
+      this.#tellNodes(now);
+      if (!wasDown) return;
+      await this.#parts.reassert(now);
+      this.#compareSoon(undefined, now);
+    } catch (error) {
+      this.#storeUp = false;
+      this.#hub.options.failed?.(error);
+    }
+  }
+
+  /** The nodes that clients may go to. */
+  #tellNodes(now: Now): void {
+    const live: LiveNode[] = [];
+    for (const peer of this.#peers.all())
+      if (peer.state === 'serving' && now.monotonic - peer.beatAt < nodeGoneMs)
+        live.push({ id: peer.id, facts: peer.facts });
+    const text = JSON.stringify(live);
+    if (text === this.#liveText) return;
+    this.#liveText = text;
+    this.#relaysStale = true;
+    this.#compareSoon(this.#hub.options.node, now);
+    this.#options.onNodes?.(live);
+  }
+
+  #compareSoon(node: string | undefined, now: Now): void {
+    if (node === undefined) this.#stale = undefined;
+    else this.#stale?.add(node);
+    this.#schedule({ kind: 'compare' }, now, catchUpDelayMs);
+  }
+
+  /** Clients, networks and relays against the database. */
+  async #compare(now: Now): Promise<void> {
+    if (this.#comparing) return;
+    this.#comparing = true;
+    const nodes = this.#stale;
+    this.#stale = new Set();
+    try {
+      await this.#compareClients(nodes && [...nodes], now);
+      await this.#compareNetworks(now);
+      if (this.#relaysStale || nodes === undefined) {
+        this.#relaysStale = false;
+        await this.#parts.compareRelays([...this.#peers.all()], now);
+      }
+    } catch (error) {
+      this.#hub.options.failed?.(error);
+      this.#stale = undefined;
+      this.#relaysStale = true;
+      this.#schedule({ kind: 'compare' }, now, compareOfflineMs);
+    } finally {
+      this.#comparing = false;
+    }
+  }
+
+  async #compareClients(nodes: readonly string[] | undefined, now: Now): Promise<void> {
+    const { directory, options } = this.#hub;
+    const { node, store } = options;
+    const known = [...directory.all()].filter(
+      (present) => nodes === undefined || nodes.includes(present.node),
+    );
+    const ids = known.map(({ clientId }) => clientId);
+    const { sightings, networks, missing } = await store.read(async (tx) => {
+      const connected = await connectedTo(tx, nodes);
+      const found = new Set(connected.map(({ clientId }) => clientId));
+      const rest = await sightingsOf(
+        tx,
+        ids.filter((id) => !found.has(id)),
+      );
+      const everybody = [...connected, ...rest];
+      const there = new Set(everybody.map(({ clientId }) => clientId));
+      const news = everybody.filter(
+        ({ clientId, serial, connected: state }) =>
+          state > 0 && (directory.get(clientId)?.serial ?? -1) < serial,
+      );
+      const participations = new Map<string, Participating[]>();
+      for (let from = 0; from < news.length; from += maxIdsPerQuery) {
+        const some = news.slice(from, from + maxIdsPerQuery).map(({ clientId }) => clientId);
+        for (const [id, list] of await participationsOfMany(tx, some)) participations.set(id, list);
+      }
+      return {
+        sightings: everybody,
+        networks: participations,
+        missing: ids.filter((id) => !there.has(id)),
+      };
+    });
+    for (const sighting of sightings) {
+      if (sighting.node === node) continue;
+      const silent = this.#peers.get(sighting.node ?? '')?.silent === true;
+      const list = networks.get(sighting.clientId) ?? [];
+      this.#parts.whereabouts.sighted(sighting, list, silent, now);
+    }
+    for (const clientId of missing) this.#parts.expel(clientId);
+  }
+
+  async #compareNetworks(now: Now): Promise<void> {
+    const { delivery, options } = this.#hub;
+    const watched = [...delivery.heads.keys()];
+    for (let from = 0; from < watched.length; from += maxIdsPerQuery) {
+      const some = watched.slice(from, from + maxIdsPerQuery);
+      const rows = await options.store.db
+        .selectFrom('networks')
+        .select(['network_id', 'revision'])
+        .where('network_id', 'in', some)
+        .execute();
+      const revisions = new Map(rows.map(({ network_id, revision }) => [network_id, revision]));
+      for (const network of some) {
+        const head = delivery.heads.get(network);
+        const revision = revisions.get(network);
+        if (revision === undefined || (head !== undefined && head < revision))
+          this.behind(network, false, now);
+      }
+    }
+  }
+
+  async #catchUp(now: Now): Promise<void> {
+    if (this.#catchingUp) {
+      this.#schedule({ kind: 'catch-up' }, now, catchUpDelayMs);
+      return;
+    }
+    const { delivery, directory, sessions, options } = this.#hub;
+    const work = [...this.#behind].slice(0, catchUpGroup);
+    for (const [network] of work) this.#behind.delete(network);
+    this.#catchingUp = true;
+    let delayMs = catchUpDelayMs;
+    try {
+      const isHere = (clientId: string) => sessions.ofClient(clientId) !== undefined;
+      const caught = await options.store.read(async (tx) => {
+        const results = [];
+        for (const [network, whole] of work) {
+          const head = delivery.heads.get(network);
+          if (!delivery.isWatched(network)) delivery.forget(network);
+          else if (head !== undefined)
+            results.push(await catchUp(tx, { directory, isHere }, { network, head, whole }));
+        }
+        return results;
+      });
+      for (const result of caught)
+        if (!delivery.catchUp(result)) this.#behind.set(result.network, true);
+    } catch (error) {
+      options.failed?.(error);
+      for (const [network, whole] of work) this.behind(network, whole, undefined);
+      delayMs = retryMs;
+    } finally {
+      this.#catchingUp = false;
+    }
+    if (this.#behind.size > 0) this.#schedule({ kind: 'catch-up' }, now, delayMs);
+  }
+
+  #schedule(duty: FederationDuty, now: Now, delayMs: number): void {
+    this.#hub.schedule(duty, now, delayMs);
+  }
+}
