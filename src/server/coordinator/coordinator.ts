@@ -11,7 +11,8 @@ import type { ClientMessage, ServerMessageOf } from '#wire/control.ts';
 import type { Presence } from '#wire/fields.ts';
 import type { FabricItem, Parcel } from '../fabric/messages.ts';
 import type { Db } from '../store/schema.ts';
-import { Federation, type FederationOptions } from './cluster/federation.ts';
+import { Federation } from './cluster/federation.ts';
+import type { FederationOptions } from './cluster/node-link.ts';
 import {
   connectedTo,
   maxIdsPerQuery,
@@ -57,6 +58,7 @@ export class Coordinator {
   readonly #relays: RelayDesk;
   readonly #signals: Signals;
   readonly #sync: Resync;
+  #federation: Federation | undefined;
 
   constructor(options: CoordinatorOptions) {
     this.#hub = new Hub(options);
@@ -84,6 +86,7 @@ export class Coordinator {
       nodeGone: (node, now) => this.#relays.nodeGone(node, now),
       reassert: (now) => this.#reassert(now),
     });
+    this.#federation = federation;
     hub.federation = federation;
     hub.delivery.onChanged = (network, revision) =>
       federation.all({ t: 'network', network, ...(revision === undefined ? {} : { revision }) });
@@ -100,7 +103,7 @@ export class Coordinator {
 
   /** The other nodes, as this one hears of them; undefined: it is the only one. */
   get federation(): Federation | undefined {
-    return this.#hub.federation;
+    return this.#federation;
   }
 
   /** Whoever was connected when the server ended has the grace period to come back before it is called offline. */
@@ -126,21 +129,21 @@ export class Coordinator {
       this.#hub.directory.set(clientId, 'unconfirmed', networks, whereabouts);
       this.#hub.schedule({ kind: 'grace', client: clientId }, now, config.graceMs);
     }
-    await this.#hub.federation?.start(now);
+    await this.#federation?.start(now);
     await this.#relays.start(now);
   }
 
   /** A parcel of another node, opened. */
   received(parcel: Parcel, now: Now): void {
     this.#hub.latest = now;
-    this.#hub.federation?.receive(parcel, now);
+    this.#federation?.receive(parcel, now);
     this.#relays.settle(now);
   }
 
   /** Whether the fabric works. */
   fabric(up: boolean, now: Now): void {
     this.#hub.latest = now;
-    this.#hub.federation?.fabric(up, now);
+    this.#federation?.fabric(up, now);
   }
 
   /** Relays that are there now. */
@@ -300,7 +303,7 @@ export class Coordinator {
         case 'compare':
         case 'node-grace':
         case 'handover':
-          if (this.#hub.federation !== undefined) work.push(this.#hub.federation.due(duty, now));
+          if (this.#federation !== undefined) work.push(this.#federation.due(duty, now));
           break;
         default:
           duty satisfies never;

@@ -6,7 +6,7 @@ import type { FabricItem } from '../fabric/messages.ts';
 import type { Store } from '../store/store.ts';
 import type { StunTokens } from '../stun-token.ts';
 import { Agenda } from './agenda.ts';
-import type { Federation, FederationOptions } from './cluster/federation.ts';
+import type { FederationOptions, NodeLink } from './cluster/node-link.ts';
 import { type Context, type CoordinatorConfig, Guard } from './context.ts';
 import { Delivery } from './delivery.ts';
 import { Directory } from './directory.ts';
@@ -86,7 +86,7 @@ export class Hub {
   readonly delivery: Delivery;
   readonly ticketSerials = new TicketSerials();
   /** The other nodes; undefined: there are none. */
-  federation: Federation | undefined;
+  federation: NodeLink | undefined;
   /** Time of the latest transaction. */
   latest: Now | undefined;
   readonly #agenda = new Agenda<string>();

@@ -20,6 +20,7 @@ import {
 } from '../limits.ts';
 import { type Participating, participationsOfMany } from '../sync.ts';
 import { catchUp } from './catch-up.ts';
+import type { FederationOptions, LiveNode, NodeLink } from './node-link.ts';
 import {
   beatNode,
   clearNode,
@@ -36,20 +37,6 @@ export type FederationDuty = Extract<
   Duty,
   { kind: 'fabric-beat' | 'node-beat' | 'catch-up' | 'compare' | 'node-grace' | 'handover' }
 >;
-
-export interface FederationOptions {
-  /** Random at every start, 16 hexadecimal digits. */
-  readonly boot: string;
-  /** JSON that the other nodes should know of this one: addresses, relay. */
-  readonly facts: () => string;
-  /** Nodes have come, gone or changed. */
-  readonly onNodes?: (nodes: readonly LiveNode[]) => void;
-}
-
-export interface LiveNode {
-  readonly id: string;
-  readonly facts: string;
-}
 
 /** What else of the coordinator is concerned. */
 export interface FederationParts {
@@ -68,7 +55,7 @@ export interface FederationParts {
 const catchUpGroup = 64;
 const retryMs = 500;
 
-export class Federation {
+export class Federation implements NodeLink {
   readonly #hub: Hub;
   readonly #options: FederationOptions;
   readonly #parts: FederationParts;

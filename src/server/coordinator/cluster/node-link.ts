@@ -1,0 +1,29 @@
+/** How the other nodes are seen from the coordinator's parts. */
+import type { Now } from '#core/time.ts';
+import type { FabricItem } from '../../fabric/messages.ts';
+
+export interface LiveNode {
+  readonly id: string;
+  /** JSON that it wrote of itself (node-facts.ts). */
+  readonly facts: string;
+}
+
+export interface FederationOptions {
+  /** Random at every start, 16 hexadecimal digits. */
+  readonly boot: string;
+  /** JSON that the other nodes should know of this one: addresses, relay. */
+  readonly facts: () => string;
+  /** Nodes have come, gone or changed. */
+  readonly onNodes?: (nodes: readonly LiveNode[]) => void;
+}
+
+export interface NodeLink {
+  /** Tells all nodes. */
+  all(item: FabricItem): void;
+  /** Tells one node; false when it cannot be heard now. */
+  to(node: string, item: FabricItem): boolean;
+  /** Somebody here holds less of a network than the database. */
+  behind(network: string, whole: boolean, now: Now | undefined): void;
+  /** Something could not be written: once the database is back it is compared with what is true. */
+  doubt(): void;
+}
