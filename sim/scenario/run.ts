@@ -31,7 +31,7 @@ const crypto = quickCrypto(nodeCrypto);
 const quietEveryMs = 1000;
 /** Data around what goes wrong, and while it lasts. */
 const closeEveryMs = 50;
-const farEveryMs = 500;
+const farEveryMs = 1000;
 const closeMs = 4000;
 
 export interface ScenarioOptions {

@@ -25,7 +25,7 @@ const confirmMs = 5000;
 const lapseKeepalives = 1.5;
 
 /** Loss that was bad for half a minute is not over as soon as silence is. */
-const lossStrikes = 2;
+const lossStrikes = 3;
 
 export interface ChoiceParts {
   readonly context: PathContext;
@@ -153,7 +153,7 @@ export class PathChoice {
     const before = this.#pairs.current;
     this.#context.count(before === undefined ? 'pathsFound' : 'pathsChanged', 1);
     if (before?.overdue(now) === true) before.leftBad(now);
-    else if (before !== undefined && isLossy(before, pair)) before.leftBad(now, lossStrikes);
+    else if (before !== undefined && isWorse(before, pair)) before.leftBad(now, lossStrikes);
     if (pair.relay !== undefined && before?.relay === undefined) this.#search.restart(now);
     this.#use.take(pair, now);
     this.#parts.starvation.end();
@@ -215,8 +215,8 @@ export class PathChoice {
   }
 }
 
-/** A direct path is left because of what it loses. */
-const isLossy = (left: CandidatePair, taken: CandidatePair): boolean =>
-  isDirect(left) && !isDirect(taken) && (left.grade ?? 0) > 0;
+/** It is left because of what it loses, and not because there is something better again. */
+const isWorse = (left: CandidatePair, taken: CandidatePair): boolean =>
+  (left.grade ?? 0) > 0 && (isDirect(left) || !isDirect(taken));
 
 const isRelayed = (pair: CandidatePair): boolean => pair.relay !== undefined;

@@ -46,6 +46,13 @@ const promotions: [string, Rankable, Rankable, string | undefined][] = [
   ['a direct path that loses a lot does not beat a relay', lossy(0, 2), way(2, 90), undefined],
   ['one of which nothing is known does', lossy(1, undefined), way(2, 90), 'tier'],
   ['another direct path beats one that loses a lot', way(1, 90), lossy(0, 2), 'loss'],
+  [
+    'of two relays that lose packets the better one is not worth a change',
+    lossy(2, 1),
+    lossy(2, 2),
+    undefined,
+  ],
+  ['one that loses hardly anything is', lossy(2, 0), lossy(2, 2), 'loss'],
   ['a quiet path beats one with jitter', lossy(1, 0, 60), lossy(1, 0, 100), 'cost'],
 ];
 

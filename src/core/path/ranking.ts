@@ -39,6 +39,10 @@ export interface Rankable {
 /** Costs must differ by more than this share and this much to count. */
 const costShare = 0.2;
 const costGainMs = 10;
+/** What is measured where packets get lost varies by about so much by chance. */
+const lossyGainMs = 150;
+/** Of two ways of one sort, both of which lose packets, the better one is not worth a change for less. */
+const leastGrades = 2;
 /** One sample may be luck. */
 export const minRttSamples = 3;
 
@@ -63,13 +67,17 @@ export function promotion(candidate: Rankable, current: Rankable): Promotion | u
   if (ranks < 0) {
     if (isDirect(candidate) && !isDirect(current)) return 'tier';
     // What is left because of loss is left for something that is known to be better.
-    return candidate.grade === undefined ? undefined : 'loss';
+    if (candidate.grade === undefined) return undefined;
+    const grades = (current.grade ?? 0) - candidate.grade;
+    return isDirect(candidate) !== isDirect(current) || grades >= leastGrades ? 'loss' : undefined;
   }
   if (candidate.tier !== current.tier) return candidate.tier < current.tier ? 'tier' : undefined;
   if (candidate.costMs === undefined || current.costMs === undefined) return undefined;
   if (candidate.rttSamples < minRttSamples || current.rttSamples < minRttSamples) return undefined;
   const gainMs = current.costMs - candidate.costMs;
-  return gainMs > Math.max(current.costMs * costShare, costGainMs) ? 'cost' : undefined;
+  const isLossy = (candidate.grade ?? 0) + (current.grade ?? 0) > 0;
+  const leastMs = isLossy ? lossyGainMs : costGainMs;
+  return gainMs > Math.max(current.costMs * costShare, leastMs) ? 'cost' : undefined;
 }
 
 /** Order in which proven ways are taken into use when there is none: less loss, better tier, then lower cost. */
