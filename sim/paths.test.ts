@@ -74,6 +74,17 @@ describe('every pair of NAT kinds', () => {
   }
 });
 
+describe('routers that accept unsolicited input', () => {
+  for (const other of ['port-restricted-accepting', 'port-restricted', 'host-firewall'] as const) {
+    test(`are joined with ${other} at once: nothing gets there before their own side has sent`, () => {
+      for (let seed = 1; seed <= 20; seed++) {
+        const { world, a, b } = pair(seed, 'port-restricted-accepting', other, { jitterMs: 10 });
+        assert(join(world, a, b, 1500) < 500, `seed ${seed}`);
+      }
+    });
+  }
+});
+
 test('a run is a function of its seed, byte for byte', () => {
   const trace = (seed: number) => {
     const world = new PathWorld(seed, { loss: 0.1, jitterMs: 30, duplication: 0.05 });
