@@ -22,6 +22,7 @@ import { nowNs, StreamEnd } from './stream.ts';
 import { waitFor } from './wait.ts';
 
 export const gridNetwork = 'grid';
+const serverName = 'server.example';
 const loginSeconds = 60;
 const settleTimeoutMs = 30_000;
 
@@ -132,6 +133,12 @@ export interface GridPairOptions {
   readonly lifetimeSeconds?: number;
 }
 
+interface GridCentre {
+  readonly internet: Internet;
+  readonly server: BuriServer;
+  readonly relays: GridRelays;
+}
+
 export class GridPair {
   readonly internet: Internet;
   readonly server: BuriServer;
@@ -139,12 +146,7 @@ export class GridPair {
   readonly a: GridMember;
   readonly b: GridMember;
 
-  private constructor(
-    internet: Internet,
-    server: BuriServer,
-    relays: GridRelays,
-    [a, b]: readonly [GridMember, GridMember],
-  ) {
+  constructor({ internet, server, relays }: GridCentre, [a, b]: readonly [GridMember, GridMember]) {
     this.internet = internet;
     this.server = server;
     this.relays = relays;
@@ -152,33 +154,14 @@ export class GridPair {
     this.b = b;
   }
 
+  /** In a laboratory of their own; both are online. */
   static async create(
     lab: Lab,
     kinds: readonly [NatKind, NatKind],
     options: GridPairOptions,
   ): Promise<GridPair> {
-    const maps = kinds.some((kind) => natKind(kind).portMapping !== undefined);
-    const internet = await Internet.create(lab, maps ? { routerPrefix: mappablePrefix } : {});
-    const { relays: relayCount = 0 } = options;
-    const server = await BuriServer.start(await internet.host('server'), {
-      enrol: 'open',
-      args: relayCount > 0 ? ['--roles', 'control,stun'] : [],
-    });
-    const relays = await GridRelays.start(internet, server, relayCount);
-    const members: GridMember[] = [];
-    for (const [index, nat] of kinds.entries()) {
-      const home = await Home.create(internet, {
-        ...{ name: index === 0 ? 'a' : 'b', nat },
-        ...(options.lifetimeSeconds === undefined
-          ? {}
-          : { timeoutSeconds: options.lifetimeSeconds }),
-      });
-      members.push(await memberIn(home, natKind(nat), server, options.delayMs));
-    }
-    const [a, b] = members as [GridMember, GridMember];
-    await a.call('create', { network: gridNetwork });
-    await b.call('join', { network: gridNetwork });
-    return new GridPair(internet, server, relays, [a, b]);
+    const hall = await GridHall.create(lab, kinds, options);
+    return hall.pair(...kinds);
   }
 
   get members(): readonly [GridMember, GridMember] {
@@ -237,14 +220,67 @@ export class GridPair {
   }
 }
 
+/** Members of one network, a home each: of two of them at a time the others are offline. */
+export class GridHall {
+  readonly #centre: GridCentre;
+  readonly #members: readonly (readonly [NatKind, GridMember])[];
+
+  private constructor(centre: GridCentre, members: readonly (readonly [NatKind, GridMember])[]) {
+    this.#centre = centre;
+    this.#members = members;
+  }
+
+  /** Two of them are online afterwards, of more none. */
+  static async create(
+    lab: Lab,
+    kinds: readonly NatKind[],
+    { delayMs, relays: relayCount = 0, lifetimeSeconds }: GridPairOptions,
+  ): Promise<GridHall> {
+    const maps = kinds.some((kind) => natKind(kind).portMapping !== undefined);
+    const internet = await Internet.create(lab, maps ? { routerPrefix: mappablePrefix } : {});
+    const host = await internet.host('server');
+    // A name, for some have IPv4 and some have IPv6 only.
+    const knowServer = (who: Host) => who.knows(serverName, [host.ipv4, host.ipv6]);
+    knowServer(host);
+    const server = await BuriServer.start(host, {
+      ...{ enrol: 'open', publicHost: serverName },
+      args: relayCount > 0 ? ['--roles', 'control,stun'] : [],
+    });
+    const relays = await GridRelays.start(internet, server, relayCount, knowServer);
+    const members: [NatKind, GridMember][] = [];
+    for (const nat of kinds) {
+      const name = `m${members.length}`;
+      const timeout = lifetimeSeconds === undefined ? {} : { timeoutSeconds: lifetimeSeconds };
+      const home = await Home.create(internet, { name, nat, ...timeout });
+      knowServer(home.firstHost);
+      const member = await memberIn(home, natKind(nat), server, delayMs, 1 + members.length);
+      const verb = members.length === 0 ? 'create' : 'join';
+      await member.call(verb, { network: gridNetwork });
+      if (kinds.length > 2) await member.call('go-offline', { network: gridNetwork });
+      members.push([nat, member]);
+    }
+    return new GridHall({ internet, server, relays }, members);
+  }
+
+  /** Two members of these kinds; of one and the same kind the first two. */
+  pair(a: NatKind, b: NatKind): GridPair {
+    const of = (kind: NatKind) => this.#members.filter(([nat]) => nat === kind);
+    const both = [of(a)[0], a === b ? of(b)[1] : of(b)[0]] as const;
+    const [first, second] = both.map((found) => found?.[1]);
+    if (first === undefined || second === undefined) throw new Error(`no ${a} ↔ ${b} here`);
+    return new GridPair(this.#centre, [first, second]);
+  }
+}
+
 async function memberIn(
   home: Home,
   { portMapping }: NatKindRow,
   server: BuriServer,
   delayMs: number,
+  seed: number,
 ): Promise<GridMember> {
   const edge = home.carrier ?? home;
-  const line = await ImpairmentRouter.splice(edge.router, { seed: home.name.charCodeAt(0) });
+  const line = await ImpairmentRouter.splice(edge.router, { seed });
   if (delayMs > 0) await line.set({ delayMs });
   const gateway = portMapping === undefined ? undefined : await withPortMapping(home, portMapping);
   const daemon = await BuriDaemon.start(home.firstHost);

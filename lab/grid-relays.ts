@@ -19,11 +19,17 @@ export class GridRelays {
     this.#relays = relays;
   }
 
-  static async start(internet: Internet, server: BuriServer, count: number): Promise<GridRelays> {
+  static async start(
+    internet: Internet,
+    server: BuriServer,
+    count: number,
+    prepare: (host: Host) => void,
+  ): Promise<GridRelays> {
     const relays: GridRelay[] = [];
     const url = await server.url();
     for (let number = 1; number <= count; number++) {
       const host = await internet.host(`relay${number}`);
+      prepare(host);
       const token = await server.createToken(['--relay']);
       const data = host.lab.temporaryDirectory(host.name);
       const args = ['relay', '--data', data, '--server', url];

@@ -4,7 +4,8 @@ import { RateMeter } from './grid-rate.ts';
 import type { NatKind } from './nat-kinds.ts';
 import { nowNs } from './stream.ts';
 
-const pollMs = 25;
+/** At first, and after a second: what takes longer is not told so exactly. */
+const pollMs = [25, 100] as const;
 /** What has not come by then does not come. */
 const firstBoundMs = 20_000;
 const nsPerMs = 1_000_000;
@@ -60,7 +61,7 @@ export async function measureMeeting(
     if ((directMs !== undefined && first !== undefined) || elapsedMs() > bound) break;
     // Nothing will come of it: no relay, and no path.
     if (paths.every(({ kind }) => kind === 'unreachable') && elapsedMs() > boundMs) break;
-    await new Promise((resolve) => setTimeout(resolve, pollMs));
+    await new Promise((resolve) => setTimeout(resolve, pollMs[elapsedMs() < 1000 ? 0 : 1]));
     paths = await pair.paths();
   }
   const after = await Promise.all(pair.members.map((member) => member.counted()));

@@ -8,14 +8,15 @@
  *     npm run grid -- --report                   tables from the results so far, in Markdown
  *
  * Each run adds a line of JSON to the results; runs that are there already are not made again. Pairs that
- * are measured side by side have a laboratory each: with 20 ms of delay one alone leaves the machine idle.
+ * are measured side by side have a laboratory each: with 20 ms of delay one alone leaves the machine idle. With
+ * `--all` a laboratory has members behind NATs of every kind, of whom two at a time are online.
  */
 import { appendFileSync, existsSync, mkdirSync, readFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { repositoryRoot } from './exec.ts';
 import { barPairs } from './grid-bar.ts';
-import { GridPair } from './grid-pair.ts';
+import { GridHall, GridPair } from './grid-pair.ts';
 import {
   measureRecovery,
   type RecoveryScenario,
@@ -70,6 +71,7 @@ async function main(): Promise<void> {
     done.has(keyOf({ scenario, a, b, run, delayMs })),
   );
   const work = async () => {
+    if (values.all && scenario === 'meet') return await meetInHalls(tasks, delayMs, until);
     for (let task = tasks.shift(); task !== undefined; task = tasks.shift()) {
       if (performance.now() > until) return;
       await perform(task, scenario, delayMs, until).catch((error) => {
@@ -80,6 +82,47 @@ async function main(): Promise<void> {
     }
   };
   await Promise.all(Array.from({ length: jobs }, work));
+}
+
+/** Takes pairs off the list and measures them in one laboratory, as long as that works. */
+async function meetInHalls(tasks: GridTask[], delayMs: number, until: number): Promise<void> {
+  while (tasks.length > 0 && performance.now() < until) {
+    try {
+      await using lab = await Lab.create();
+      const hall = await GridHall.create(lab, kindsOf(tasks), { delayMs });
+      for (let task = tasks.shift(); task !== undefined; task = tasks.shift()) {
+        const { a, b, runs } = task;
+        const pair = hall.pair(a, b);
+        for (const run of runs) {
+          if (performance.now() > until) return;
+          record(await measureMeeting(pair, { a, b, run, delayMs }, boundMs(a, b)));
+        }
+        pair.pause();
+        await pair.part();
+      }
+    } catch (error) {
+      console.error(error);
+      process.exitCode = 1;
+    }
+  }
+}
+
+/** Those who are needed, each kind that meets itself twice. */
+function kindsOf(tasks: readonly GridTask[]): NatKind[] {
+  const ofEach = natKinds.map(({ name }) => ({
+    name,
+    isNeeded: tasks.some(({ a, b }) => a === name || b === name),
+    meetsItself: tasks.some(({ a, b }) => a === name && b === name),
+  }));
+  return ofEach.flatMap(({ name, isNeeded, meetsItself }) => {
+    if (meetsItself) return [name, name];
+    return isNeeded ? [name] : [];
+  });
+}
+
+function record(result: Result): void {
+  appendFileSync(values.results, `${JSON.stringify(result)}\n`);
+  console.log(JSON.stringify(result));
 }
 
 async function perform(
@@ -100,8 +143,7 @@ async function perform(
       scenario === 'meet'
         ? await measureMeeting(pair, about, boundMs(a, b))
         : await measureRecovery(pair, scenario, about);
-    appendFileSync(values.results, `${JSON.stringify(result)}\n`);
-    console.log(JSON.stringify(result));
+    record(result);
   }
 }
 

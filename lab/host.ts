@@ -1,8 +1,10 @@
 /** A machine: a namespace with, when attached, one cable `eth0` to the Internet or to a LAN. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type ExecOptions, type ExecResult, exec } from './exec.ts';
 import type { Lab } from './lab.ts';
 import { type Counters, interfaceCounters, type Link } from './link.ts';
-import { enter, ip, nft, runIn, sysctl } from './netns.ts';
+import { enter, filesOf, ip, nft, runIn, sysctl } from './netns.ts';
 import type { LabProcess, SpawnOptions } from './process.ts';
 import { UdpAgent, type UdpEndpoint } from './udp.ts';
 
@@ -114,6 +116,17 @@ export class Host {
   async setInterface(up: boolean): Promise<void> {
     await ip(this.namespace, `link set ${uplink} ${up ? 'up' : 'down'}`);
     if (up) await this.#attached().configure();
+  }
+
+  /** Programs that start from now on resolve the name here. */
+  knows(name: string, addresses: readonly string[]): void {
+    const directory = filesOf(this.namespace);
+    mkdirSync(directory, { recursive: true });
+    const lines = addresses.map((address) => `${address} ${name}\n`);
+    writeFileSync(
+      join(directory, 'hosts'),
+      `127.0.0.1 localhost\n::1 localhost\n${lines.join('')}`,
+    );
   }
 
   /** Runs a command here to its end, in bounded time. Its exit code is returned, not thrown. */

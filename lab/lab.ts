@@ -132,6 +132,7 @@ function removeNamespaceNow(name: string): void {
     }
   }
   spawnSync('ip', ['netns', 'delete', name], { stdio: 'ignore' });
+  rmSync(netns.filesOf(name), { recursive: true, force: true });
 }
 
 function removeAllNow(): void {

@@ -56,6 +56,9 @@ export function runIn(
   return execChecked('ip', enter(namespace, command, args), options);
 }
 
+/** Files that programs see under `/etc` there (`ip-netns(8)`). */
+export const filesOf = (namespace: string) => `/etc/netns/${namespace}`;
+
 /**
  * Arguments for `ip` that run a command in a namespace. `ip` becomes the command: the process id is
  * the command's.
