@@ -29,6 +29,8 @@ export const cookieMs = 60_000;
 /** Control messages of a prefix, of its neighbourhood, and tickets looked at in all: an Ed25519 and an X25519 each. */
 export const controlPerPrefix = { burst: 600, intervalMs: 20 } as const;
 export const controlPerWidePrefix = { burst: 4000, intervalMs: 2 } as const;
+/** Of who sends from where its allocation is, with its token. */
+export const controlPerHolder = { burst: 30, intervalMs: 200 } as const;
 export const ticketsPerSecond = { burst: 500, intervalMs: 1 } as const;
 export const maxLimiterKeys = 16_384;
 

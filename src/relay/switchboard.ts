@@ -21,10 +21,10 @@ import type { Allocations } from './allocations.ts';
 import { Board, type SwitchboardOptions, type SwitchboardOutput } from './board.ts';
 import type { RelayCounter, RelayCounters } from './counters.ts';
 import { Desk, type Verdict } from './desk.ts';
-import { Limiter } from './limiter.ts';
+import { Gate } from './gate.ts';
 import * as limits from './limits.ts';
 import { Shares } from './shares.ts';
-import { addressOf, prefixesOf, SOURCE_WORDS, type Source, socketAndFamily } from './source.ts';
+import { addressOf, SOURCE_WORDS, type Source, socketAndFamily } from './source.ts';
 import type { Ticket } from './tickets.ts';
 import {
   RELAY_ADDRESS,
@@ -46,13 +46,13 @@ export class Switchboard {
   readonly shares: Shares;
   readonly #board: Board;
   readonly #desk: Desk;
-  readonly #narrow = new Limiter(limits.controlPerPrefix);
-  readonly #wide = new Limiter(limits.controlPerWidePrefix);
+  readonly #gate: Gate;
   #tickedAt: MonotonicMs | undefined;
 
   constructor(options: SwitchboardOptions) {
     this.#board = new Board(options);
     this.#desk = new Desk(this.#board);
+    this.#gate = new Gate(this.#board);
     this.counters = this.#board.counters;
     this.allocations = this.#board.allocations;
     this.shares = new Shares(this.allocations.capacity);
@@ -110,12 +110,11 @@ export class Switchboard {
 
   /** A control message. The bytes are not kept. */
   handle(from: Source, bytes: Uint8Array, now: Now): void {
-    const { narrow, wide } = prefixesOf(from.endpoint.address);
-    if (!this.#narrow.take(narrow, now.monotonic) || !this.#wide.take(wide, now.monotonic)) {
+    const message = decodeRelay(bytes);
+    if (!this.#gate.lets(from, message, now)) {
       this.counters.add('dropped-control-rate');
       return;
     }
-    const message = decodeRelay(bytes);
     switch (message?.type) {
       case 'allocate': {
         const verdict = this.#desk.allocate(from, message, bytes, now);
