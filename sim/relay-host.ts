@@ -6,7 +6,7 @@ import type { Crypto } from '#core/crypto.ts';
 import { generateKeyPair, type KeyPair } from '#core/noise/handshake-state.ts';
 import { sealTicketKey } from '#core/relay/ticket-key.ts';
 import { drainMs } from '#relay/limits.ts';
-import { SOURCE_WORDS, type Source, writeSource } from '#relay/source.ts';
+import { isSame, SOURCE_WORDS, type Source, writeSource } from '#relay/source.ts';
 import { Switchboard } from '#relay/switchboard.ts';
 import {
   RELAY_COUNT,
@@ -18,7 +18,14 @@ import {
   RELAY_WORDS,
 } from '#relay/udp/layout.ts';
 import { type Endpoint, familyOf, formatEndpoint } from '#wire/endpoint.ts';
-import { deliveredPrefix, isDeliveredBare, relayPrefixBytes, relayType } from '#wire/relay.ts';
+import {
+  deliveredPrefix,
+  isDeliveredBare,
+  relayPrefixBytes,
+  relayType,
+  type SealedRelayMessage,
+  sealRelay,
+} from '#wire/relay.ts';
 import type { RelayEntry } from '#wire/relay-control.ts';
 import { signDocument } from '#wire/signed.ts';
 import type { Scheduled, VirtualClock } from './clock.ts';
@@ -168,6 +175,27 @@ export class RelayHost {
         allocations.holder(slot)!.source,
       ]),
     );
+  }
+
+  /** What it says to who holds an allocation there, with the MAC that only the two can make. False: nobody does. */
+  say(to: Source, message: (token: bigint) => SealedRelayMessage): boolean {
+    const holder = this.#holderAt(to);
+    if (holder === undefined) return false;
+    this.deliver(to, sealRelay(this.#crypto, holder.ticket.macKey, message(holder.token)));
+    return true;
+  }
+
+  tokenAt(place: Source): bigint | undefined {
+    return this.#holderAt(place)?.token;
+  }
+
+  #holderAt(place: Source) {
+    const { allocations } = this.#board;
+    for (const slot of allocations.slots()) {
+      const holder = allocations.holder(slot)!;
+      if (isSame(holder.source, place)) return holder;
+    }
+    return undefined;
   }
 
   #start(): Switchboard {

@@ -35,7 +35,9 @@ export interface PeerManagerOptions {
   readonly answer: (peer: Peer, hard: PunchTerms | undefined, now: Now) => void;
   /** A relay is wanted for the sake of a peer, or doubted. */
   readonly relay: (
-    input: { readonly type: 'want' | 'check'; readonly relay: string },
+    input:
+      | { readonly type: 'want'; readonly relay: string | undefined }
+      | { readonly type: 'check'; readonly relay: string },
     now: Now,
   ) => void;
   /** Where a peer was when it was reached last, if that is of use now. */
@@ -253,9 +255,12 @@ export class PeerManager {
       emit({ type: 'datagram', ...datagram });
       return;
     }
-    if (output.type === 'relay-wanted' || output.type === 'relay-doubted') {
-      const type = output.type === 'relay-wanted' ? 'want' : 'check';
-      this.#options.relay({ type, relay: output.relay }, now);
+    if (output.type === 'relay-wanted') {
+      this.#options.relay({ type: 'want', relay: output.relay }, now);
+      return;
+    }
+    if (output.type === 'relay-doubted') {
+      this.#options.relay({ type: 'check', relay: output.relay }, now);
       return;
     }
     if (isPunchOutput(output)) {

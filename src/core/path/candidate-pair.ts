@@ -2,7 +2,14 @@ import { assert } from '#core/errors.ts';
 import { after, type MonotonicMs } from '#core/time.ts';
 import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
 import type { CandidateKind } from '#wire/signal.ts';
-import { doubtAfter, doubtAfterMost, lostAfter, lostAfterMost, silenceMs } from './limits.ts';
+import {
+  doubtAfter,
+  doubtAfterMost,
+  lostAfter,
+  lostAfterMost,
+  silenceMs,
+  silentAfter,
+} from './limits.ts';
 import type { Path } from './path.ts';
 import type { PathMtu } from './path-mtu.ts';
 import { type LossGrade, PathQuality } from './quality.ts';
@@ -140,6 +147,11 @@ export class CandidatePair implements Rankable {
 
   get probesSent(): number {
     return this.#probes;
+  }
+
+  /** Asked often enough, and never answered or not any more. */
+  get isSilent(): boolean {
+    return this.state.name !== 'answered' && this.#probes >= silentAfter;
   }
 
   startBurst(at: MonotonicMs, offsetsMs: readonly number[]): void {

@@ -155,7 +155,7 @@ export type PathOutput =
       readonly hard?: PunchTerms;
     }
   /** This peer has an allocation on that relay, and too few are shared. */
-  | { readonly type: 'relay-wanted'; readonly peer: number; readonly relay: string }
+  | { readonly type: 'relay-wanted'; readonly peer: number; readonly relay: string | undefined }
   /** A path over this relay is doubted. */
   | { readonly type: 'relay-doubted'; readonly relay: string }
   | { readonly type: 'peer-alive'; readonly peer: number }

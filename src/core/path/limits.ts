@@ -76,6 +76,13 @@ export const relayKeepaliveMs = 300_000;
 /** Relays in common that a peer which is not reached directly has to have; and how often more are asked for. */
 export const relaysWanted = 2;
 export const relayWantMs = 60_000;
+/**
+ * Probes over a relay that nobody has answered: it may be one that forwards nothing. With such relays only, another one is asked for
+ * after this, and again.
+ */
+export const silentAfter = 4;
+export const relaySilentMs = 1500;
+export const otherRelayMs = 5000;
 export const keepalivePeers = 64;
 /** While sending with nothing received for max(3 RTT, this): probe. */
 export const silenceMs = 400;

@@ -79,10 +79,15 @@ export class PairTable {
     return known ?? (heard ? this.#addRelay(relay) : undefined);
   }
 
-  /** Relays of the peer where this client is not, in the peer's order; and how many both are at. */
-  get relays(): { readonly missing: readonly string[]; readonly shared: number } {
+  /** Relays of the peer where this client is not, in the peer's order; how many both are at, and over how many of these nothing came. */
+  get relays(): {
+    readonly missing: readonly string[];
+    readonly shared: number;
+    readonly silent: number;
+  } {
     const missing = this.#peerRelays.filter((relay) => !this.#relays.has(relay));
-    return { missing, shared: this.#peerRelays.length - missing.length };
+    const silent = this.#peerRelays.filter((relay) => this.#pairs.get(relayKey(relay))?.isSilent);
+    return { missing, shared: this.#peerRelays.length - missing.length, silent: silent.length };
   }
 
   /** Pairs of allocations that are gone go; those that are reached in another way follow. Returns the new ones. */

@@ -114,6 +114,7 @@ export class PathChoice {
     this.choose(now);
     if (this.#use.pair === undefined) this.#trustAll(now);
     if (this.#use.pair !== undefined) return;
+    this.#parts.relayWants.look(now);
     this.#context.emit({ type: 'path', peer, path: undefined });
     aliveness.pathLost();
     this.#search.signal(now, 0);

@@ -46,8 +46,8 @@ export type RelaysInput =
     }
   /** The driver's bridge to a relay's WebSocket is ready at this loopback endpoint, or (undefined) not any more. */
   | { readonly type: 'bridge'; readonly relay: string; readonly endpoint: Endpoint | undefined }
-  /** A peer has an allocation there, and none in common with us. */
-  | { readonly type: 'want'; readonly relay: string }
+  /** A peer has an allocation there, and none in common with us. Undefined: those in common bring nothing, any other one may. */
+  | { readonly type: 'want'; readonly relay: string | undefined }
   /** A path over this relay is doubted: ask it whether it is there. */
   | { readonly type: 'check'; readonly relay: string | 'all' }
   /** Something hints that the NAT's mapping may be another one: ask all that were not heard just now. */

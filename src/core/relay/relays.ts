@@ -18,6 +18,7 @@ import {
   type RelayWay,
 } from './io.ts';
 import * as limits from './limits.ts';
+import { Others } from './others.ts';
 import { RelayLink } from './relay-link.ts';
 import type { LinkContext } from './requests.ts';
 
@@ -27,6 +28,7 @@ export class Relays {
   readonly #links = new Map<string, RelayLink>();
   /** Relays that peers are at, and when that was last said; the latest last. */
   readonly #wanted = new Map<string, MonotonicMs>();
+  readonly #others = new Others();
   readonly #counters = noRelayCounts();
   readonly #context: LinkContext;
   #outputs: RelaysOutput[] = [];
@@ -93,7 +95,7 @@ export class Relays {
   /** Usable allocations: of the home relay first. */
   get ways(): RelayWay[] {
     const { home, spare } = this.#choice;
-    return [...new Set([home, spare, ...this.#links.keys()])]
+    return [...new Set([home, spare, ...this.#others.ids, ...this.#links.keys()])]
       .map((id) => (id === undefined ? undefined : this.#links.get(id)?.way))
       .filter((way) => way !== undefined);
   }
@@ -228,7 +230,13 @@ export class Relays {
     this.#context.count('unknownSource');
   }
 
-  #want(relay: string, at: MonotonicMs): void {
+  #want(relay: string | undefined, at: MonotonicMs): void {
+    if (relay === undefined) {
+      for (const other of this.#others.wanted(this.#links.values(), this.#held, at)) {
+        this.#want(other, at);
+      }
+      return;
+    }
     if (!this.#links.has(relay)) return;
     this.#wanted.delete(relay);
     this.#wanted.set(relay, at);
@@ -245,8 +253,8 @@ export class Relays {
       if (after(wantedAt, limits.wantedLapseMs) <= at) this.#wanted.delete(id);
     }
     this.#choose(at);
-    const { home, spare } = this.#choice;
-    const held = new Set([home, spare, ...this.#wanted.keys()]);
+    this.#others.keep(this.#wanted);
+    const held = this.#held;
     // A choice that was made because nothing answers is late already.
     const since = this.#answeredAt === undefined ? (this.#listedAt ?? at) : at;
     for (const link of this.#links.values()) {
@@ -255,6 +263,11 @@ export class Relays {
       else if (!link.drains(at)) link.release(now);
       link.wake(now);
     }
+  }
+
+  get #held(): ReadonlySet<string | undefined> {
+    const { home, spare } = this.#choice;
+    return new Set([home, spare, ...this.#wanted.keys()]);
   }
 
   #choose(at: MonotonicMs): void {
