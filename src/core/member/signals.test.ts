@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
-import { signalLifetimeMs } from '#wire/signal.ts';
+import { maxCandidates, signalLifetimeMs } from '#wire/signal.ts';
 import { type TestDevice, testDevice } from '../../../test/support/cluster.ts';
 import { Signals } from './signals.ts';
 
@@ -33,6 +33,21 @@ test('a signal opens for nobody else, from nobody else and not after an edit', (
   assert.equal(signalsOf(bob).open(alice, edited, now), 'signal-forged');
   assert.equal(signalsOf(bob).open(alice, sealed.subarray(0, 40), now), 'signal-forged');
   assert.equal(signalsOf(bob).open(alice, new Uint8Array(3000), now), 'signal-malformed');
+});
+
+test('a signal with more candidates than a peer may have is none, however many are in it', () => {
+  const candidates = (count: number) =>
+    Array.from({ length: count }, (_, i) => ({
+      ...offer.candidates[0]!,
+      endpoint: `192.0.2.1:${i + 1}`,
+    }));
+  const opened = (count: number) => {
+    const sealed = signalsOf(alice).seal(bob, { ...offer, candidates: candidates(count) }, now)!;
+    return signalsOf(bob).open(alice, sealed, now);
+  };
+  assert.equal(typeof opened(maxCandidates), 'object');
+  for (const count of [maxCandidates + 1, 100, 1000])
+    assert.equal(opened(count), 'signal-malformed');
 });
 
 test('an old signal and one from the future have no effect', () => {
