@@ -1,7 +1,7 @@
 /** One measurement of a pair: how soon traffic flows, how soon directly, and what that cost. */
 import type { GridPair } from './grid-pair.ts';
 import { RateMeter } from './grid-rate.ts';
-import type { NatKind } from './nat-kinds.ts';
+import { canBeGuessed, type NatKind, natKind } from './nat-kinds.ts';
 import { nowNs } from './stream.ts';
 
 /** At first, and after a second: what takes longer is not told so exactly. */
@@ -42,7 +42,9 @@ export async function measureMeeting(
   const since = await pair.meet();
   const sockets: [number, number] = [0, 0];
   const elapsedMs = () => (nowNs() - since) / nsPerMs;
-  const rates = pair.members.map(
+  // Every sample starts a program, which the other pairs would feel: only where many are sent.
+  const isGuessed = canBeGuessed(natKind(about.a), natKind(about.b));
+  const rates = (isGuessed ? pair.members : []).map(
     (member) => new RateMeter(async () => (await member.counted()).probes),
   );
   let directMs: number | undefined;
@@ -76,7 +78,7 @@ export async function measureMeeting(
     ...(reason === undefined ? {} : { reason }),
     probes: [probes[0] ?? 0, probes[1] ?? 0],
     sockets,
-    perSecond: [rates[0]?.peak ?? 0, rates[1]?.peak ?? 0],
+    ...(isGuessed ? { perSecond: [rates[0]?.peak ?? 0, rates[1]?.peak ?? 0] as const } : {}),
   };
 }
 
