@@ -167,7 +167,7 @@ test('the mapping is refreshed before 30 s, with two packets, and its loss is no
   assert.equal(world.last().nat.filtering, 'address-and-port-dependent');
 });
 
-test('a hint makes discovery look at once, but not more often than every two seconds', () => {
+test('a hint makes discovery look at once, but not more often than twice a second', () => {
   const world = setUp({ change: { allocation: 'random' } });
   world.login();
   world.clock.run(10_000);
@@ -181,7 +181,30 @@ test('a hint makes discovery look at once, but not more often than every two sec
     world.input({ type: 'recheck' });
     world.clock.run(10);
   }
-  assert(world.sent() - before <= 20, `${world.sent() - before} requests in 10 s`);
+  assert(world.sent() - before <= 25, `${world.sent() - before} requests in 10 s`);
+});
+
+test('a mapping in doubt is known to be, where the NAT would have given it another port', () => {
+  for (const allocation of ['random', 'preserving'] as const) {
+    const world = setUp({ change: { allocation } });
+    world.login();
+    world.clock.run(10_000);
+    assert.equal(world.machine.isRechecking, false);
+    world.input({ type: 'recheck' });
+    assert.equal(world.machine.isRechecking, allocation === 'random');
+    world.clock.run(200);
+    assert.equal(world.machine.isRechecking, false, 'the same as before');
+    world.router.reboot();
+    world.clock.run(500);
+    world.input({ type: 'recheck' });
+    world.clock.run(200);
+    assert.equal(world.machine.isRechecking, false, 'another one, or none');
+    world.stun.up = false;
+    world.clock.run(500);
+    world.input({ type: 'recheck' });
+    world.clock.run(60_000);
+    assert.equal(world.machine.isRechecking, false, 'no server to ask');
+  }
 });
 
 test('a server that is down takes nothing away; another network does', () => {

@@ -156,6 +156,13 @@ export class Discovery {
     return isKnown && !this.#stun.isAsking(isOfFamily) && this.#tests?.isDone !== false;
   }
 
+  /** A mapping is being asked for again that would have another port if the NAT had forgotten it. */
+  get isRechecking(): boolean {
+    return [...this.#families].some(
+      ([family, { isRechecking }]) => isRechecking && this.report(family)?.portPreserved === false,
+    );
+  }
+
   /** Tokens that prove to the server that this machine receives where servers saw it (protocol §8). */
   get proofs(): AddressProof[] {
     return [...this.#families.values()].flatMap(({ token, seen }) =>

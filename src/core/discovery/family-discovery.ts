@@ -8,7 +8,7 @@ import type { Ask, StunClient, StunResult } from './stun-client.ts';
 export const mappingKeepaliveMs = 25_000;
 /** When no server answers. */
 const retryMs = 30_000;
-const recheckMs = 2000;
+const recheckMs = 500;
 
 /** A mapping is asked for when this share of its measured lifetime has passed, and at the latest then. */
 const lifetimeShare = 0.8;
@@ -63,6 +63,7 @@ export class FamilyDiscovery {
   #rttMs: number | undefined;
   #refreshAt: MonotonicMs | undefined;
   #askedAt: MonotonicMs | undefined;
+  #isRechecking = false;
   /** The network is another one: what was seen before counts only until the servers stay silent. */
   #moved = false;
 
@@ -128,7 +129,13 @@ export class FamilyDiscovery {
     const isSettled = this.#seen !== undefined && this.#refreshAt !== undefined;
     if (!isSettled || (this.#askedAt !== undefined && now - this.#askedAt < recheckMs)) return;
     this.#refreshAt = undefined;
+    this.#isRechecking = true;
     this.#ask('refresh', now);
+  }
+
+  /** From `recheck` until it is known whether `seen` still holds. */
+  get isRechecking(): boolean {
+    return this.#isRechecking;
   }
 
   start(now: MonotonicMs): void {
@@ -186,6 +193,7 @@ export class FamilyDiscovery {
       return;
     }
     this.#moved = false;
+    this.#isRechecking = false;
     this.#rttMs = result.rttMs;
     this.#refreshAt = after(now, this.#keepaliveMs);
     this.#announced = result.otherAddress;
@@ -197,6 +205,7 @@ export class FamilyDiscovery {
 
   #giveUp(now: MonotonicMs): void {
     this.#refreshAt = after(now, retryMs);
+    this.#isRechecking = false;
     // A server that is down takes nothing away that works; another network does.
     if (!this.#moved) return;
     this.#seen = undefined;
@@ -257,6 +266,7 @@ export class FamilyDiscovery {
       return;
     }
     this.#isRefreshed = true;
+    this.#isRechecking = false;
     this.#token = result.token ?? this.#token;
     this.#refreshAt = after(now, this.#keepaliveMs);
   }

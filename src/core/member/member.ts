@@ -140,6 +140,11 @@ export class Member {
     const due = this.#reviewAt === undefined || this.#reviewAt <= now.monotonic;
     if ((this.#stale && !this.#synchronising) || due) this.#review(now);
     this.#pumpDiscovery(now);
+    const heldUntil = this.#signalling.heldUntil;
+    const isOver = heldUntil !== undefined && heldUntil <= now.monotonic;
+    if (isOver || (heldUntil !== undefined && !this.#discovery.isRechecking)) {
+      this.#signalling.release(now);
+    }
     if (this.#lastGood.take(now.monotonic)) this.#outputs.push({ type: 'save-ways' });
     this.#sleep.expect(this.deadline());
   }
@@ -158,7 +163,8 @@ export class Member {
   /** When a tick is wanted. */
   deadline(): MonotonicMs | undefined {
     const machines = [this.#discovery, this.#manager, this.#lan, this.#relays];
-    const own = [this.#reviewAt, this.#presumeAt, this.#lastGood.saveAt];
+    const { heldUntil } = this.#signalling;
+    const own = [this.#reviewAt, this.#presumeAt, this.#lastGood.saveAt, heldUntil];
     const all = [...own, ...machines.map((machine) => machine.deadline())];
     const known = all.filter((at) => at !== undefined);
     return known.length === 0 ? undefined : (Math.min(...known) as MonotonicMs);
@@ -528,6 +534,7 @@ export class Member {
   /** Something hints that our mappings are other ones by now. */
   #recheck(now: Now): void {
     this.#discovery.handle({ type: 'recheck' }, now);
+    if (this.#discovery.isRechecking) this.#signalling.hold(now);
     this.#relays.handle({ type: 'recheck' }, now);
   }
 

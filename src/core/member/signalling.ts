@@ -7,7 +7,7 @@ import {
 import { type Candidate, maxCandidates, type NatBehaviour, type PunchTerms } from '#wire/signal.ts';
 import type { PathInput } from '../path/io.ts';
 import { needsManyProbes } from '../path/probe-need.ts';
-import type { Now } from '../time.ts';
+import { after, type MonotonicMs, type Now } from '../time.ts';
 import type { Peer, PeerTable } from './peers.ts';
 import type { SignalFault, Signals } from './signals.ts';
 
@@ -23,6 +23,9 @@ export interface SignallingOptions {
   /** What proves our addresses to the server, as it is now. */
   readonly proofs: () => AddressProof[];
 }
+
+/** Two round trips to most servers, and no more than a person would notice. */
+const holdMs = 250;
 
 interface Local {
   readonly candidates: readonly Candidate[];
@@ -40,6 +43,9 @@ export class Signalling {
   #relays: readonly Candidate[] = [];
   /** Peers whose offer waits for our candidates. */
   readonly #unanswered = new Set<number>();
+  /** What waits for our mapping to be confirmed, by peer, and until when at most. */
+  readonly #held = new Map<number, 'offer' | 'answer'>();
+  #heldUntil: MonotonicMs | undefined;
   /** What peers said last of their NAT, by client id: bounded by `retain`. */
   readonly #nats = new Map<string, NatBehaviour>();
 
@@ -63,11 +69,33 @@ export class Signalling {
 
   disconnected(): void {
     this.#unanswered.clear();
+    this.#held.clear();
+    this.#heldUntil = undefined;
+  }
+
+  /** Our mapping is being asked for: another port makes what is told now useless, and costs a whole attempt. */
+  hold(now: Now): void {
+    this.#heldUntil ??= after(now.monotonic, holdMs);
+  }
+
+  /** When to `release` at the latest. */
+  get heldUntil(): MonotonicMs | undefined {
+    return this.#heldUntil;
+  }
+
+  release(now: Now): void {
+    this.#heldUntil = undefined;
+    for (const [index, kind] of this.#held) {
+      const peer = this.#options.peers.get(index);
+      if (peer !== undefined) this.#send(peer, kind, now);
+    }
+    this.#held.clear();
   }
 
   /** @param hard what it proposes of an attempt at hard NATs. */
   offer(peer: Peer, hard: PunchTerms | undefined, now: Now): void {
-    this.#send(peer, 'offer', now, hard);
+    if (hard === undefined && this.#heldUntil !== undefined) this.#held.set(peer.index, 'offer');
+    else this.#send(peer, 'offer', now, hard);
   }
 
   /** To an offer that spoke of such an attempt: the path machine says when. */
@@ -106,6 +134,7 @@ export class Signalling {
     // An offer of an attempt at hard NATs is answered when that is ready.
     if (kind !== 'offer' || hard !== undefined) return;
     if (this.#local === undefined) this.#unanswered.add(peer.index);
+    else if (this.#heldUntil !== undefined) this.#held.set(peer.index, 'answer');
     else this.#send(peer, 'answer', now);
   }
 
