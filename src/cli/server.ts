@@ -1,8 +1,14 @@
 /** `buri server`: runs a server; with a further word, manages one. */
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { TicketLimits } from '#server/coordinator/relays/tickets.ts';
+import type { Log } from '#server/log.ts';
 import { exampleText } from './client-command.ts';
 import { UsageError } from './failure.ts';
+import {
+  serverBackupCommand,
+  serverMigrateCommand,
+  serverRestoreCommand,
+} from './server-backup.ts';
 import {
   serverClientsCommand,
   serverNetworksCommand,
@@ -20,6 +26,9 @@ interface ServerFlags {
   readonly roles: readonly Role[];
   readonly public?: string;
   readonly store?: string;
+  readonly fabric?: string;
+  readonly clusterKey?: string;
+  readonly metrics?: string;
   readonly enrol: 'token' | 'open' | 'closed';
   readonly pool4: string;
   readonly grace: number;
@@ -82,6 +91,23 @@ export function serverCommand(): Command {
       ).env('BURI_STORE'),
     )
     .addOption(
+      new Option('--fabric <nats://…>', 'NATS that joins the nodes of a cluster').env(
+        'BURI_FABRIC',
+      ),
+    )
+    .addOption(
+      new Option(
+        '--cluster-key <file>',
+        'the key that all nodes of a cluster share (default: cluster.key in the directory)',
+      ).env('BURI_CLUSTER_KEY'),
+    )
+    .addOption(
+      new Option(
+        '--metrics <host:port>',
+        'where /healthz, /readyz and /metrics are (default: nowhere)',
+      ).env('BURI_METRICS'),
+    )
+    .addOption(
       new Option('--enrol <who>', 'which new devices may enrol')
         .choices(['token', 'open', 'closed'])
         .default('token')
@@ -128,6 +154,9 @@ export function serverCommand(): Command {
     serverNetworksCommand(),
     serverRelaysCommand(),
     serverRemoveCommand(),
+    serverBackupCommand(),
+    serverRestoreCommand(),
+    serverMigrateCommand(),
   ])
     command.addCommand(verb);
   return command.allowExcessArguments().action(async (_options: unknown, self: Command) => {
@@ -148,7 +177,12 @@ async function runServer(flags: ServerFlags): Promise<void> {
   const { Server } = await import('#server/server.ts');
   const { createLog } = await import('#server/log.ts');
   const log = createLog(flags.logLevel);
+  const operations =
+    flags.metrics === undefined ? undefined : await openOperations(flags.metrics, log);
   const server = await Server.start({
+    ...operations,
+    fabric: flags.fabric,
+    clusterKeyFile: flags.clusterKey,
     data: flags.data,
     listen: flags.listen ?? ['*:8443'],
     stun,
@@ -164,6 +198,7 @@ async function runServer(flags: ServerFlags): Promise<void> {
         : { certificatePath: flags.tlsCert, keyPath: flags.tlsKey },
     log,
   });
+  operations?.readiness.set('start', undefined);
   let endRelay: (() => Promise<void>) | undefined;
   if (flags.roles.includes('relay') && flags.relay !== 'none') {
     const { startServerRelay } = await import('./server-relay.ts');
@@ -189,6 +224,21 @@ async function runServer(flags: ServerFlags): Promise<void> {
   await server.close();
   // What clients have left open (a kept-alive socket, a timer of a library) is no reason to stay.
   process.exit(0);
+}
+
+/** Before the server: a database that is waited for is a reason to look. */
+async function openOperations(text: string, log: Log) {
+  const { OperationsEndpoint, Readiness } = await import('#server/operations/endpoint.ts');
+  const { Metrics } = await import('#server/operations/metrics.ts');
+  const { parseListenAddress } = await import('#server/listen-address.ts');
+  const { version } = await import('#server/version.ts');
+  const readiness = new Readiness();
+  readiness.set('start', 'the server starts');
+  const metrics = new Metrics(version);
+  const address = parseListenAddress(text, '--metrics');
+  const { port } = await OperationsEndpoint.open(address, readiness, metrics);
+  log.info({ port }, 'metrics');
+  return { readiness, metrics };
 }
 
 /** Repeated, or a list with commas as the environment gives it. */

@@ -25,7 +25,8 @@ import type { Notices } from './notices.ts';
 import { PortMapping } from './port-mapping.ts';
 import type { ProxyChoice } from './proxy.ts';
 import { RelayBridges } from './relay-bridge.ts';
-import { clusterKeyText, parseServerUrl } from './server-url.ts';
+import { ServerChoice } from './server-choice.ts';
+import { clusterKeyText, parseServerUrl, type ServerUrl } from './server-url.ts';
 import type { Sockets } from './sockets.ts';
 import type { StateStore } from './state.ts';
 import { isSameSelf, isServer, type Target, targetOf } from './target.ts';
@@ -99,6 +100,9 @@ export class Client {
   #pending: PendingLogin | undefined;
   #portMapping: PortMapping | undefined;
   #clockAheadMs: number | undefined;
+  readonly #servers = new ServerChoice(crypto);
+  /** The node that was asked last. */
+  #asked: ServerUrl | undefined;
 
   constructor(options: ClientOptions) {
     this.#options = options;
@@ -128,6 +132,8 @@ export class Client {
         this.#driver?.feed({ type: 'server', message });
       },
       onLost: (error, wasConnected) => this.#lost(error, wasConnected),
+      servers: () =>
+        this.#target === undefined ? 1 : this.#servers.count(...this.#known(this.#target)),
     });
   }
 
@@ -196,6 +202,7 @@ export class Client {
       await this.link.stop();
       if (!isSameServer) this.#dropMember();
       this.#target = target;
+      this.#servers.reset();
       this.link.start();
       const loggedIn = await pending.promise;
       await this.device.up();
@@ -278,8 +285,12 @@ export class Client {
     const { store } = this.#options;
     const target = this.#target;
     if (target === undefined) throw new BuriError('no-server-url', 'no server is known');
+    // Whoever logs in just now is told of the server that was named.
+    const url =
+      this.#pending === undefined ? this.#servers.pick(...this.#known(target)) : target.url;
+    this.#asked = url;
     return {
-      url: target.url,
+      url,
       proxies: this.#options.proxies,
       crypto,
       pin: target.pin,
@@ -287,6 +298,14 @@ export class Client {
       time: this.#timeFor(target),
       login: () => this.#loginMessage(target),
     };
+  }
+
+  /** Where else the server may be: its cluster's list is only of use to who knows the cluster. */
+  #known(target: Target): Parameters<ServerChoice['pick']> {
+    const { settings } = this.#options.store;
+    const { clusterKey } = settings.server ?? {};
+    const isKnown = isServer(settings, target);
+    return [target.url, isKnown ? settings.self?.nodeList : undefined, clusterKey];
   }
 
   /** What one server says of the time is nothing to another. */
@@ -342,7 +361,11 @@ export class Client {
       this.#dropMember();
       this.#makeMemberNow(clusterKey, [], noKnownWays);
     }
-    const serverName = new URL(target.url.webSocketUrl).hostname.replace(/^\[|\]$/g, '');
+    this.#servers.connected();
+    const serverName = new URL((this.#asked ?? target.url).webSocketUrl).hostname.replace(
+      /^\[|\]$/g,
+      '',
+    );
     this.#driver?.feed({ type: 'connected', welcome, serverAddress, serverName });
     this.volunteer.connected(welcome.serverTime);
     notices.clear('login-refused');
@@ -352,6 +375,7 @@ export class Client {
   }
 
   #lost(error: ControlError, wasConnected: boolean): void {
+    this.#servers.failed();
     if (wasConnected) {
       this.#driver?.feed({ type: 'disconnected' });
       this.volunteer.lost();

@@ -28,6 +28,8 @@ export type LinkState =
 export interface LinkHandlers {
   /** How to connect now: made afresh for every attempt. */
   readonly options: () => Omit<ConnectOptions, 'signal'>;
+  /** Nodes of the server that may be asked: all of them before a pause grows. Default 1. */
+  readonly servers?: () => number;
   /** Logged in: `connection.welcome` says as whom. Messages follow by `onMessage`. */
   readonly onConnected: (connection: ControlConnection) => void;
   readonly onMessage: (message: ServerMessage) => void;
@@ -191,7 +193,8 @@ export class ControlLink {
   #wait(error: ControlError, signal: AbortSignal): void {
     const isUrgent = this.#isUrgent;
     this.#isUrgent = false;
-    const delayMs = isUrgent ? 0 : reconnectDelayMs(this.#failures, error, Math.random());
+    const rounds = Math.ceil(this.#failures / (this.#handlers.servers?.() ?? 1));
+    const delayMs = isUrgent ? 0 : reconnectDelayMs(rounds, error, Math.random());
     this.#state = { kind: 'waiting', error, retryAt: performance.now() + delayMs };
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {

@@ -5,7 +5,7 @@ import type { KeyPair } from '#core/noise/handshake-state.ts';
 import type { Secret } from '#crypto/secret.ts';
 import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
 import { signDocument } from '#wire/signed.ts';
-import type { DataDirectory } from './data-directory.ts';
+import { type DataDirectory, readKeyFile } from './data-directory.ts';
 import { readSetting, writeSetting } from './store/settings.ts';
 import type { Store } from './store/store.ts';
 
@@ -22,6 +22,17 @@ export interface NodeAddresses {
   readonly control: readonly string[];
   readonly stun: readonly Endpoint[];
 }
+
+/** A node as it stands in the signed list. */
+export interface ListedNode {
+  readonly nodeId: string;
+  readonly control: readonly string[];
+  readonly stun: readonly string[];
+}
+
+/** Nodes that one list names: clients need a few, and it must fit a document. */
+const maxListedNodes = 16;
+const maxListBytes = 3_800;
 
 export class Cluster {
   readonly #crypto: Crypto;
@@ -45,21 +56,36 @@ export class Cluster {
     this.nodeId = `node-${Buffer.from(publicKey).toString('hex').slice(0, 12)}`;
   }
 
-  /** BuriError: cluster-key-mismatch, when keys and database do not belong together. */
-  static async open(crypto: Crypto, data: DataDirectory, store: Store): Promise<Cluster> {
+  /**
+   * @param keyFile where the cluster key is, if not in the directory.
+   * BuriError: cluster-key-mismatch, when keys and database do not belong together; key-damaged, key-missing.
+   */
+  static async open(
+    crypto: Crypto,
+    data: DataDirectory,
+    store: Store,
+    keyFile?: string,
+  ): Promise<Cluster> {
     const recorded = await readSetting(store.db, 'cluster-key');
-    if (recorded !== undefined && !data.hasKey('cluster.key'))
-      throw mismatch(`${data.path}/cluster.key is missing`);
-    const cluster = new Cluster(
-      crypto,
-      store,
-      data.key('cluster.key', crypto),
-      data.key('node.key', crypto),
-    );
-    const own = Buffer.from(cluster.publicKey).toString('base64url');
-    if (recorded === undefined) await writeSetting(store.db, 'cluster-key', own);
-    else if (recorded !== own) throw mismatch('cluster.key is not the key of this database');
-    return cluster;
+    if (recorded !== undefined && keyFile === undefined && !data.hasKey('cluster.key'))
+      throw mismatch(
+        `${data.path}/cluster.key is missing; a further node of a cluster needs a copy of it (--cluster-key FILE)`,
+      );
+    const clusterKey =
+      keyFile === undefined ? data.key('cluster.key', crypto) : readKeyFile(keyFile);
+    const cluster = new Cluster(crypto, store, clusterKey, data.key('node.key', crypto));
+    if (recorded === undefined) {
+      const value = cluster.keyText;
+      // Of two nodes that start a cluster at once, one is first.
+      await store.db
+        .insertInto('settings')
+        .values({ key: 'cluster-key', value })
+        .onConflict((conflict) => conflict.doNothing())
+        .execute();
+    }
+    if ((await readSetting(store.db, 'cluster-key')) === cluster.keyText) return cluster;
+    cluster.erase();
+    throw mismatch('cluster.key is not the key of this database');
   }
 
   sign = (message: Uint8Array): Uint8Array =>
@@ -84,8 +110,12 @@ export class Cluster {
     return this.#nodeList;
   }
 
-  /** Makes certificate and node list anew. */
-  async renew(addresses: NodeAddresses, nowMs: number): Promise<void> {
+  /** Makes certificate and node list anew. The list begins with this node. */
+  async renew(
+    addresses: NodeAddresses,
+    nowMs: number,
+    others: readonly ListedNode[] = [],
+  ): Promise<void> {
     const serial = await this.#nextSerial(nowMs);
     this.#certificate = signDocument(
       'node-certificate',
@@ -104,32 +134,44 @@ export class Cluster {
         serial,
         issuedAt: nowMs,
         notAfter: nowMs + nodeListLifetimeMs,
-        nodes: [
-          {
-            nodeId: this.nodeId,
-            control: [...addresses.control],
-            stun: addresses.stun.map(formatEndpoint),
-            relay: [],
-          },
-        ],
+        nodes: this.#listed(addresses, others),
       },
       this.sign,
     ) as Uint8Array<ArrayBuffer>;
   }
 
+  /** As many as fit, in an order of this node's own: clients of several nodes spread over the others. */
+  #listed(addresses: NodeAddresses, others: readonly ListedNode[]) {
+    const self = { nodeId: this.nodeId, control: addresses.control };
+    const listed = [{ ...self, stun: addresses.stun.map(formatEndpoint) }, ...shuffled(others)]
+      .slice(0, maxListedNodes)
+      .map(({ nodeId, control, stun }) => ({
+        ...{ nodeId, control: [...control], stun: [...stun], relay: [] },
+      }));
+    while (listed.length > 1 && JSON.stringify(listed).length > maxListBytes) listed.pop();
+    return listed;
+  }
+
   /** Serials only go up, also when the clock does not. */
-  async #nextSerial(nowMs: number): Promise<number> {
+  #nextSerial(nowMs: number): Promise<number> {
     const key = 'document-serial';
-    const last = Number((await readSetting(this.#store.db, key)) ?? 0);
-    const serial = Math.max(last + 1, nowMs);
-    await writeSetting(this.#store.db, key, String(serial));
-    return serial;
+    return this.#store.commits.run(async (tx) => {
+      const last = Number((await readSetting(tx, key)) ?? 0);
+      const serial = Math.max(last + 1, nowMs);
+      await writeSetting(tx, key, String(serial));
+      return serial;
+    });
   }
 
   erase(): void {
     this.#clusterKey.erase();
     this.#nodeKey.erase();
   }
+}
+
+function shuffled<T>(list: readonly T[]): T[] {
+  const order = list.map((value) => ({ value, key: Math.random() }));
+  return order.sort((a, b) => a.key - b.key).map(({ value }) => value);
 }
 
 const mismatch = (what: string) =>

@@ -21,6 +21,9 @@ import { BuriError } from '#core/errors.ts';
 import { Secret } from '#crypto/secret.ts';
 import { keepToOwner } from './private-file.ts';
 
+export const keyNames = ['cluster.key', 'node.key', 'relay.key'] as const;
+export type KeyName = (typeof keyNames)[number];
+
 export class DataDirectory implements Disposable {
   readonly path: string;
   readonly #lock: DatabaseSync;
@@ -65,37 +68,69 @@ export class DataDirectory implements Disposable {
    * The key in a file, made at the first start. A damaged file is an error, never a new key: clients pin the cluster key.
    * BuriError: key-damaged, data-unwritable, disk-full.
    */
-  key(name: 'cluster.key' | 'node.key' | 'relay.key', crypto: Crypto): Secret {
+  key(name: KeyName, crypto: Crypto): Secret {
     const path = join(this.path, name);
-    if (!existsSync(path)) {
-      const bytes = crypto.random(32);
-      try {
-        writeDurably(path, `${Buffer.from(bytes).toString('base64url')}\n`);
-      } catch (error) {
-        throw fileError(path, error);
-      }
-    }
+    if (!existsSync(path))
+      this.writeKey(name, Buffer.from(crypto.random(32)).toString('base64url'));
     try {
-      const text = readFileSync(path, 'utf8').trim();
+      const key = parseKey(path, readFileSync(path, 'utf8'));
       chmodSync(path, 0o600);
-      if (!/^[A-Za-z0-9_-]{43}$/.test(text))
-        throw new BuriError(
-          'key-damaged',
-          `${path} does not hold a key; restore it from a backup (a new one would be another server)`,
-        );
-      return new Secret(new Uint8Array(Buffer.from(text, 'base64url')));
+      return key;
     } catch (error) {
       throw error instanceof BuriError ? error : fileError(path, error);
     }
   }
 
-  hasKey(name: 'cluster.key' | 'node.key' | 'relay.key'): boolean {
+  /** BuriError: data-unwritable, disk-full. */
+  writeKey(name: KeyName, key: string): void {
+    const path = join(this.path, name);
+    try {
+      writeDurably(path, `${key}\n`);
+    } catch (error) {
+      throw fileError(path, error);
+    }
+  }
+
+  hasKey(name: KeyName): boolean {
     return existsSync(join(this.path, name));
   }
 
   [Symbol.dispose](): void {
     this.#lock.close();
   }
+}
+
+/** The key in a file as it is written there; undefined when there is none. BuriError: key-damaged. */
+export function readKeyText(path: string): string | undefined {
+  if (!existsSync(path)) return undefined;
+  const text = readFileSync(path, 'utf8').trim();
+  parseKey(path, text).erase();
+  return text;
+}
+
+/** A key that the operator has put there. BuriError: key-missing, key-damaged. */
+export function readKeyFile(path: string): Secret {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new BuriError(
+      'key-missing',
+      `cannot read --cluster-key ${path} (${(error as Error).message}); copy cluster.key of the first node there`,
+      { cause: error },
+    );
+  }
+  return parseKey(path, text);
+}
+
+function parseKey(path: string, text: string): Secret {
+  const key = text.trim();
+  if (!/^[A-Za-z0-9_-]{43}$/.test(key))
+    throw new BuriError(
+      'key-damaged',
+      `${path} does not hold a key; restore it from a backup (a new one would be another server)`,
+    );
+  return new Secret(new Uint8Array(Buffer.from(key, 'base64url')));
 }
 
 function makeDirectory(path: string): void {

@@ -1,22 +1,31 @@
 /** The server as a whole: listeners, sessions, timers, and a clean end. */
 import type { Crypto } from '#core/crypto.ts';
+import { BuriError } from '#core/errors.ts';
 import { nodeCrypto } from '#crypto/node-crypto.ts';
+import type { ServerMessage } from '#wire/control.ts';
+import { familyOf, formatEndpoint, parseEndpoint } from '#wire/endpoint.ts';
 import { relayPath } from '#wire/relay.ts';
-import { relayCapability } from '#wire/relay-control.ts';
+import { type RelayOffer, relayCapability } from '#wire/relay-control.ts';
 import { AdminSocket } from './admin/socket.ts';
 import { documentRenewalMs } from './cluster.ts';
+import { ClusterNode } from './cluster-node.ts';
 import { ControlSession, type SessionFault } from './control/control-session.ts';
 import { ControlEndpoint, type Newcomer, type TlsFiles } from './control/endpoint.ts';
 import type { EnrolMode } from './coordinator/context.ts';
 import type { Effect } from './coordinator/coordinator.ts';
 import type { TicketLimits } from './coordinator/relays/tickets.ts';
 import type { SessionId } from './coordinator/sessions.ts';
-import { type ListenAddress, parseListenAddress } from './listen-address.ts';
+import { parseNatsUrl } from './fabric/nats-url.ts';
+import { isUnspecified, type ListenAddress, parseListenAddress } from './listen-address.ts';
 import type { Log } from './log.ts';
+import { Readiness } from './operations/endpoint.ts';
+import type { Metrics } from './operations/metrics.ts';
 import { type PublicHost, publicHost, resolvePublic } from './public-address.ts';
 import { RelayChecker } from './relays/relay-checker.ts';
 import type { RelayHost } from './relays/relay-host.ts';
 import { now, openState, type ServerState } from './state.ts';
+import { StoreUnavailable } from './store/failures.ts';
+import { isPostgresUrl } from './store/postgres-url.ts';
 import { writeSetting } from './store/settings.ts';
 import { StunServer } from './stun.ts';
 import { version } from './version.ts';
@@ -28,6 +37,11 @@ export interface ServerOptions {
   readonly stun: readonly string[];
   readonly public?: string | undefined;
   readonly store?: string | undefined;
+  /** NATS, when there are several nodes. */
+  readonly fabric?: string | undefined;
+  readonly clusterKeyFile?: string | undefined;
+  readonly readiness?: Readiness;
+  readonly metrics?: Metrics;
   readonly enrol: EnrolMode;
   readonly pool4: string;
   readonly graceMs: number;
@@ -42,7 +56,14 @@ const resolveIntervalMs = 10 * 60_000;
 /** How long connections have to go at the end. */
 const closeMs = 3_000;
 const closeServiceRestart = 1012;
+/** A node that ends sends its clients to others within this, some each turn. */
+const drainMs = 5_000;
+const drainTurnMs = 100;
+const drainLeast = 20;
 const maxTimerMs = 2 ** 31 - 1;
+const unavailableLogMs = 5_000;
+/** Addresses of one relay. */
+const maxRelayUdp = 8;
 
 export class Server implements AsyncDisposable {
   readonly #log: Log;
@@ -51,6 +72,9 @@ export class Server implements AsyncDisposable {
   readonly #endpoint: ControlEndpoint;
   readonly #stun = new StunServer();
   readonly #checker: RelayChecker;
+  readonly #node: ClusterNode;
+  readonly #readiness: Readiness;
+  readonly #metrics: Metrics | undefined;
   readonly #isTls: boolean;
   readonly #sessions: Map<SessionId, ControlSession>;
   readonly #faults = new Map<SessionFault, number>();
@@ -63,15 +87,20 @@ export class Server implements AsyncDisposable {
   #relayUrls: string[] = [];
   #url = '';
   #closing: Promise<void> | undefined;
+  #ended = false;
 
   private constructor(
     options: ServerOptions,
     state: ServerState,
     sessions: Map<SessionId, ControlSession>,
     checker: RelayChecker,
+    node: ClusterNode,
   ) {
     this.#log = options.log;
     this.#state = state;
+    this.#node = node;
+    this.#readiness = options.readiness ?? new Readiness();
+    this.#metrics = options.metrics;
     this.#sessions = sessions;
     this.#checker = checker;
     this.#isTls = options.tls !== undefined;
@@ -92,12 +121,39 @@ export class Server implements AsyncDisposable {
       done: ({ relay, generation }, unreachable) =>
         state.coordinator.relayChecked(relay, generation, unreachable, now()),
     });
+    const readiness = options.readiness ?? new Readiness();
+    const fabric = options.fabric === undefined ? undefined : parseNatsUrl(options.fabric);
+    if (fabric !== undefined && !isPostgresUrl(options.store ?? ''))
+      throw new BuriError(
+        'fabric-needs-postgres',
+        '--fabric joins nodes that share a PostgreSQL; give --store postgres://… as well',
+      );
+    let publish = () => {};
+    const { log } = options;
+    const node = new ClusterNode({
+      ...{ crypto: nodeCrypto, fabric, log, readiness },
+      onNodes: () => publish(),
+    });
+    readiness.set('database', 'not opened yet');
     const state = await openState(nodeCrypto, {
       ...options,
-      emit: (effect) => apply(sessions, checker, effect),
-      failed: (error) => options.log.error({ err: error }, 'the database failed'),
+      federation: node.federation,
+      emit: (effect) => {
+        if (effect.kind === 'send') countLogin(options.metrics, effect.message.t);
+        apply(sessions, checker, node, effect);
+      },
+      failed: storeFailures(options.log),
+      waiting: {
+        signal: new AbortController().signal,
+        waiting: (error) => {
+          readiness.set('database', error.message);
+          options.log.warn({ reason: error.message }, 'waiting for the database');
+        },
+      },
     });
-    const server = new Server(options, state, sessions, checker);
+    readiness.set('database', undefined);
+    const server = new Server({ ...options, readiness }, state, sessions, checker, node);
+    publish = () => server.#nodesChanged();
     try {
       await server.#open(options, listen, stun, host);
       return server;
@@ -136,8 +192,12 @@ export class Server implements AsyncDisposable {
       register: ({ offer, ...rest }) => {
         const whole = { ...offer, relayKey: keyPair.publicKey };
         const withdraw = coordinator.registerRelay({ id, ...rest, offer: whole }, now());
+        this.#node.setRelay(namedRelay(whole, this.#addresses, this.#host));
         this.#rearm();
-        return withdraw;
+        return () => {
+          this.#node.setRelay(undefined);
+          withdraw();
+        };
       },
     };
   }
@@ -153,7 +213,7 @@ export class Server implements AsyncDisposable {
     host: PublicHost,
   ): Promise<void> {
     const { cluster, coordinator, directory, store } = this.#state;
-    await coordinator.start(now());
+    this.#readiness.set('listeners', 'not open yet');
     const { tokens } = this.#state;
     this.#stun.setToken((address) => tokens.issue(address, now().wall));
     await this.#stun.listen(stun);
@@ -166,7 +226,10 @@ export class Server implements AsyncDisposable {
       (port) => `${this.#isTls ? 'wss' : 'ws'}://${relayHost}:${port}${relayPath}`,
     );
     this.#url = `${this.#controlUrls[0]}#${cluster.keyText}`;
+    this.#host = host.host;
     await this.#publish(host);
+    await coordinator.start(now());
+    this.#node.open(cluster, coordinator);
     await writeSetting(store.db, 'url', this.#url);
     this.#admin = await AdminSocket.open(directory.adminSocketPath, this.#state, {
       url: this.#url,
@@ -176,7 +239,9 @@ export class Server implements AsyncDisposable {
       setInterval(() => this.#chore(() => this.#publish(host)), resolveIntervalMs),
       setInterval(() => this.#chore(() => this.#publish(host, true)), documentRenewalMs),
     ];
+    this.#attachMetrics();
     this.#endpoint.open();
+    this.#readiness.set('listeners', undefined);
     this.#rearm();
     if (host.guessed)
       options.log.warn(
@@ -202,11 +267,48 @@ export class Server implements AsyncDisposable {
       clientsOnline: this.#state.coordinator.onlineClients,
       connections: this.#sessions.size,
       faults: Object.fromEntries(this.#faults),
+      ...(this.#state.coordinator.federation === undefined
+        ? {}
+        : { cluster: this.#clusterStatus() }),
       stun: { answered, ignored, limited },
     };
   }
 
+  #clusterStatus(): object {
+    const { cluster, coordinator } = this.#state;
+    const federation = coordinator.federation;
+    return {
+      node: cluster.nodeId,
+      fabric: federation?.isUp === true ? 'connected' : 'not connected',
+      nodes: [...(federation?.peers ?? [])].map(({ id, state, silent }) => ({ id, state, silent })),
+      parcels: { ...this.#node.counters, ...Object.fromEntries(federation?.drops ?? []) },
+    };
+  }
+
+  #attachMetrics(): void {
+    const { coordinator, store } = this.#state;
+    const { federation } = coordinator;
+    this.#metrics?.attach({
+      connections: () => this.#sessions.size,
+      clientsOnline: () => coordinator.onlineClients,
+      commitsWaiting: () => store.commits.length,
+      faults: () => this.#faults,
+      stun: () => ({ ...this.#stun.counters }),
+      fabric: () => ({ ...this.#node.counters, ...Object.fromEntries(federation?.drops ?? []) }),
+      nodes: () => this.#node.others.length,
+      ready: () => this.#readiness.isReady,
+    });
+  }
+
+  #host = '';
+  #addresses: readonly string[] = [];
   #published = '';
+  #publishing: (() => Promise<void>) | undefined;
+
+  /** Other nodes have come or gone: whoever logs in from now on is told. */
+  #nodesChanged(): void {
+    if (this.#publishing !== undefined) this.#chore(this.#publishing);
+  }
 
   /** Signs the documents anew when the addresses have changed, or when it is time. */
   async #publish(host: PublicHost, due = false): Promise<void> {
@@ -214,10 +316,15 @@ export class Server implements AsyncDisposable {
     if (addresses.length === 0)
       this.#log.warn({ public: host.host }, 'the public name does not resolve; no STUN is offered');
     this.#stun.setPublicAddresses(addresses);
+    this.#addresses = addresses;
+    this.#publishing = () => this.#publish(host);
     const stun = this.#stun.publicEndpoints.slice(0, 8);
-    const facts = JSON.stringify([this.#controlUrls, stun]);
+    const control = this.#controlUrls.slice(0, 8);
+    this.#node.setAddresses({ control, stun: stun.map(formatEndpoint) });
+    const { others } = this.#node;
+    const facts = JSON.stringify([control, stun, others]);
     if (facts === this.#published && !due) return;
-    await this.#state.cluster.renew({ control: this.#controlUrls.slice(0, 8), stun }, now().wall);
+    await this.#state.cluster.renew({ control, stun }, now().wall, others);
     this.#published = facts;
   }
 
@@ -262,15 +369,24 @@ export class Server implements AsyncDisposable {
 
   #run(work: Promise<void>): void {
     this.#rearm();
+    const began = performance.now();
+    const worked = (outcome: 'done' | 'failed') =>
+      this.#metrics?.worked((performance.now() - began) / 1000, outcome);
     work.then(
-      () => this.#rearm(),
-      (error) => this.#log.error({ err: error }, 'a message could not be handled'),
+      () => {
+        worked('done');
+        this.#rearm();
+      },
+      (error) => {
+        worked('failed');
+        this.#log.error({ err: error }, 'a message could not be handled');
+      },
     );
   }
 
   /** One timer, for whatever the coordinator has to do next. */
   #rearm(): void {
-    if (this.#closing !== undefined) return;
+    if (this.#ended) return;
     const deadline = this.#state.coordinator.deadline() ?? Number.POSITIVE_INFINITY;
     if (deadline === this.#tickAt) return;
     clearTimeout(this.#tickTimer);
@@ -286,29 +402,56 @@ export class Server implements AsyncDisposable {
   async #close(): Promise<void> {
     // `#closing` is set once this has returned its promise: what follows must see it.
     await Promise.resolve();
-    clearTimeout(this.#tickTimer);
-    for (const chore of this.#chores) clearInterval(chore);
+    this.#readiness.set('ending', 'the server ends');
+    const { coordinator, store } = this.#state;
+    const { federation } = coordinator;
+    await federation?.leave('draining', now());
     const listenersClosed = this.#endpoint.close();
     await this.#admin?.close();
-    await this.#state.store.commits.idle();
-    for (const session of this.#sessions.values()) session.close(closeServiceRestart);
+    await store.commits.idle();
+    await this.#sendAway(federation !== undefined && this.#node.others.length > 0);
+    this.#ended = true;
+    clearTimeout(this.#tickTimer);
+    for (const chore of this.#chores) clearInterval(chore);
     await Promise.race([listenersClosed, wait(closeMs)]);
+    await store.commits.idle();
+    await federation?.leave('ended', now());
+    await this.#node[Symbol.asyncDispose]();
     await this.#stun.close();
     await this.#checker[Symbol.asyncDispose]();
     await this.#state[Symbol.asyncDispose]();
+  }
+
+  /** Clients are told to come back: to other nodes a few at a time, so that these are not stormed. */
+  async #sendAway(elsewhere: boolean): Promise<void> {
+    const sessions = [...this.#sessions.values()];
+    const perTurn = elsewhere
+      ? Math.max(drainLeast, Math.ceil((sessions.length * drainTurnMs) / drainMs))
+      : sessions.length;
+    for (let from = 0; from < sessions.length; from += perTurn) {
+      for (const session of sessions.slice(from, from + perTurn))
+        session.close(closeServiceRestart);
+      if (elsewhere) await wait(drainTurnMs);
+    }
+    const until = performance.now() + closeMs;
+    while (elsewhere && this.#sessions.size > 0 && performance.now() < until) await wait(50);
   }
 }
 
 function apply(
   sessions: ReadonlyMap<SessionId, ControlSession>,
   checker: RelayChecker,
+  node: ClusterNode,
   effect: Effect,
 ): void {
   if (effect.kind === 'check-relay') {
     checker.check(effect.check);
     return;
   }
-  if (effect.kind === 'publish') return;
+  if (effect.kind === 'publish') {
+    node.tell(effect.to, effect.item);
+    return;
+  }
   const session = sessions.get(effect.session);
   if (effect.kind === 'send') session?.send(effect.message);
   else session?.close(effect.code);
@@ -318,3 +461,32 @@ const wait = (ms: number) =>
   new Promise<void>((resolve) => {
     setTimeout(resolve, ms).unref();
   });
+
+function countLogin(metrics: Metrics | undefined, type: ServerMessage['t']): void {
+  if (type === 'welcome') metrics?.login('granted');
+  else if (type === 'refused') metrics?.login('refused');
+}
+
+/** A database that is away fails a great deal: it is logged now and then. */
+function storeFailures(log: Log): (error: unknown) => void {
+  let lastAt = Number.NEGATIVE_INFINITY;
+  return (error) => {
+    const at = performance.now();
+    if (error instanceof StoreUnavailable && at - lastAt < unavailableLogMs) return;
+    if (error instanceof StoreUnavailable) lastAt = at;
+    log.error({ err: error }, 'the database failed');
+  };
+}
+
+/** The relay of this node as other nodes tell it: where clients log in is somewhere else there. */
+function namedRelay(offer: RelayOffer, addresses: readonly string[], host: string): RelayOffer {
+  const udp = offer.udp.flatMap((text) => {
+    const endpoint = parseEndpoint(text);
+    if (endpoint === undefined || !isUnspecified(endpoint.address)) return [text];
+    return addresses
+      .filter((address) => familyOf(address) === familyOf(endpoint.address))
+      .map((address) => formatEndpoint({ address, port: endpoint.port }));
+  });
+  const ws = offer.ws.map((url) => url.replace('//0.0.0.0:', `//${host}:`));
+  return { ...offer, udp: udp.slice(0, maxRelayUdp), ws };
+}

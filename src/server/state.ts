@@ -4,6 +4,7 @@ import type { Crypto } from '#core/crypto.ts';
 import { BuriError } from '#core/errors.ts';
 import { monotonicMs, type Now, wallMs } from '#core/time.ts';
 import { Cluster } from './cluster.ts';
+import type { FederationOptions } from './coordinator/cluster/node-link.ts';
 import type { EnrolMode } from './coordinator/context.ts';
 import { Coordinator, type Effect } from './coordinator/coordinator.ts';
 import { containsAddress, parsePool4 } from './coordinator/pool.ts';
@@ -18,6 +19,10 @@ export interface StateOptions {
   readonly data: string;
   /** `sqlite:PATH` or `postgres://…`; in the data directory when absent. */
   readonly store?: string | undefined;
+  /** The cluster key, if not in the data directory. */
+  readonly clusterKeyFile?: string | undefined;
+  /** As one of several nodes, when the store is one that nodes can share. */
+  readonly federation?: FederationOptions | undefined;
   readonly enrol: EnrolMode;
   readonly pool4: string;
   /** No address will be given out: whatever the pool is. */
@@ -51,7 +56,7 @@ export async function openState(crypto: Crypto, options: StateOptions): Promise<
   const pool4 = parsePool4(options.pool4);
   await using stack = new AsyncDisposableStack();
   const directory = stack.use(DataDirectory.open(options.data));
-  const location = storeLocation(options.store, directory);
+  const location = storeLocation(options.store, directory.databasePath);
   const { failed, waiting } = options;
   const store = stack.use(
     waiting === undefined
@@ -59,7 +64,7 @@ export async function openState(crypto: Crypto, options: StateOptions): Promise<
       : await openPatiently(location, { failed, ...waiting }),
   );
   await store.probe();
-  const cluster = await Cluster.open(crypto, directory, store);
+  const cluster = await Cluster.open(crypto, directory, store, options.clusterKeyFile);
   stack.defer(() => cluster.erase());
   if (options.anyPool !== true) await checkPool(store, options.pool4);
   const tokens = new StunTokens(crypto, cluster.derive('buri stun token 1'));
@@ -75,6 +80,10 @@ export async function openState(crypto: Crypto, options: StateOptions): Promise<
       software: `buri ${version}`,
     },
     node: cluster.nodeId,
+    // Whoever keeps data in PostgreSQL may have company, now or later.
+    ...(options.federation === undefined || store.kind !== 'postgres'
+      ? {}
+      : { cluster: options.federation }),
     sign: cluster.sign,
     nodeList: () => cluster.nodeList,
     emit: options.emit,
@@ -91,9 +100,9 @@ export async function openState(crypto: Crypto, options: StateOptions): Promise<
   };
 }
 
-/** BuriError: store-unsupported. */
-function storeLocation(given: string | undefined, directory: DataDirectory): string {
-  if (given === undefined) return directory.databasePath;
+/** What `--store` means; `otherwise` when it is not given. BuriError: store-unsupported. */
+export function storeLocation(given: string | undefined, otherwise: string): string {
+  if (given === undefined) return otherwise;
   if (isPostgresUrl(given)) return given;
   const match = /^sqlite:(.+)$/.exec(given);
   if (match === null)

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
 const program = new URL('../../bin/buri', import.meta.url).pathname;
-const readyTimeoutMs = 20_000;
+const readyTimeoutMs = 60_000;
 
 export interface ServerProcessOptions {
   readonly data?: string;

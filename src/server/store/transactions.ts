@@ -29,7 +29,16 @@ const doubtPauseMs = 200;
 
 export const sqliteTransactions = (db: Db): Transactions => ({
   write: (work) => db.transaction().execute((tx) => work(tx, () => false)),
-  read: (work) => db.transaction().execute(work),
+  read: (work) =>
+    db.connection().execute(async (session) => {
+      // Deferred: in WAL mode whoever only reads keeps nobody from writing.
+      await sql`begin`.execute(session);
+      try {
+        return await work(session);
+      } finally {
+        await sql`commit`.execute(session);
+      }
+    }),
 });
 
 export const postgresTransactions = (db: Db, place: string): Transactions => ({

@@ -302,6 +302,7 @@ export class Federation implements NodeLink {
       });
       const wasDown = !this.#storeUp;
       this.#storeUp = true;
+      this.#options.onStore?.(undefined);
       const fresh = this.#peers.know(rows, now);
       for (const peer of fresh) if (peer.state !== 'ended') this.#compareSoon(peer.id, now);
       this.#tellNodes(now);
@@ -310,6 +311,7 @@ export class Federation implements NodeLink {
       this.#compareSoon(undefined, now);
     } catch (error) {
       this.#storeUp = false;
+      this.#options.onStore?.(error);
       this.#hub.options.failed?.(error);
     }
   }

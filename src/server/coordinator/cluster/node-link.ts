@@ -13,6 +13,8 @@ export interface FederationOptions {
   readonly boot: string;
   /** JSON that the other nodes should know of this one: addresses, relay. */
   readonly facts: () => string;
+  /** The database could be written just now, or not. */
+  readonly onStore?: (error: unknown) => void;
   /** Nodes have come, gone or changed. */
   readonly onNodes?: (nodes: readonly LiveNode[]) => void;
 }

@@ -1,0 +1,105 @@
+/**
+ * Backups and moves of a server's data. A backup is one SQLite file, whatever database the server uses: its tables as they
+ * are, and `backup_keys` with the keys of the directory. Who has the file has the server.
+ */
+import { existsSync, rmSync } from 'node:fs';
+import { dirname, join, resolve } from 'node:path';
+import { sql } from 'kysely';
+import { BuriError } from '#core/errors.ts';
+import { DataDirectory, type KeyName, keyNames, readKeyText } from '../data-directory.ts';
+import { keepToOwner } from '../private-file.ts';
+import { storeLocation } from '../state.ts';
+import { copyStore, type TableSum } from '../store/copy.ts';
+import { isPostgresUrl } from '../store/postgres-url.ts';
+import { Store } from '../store/store.ts';
+
+export interface Copied {
+  readonly tables: readonly TableSum[];
+}
+
+/** Beside a running server too: what it commits meanwhile is not in it. BuriError: backup-exists, no-server, … */
+export async function backup(
+  data: string,
+  store: string | undefined,
+  file: string,
+): Promise<Copied> {
+  const directory = resolve(data);
+  const path = resolve(file);
+  if (existsSync(path))
+    throw new BuriError('backup-exists', `${path} exists already; choose another file`);
+  if (!existsSync(join(directory, 'cluster.key')))
+    throw new BuriError('no-server', `no server has run in ${directory} yet: no cluster.key there`);
+  try {
+    keepToOwner(path);
+    await using from = await Store.open(storeLocation(store, join(directory, 'buri.db')));
+    await using to = await Store.open(path);
+    const tables = await copyStore(from, to);
+    await sql`create table backup_keys (name text primary key, key text not null)`.execute(to.db);
+    for (const name of keyNames) {
+      const key = readKeyText(join(directory, name));
+      if (key !== undefined)
+        await sql`insert into backup_keys values (${name}, ${key})`.execute(to.db);
+    }
+    // One file: without what SQLite keeps beside it.
+    await sql`pragma wal_checkpoint(truncate)`.execute(to.db);
+    return { tables };
+  } catch (error) {
+    for (const suffix of ['', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
+    throw error;
+  }
+}
+
+/** Into a new directory and an empty database. BuriError: backup-missing, backup-unsound, target-not-empty, data-in-use… */
+export async function restore(
+  file: string,
+  data: string,
+  store: string | undefined,
+): Promise<Copied> {
+  const path = resolve(file);
+  if (!existsSync(path)) throw new BuriError('backup-missing', `there is no ${path}`);
+  using directory = DataDirectory.open(data);
+  if (directory.hasKey('cluster.key'))
+    throw new BuriError(
+      'target-not-empty',
+      `${directory.path} holds the keys of a server already; give a new --data`,
+    );
+  await using from = await Store.open(path);
+  const keys = await keysOf(from, path);
+  await using to = await Store.open(storeLocation(store, directory.databasePath));
+  const tables = await copyStore(from, to);
+  for (const [name, key] of keys) directory.writeKey(name, key);
+  return { tables };
+}
+
+/** From one database into another; the server must not run. BuriError: data-in-use, target-not-empty, copy-differs… */
+export async function migrate(from: string, to: string): Promise<Copied> {
+  const source = storeLocation(from, '');
+  using _lock = isPostgresUrl(source) ? undefined : lockOf(source);
+  await using store = await Store.open(source);
+  await using target = await Store.open(storeLocation(to, ''));
+  return { tables: await copyStore(store, target) };
+}
+
+/** The directory of a SQLite database is locked meanwhile, where it is a server's. */
+function lockOf(path: string): DataDirectory | undefined {
+  if (!existsSync(path)) throw new BuriError('no-server', `there is no ${path}`);
+  const directory = dirname(path);
+  return existsSync(join(directory, 'lock')) ? DataDirectory.open(directory) : undefined;
+}
+
+async function keysOf(store: Store, path: string): Promise<Map<KeyName, string>> {
+  const unsound = () => new BuriError('backup-unsound', `${path} is no backup of a Buri server`);
+  try {
+    const { rows } = await sql<{ name: string; key: string }>`
+      select name, key from backup_keys`.execute(store.db);
+    const keys = new Map<KeyName, string>();
+    for (const name of keyNames) {
+      const row = rows.find((candidate) => candidate.name === name);
+      if (row !== undefined) keys.set(name, row.key);
+    }
+    if (!keys.has('cluster.key')) throw unsound();
+    return keys;
+  } catch {
+    throw unsound();
+  }
+}

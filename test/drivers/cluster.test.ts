@@ -1,0 +1,192 @@
+/** Three nodes over a real PostgreSQL and three real NATS, with clients that move between them: what is killed is not missed. */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { Store } from '#server/store/store.ts';
+import { ClusterWorld, type LinkClient } from '../support/cluster-world.ts';
+import { natsSkip } from '../support/nats.ts';
+import { postgresSkip } from '../support/postgres.ts';
+import { buri } from '../support/server-process.ts';
+import { assertView } from '../support/view-model.ts';
+
+const skip = postgresSkip !== false ? postgresSkip : natsSkip;
+const clientCount = 12;
+const networkCount = 3;
+
+let world: ClusterWorld;
+let store: Store;
+const owners: string[] = [];
+before(async () => {
+  if (skip !== false) return;
+  world = await ClusterWorld.start(3);
+  store = await Store.open(world.store);
+  for (let i = 0; i < clientCount; i++) await world.client(`client ${i}`, i % 3);
+  for (let i = 0; i < networkCount; i++) owners.push(await world.clients[i]!.create(`net ${i}`));
+  for (const [i, client] of world.clients.entries())
+    for (let n = 0; n < networkCount; n++)
+      if (i !== n) assert.equal(await client.join(`net ${n}`), owners[n], client.name);
+});
+after(async () => {
+  await store?.[Symbol.asyncDispose]();
+  await world?.[Symbol.asyncDispose]();
+});
+
+/** Everybody online, and every view what the database says. */
+async function converged(timeoutMs = 20_000): Promise<void> {
+  const until = performance.now() + timeoutMs;
+  const online = new Set(world.clients.map(({ clientId }) => clientId));
+  for (;;) {
+    try {
+      for (const client of world.clients) {
+        assert.ok(client.isOnline, `${client.name} is online`);
+        await assertView(store.db, client.clientId, client.model, online);
+      }
+      return;
+    } catch (error) {
+      if (performance.now() > until) throw error;
+      await sleep(100);
+    }
+  }
+}
+
+const everOffline = () =>
+  world.clients.flatMap(({ model }) => model.presences.filter((text) => text.endsWith(' offline')));
+const forgetPresences = () => {
+  for (const { model } of world.clients) model.presences.length = 0;
+};
+
+/** Nicknames set until `stop`; the last that was acknowledged, and what came back. */
+function load() {
+  const acknowledged = new Map<LinkClient, number>();
+  const answers = new Map<string, number>();
+  let running = true;
+  const work = world.clients.map(async (client) => {
+    for (let n = 1; running; n++) {
+      const answer = await client.request({ op: 'set-nick', nick: `nick ${n}` });
+      if (answer === 'ok') acknowledged.set(client, n);
+      answers.set(answer, (answers.get(answer) ?? 0) + 1);
+      await sleep(answer === 'ok' ? 20 : 100);
+    }
+  });
+  const stop = async () => {
+    running = false;
+    await Promise.all(work);
+    const rows = await store.db.selectFrom('clients').select(['client_id', 'nick']).execute();
+    const nicks = new Map(rows.map(({ client_id, nick }) => [client_id, nick]));
+    for (const [client, n] of acknowledged) {
+      const kept = Number(/[0-9]+$/.exec(nicks.get(client.clientId) ?? '')?.[0] ?? 0);
+      assert.ok(kept >= n, `${client.name}: nick ${n} was acknowledged, ${kept} is there`);
+    }
+    return answers;
+  };
+  return { stop };
+}
+
+test('clients of three nodes see one truth', { skip }, async () => {
+  await converged();
+  for (let node = 0; node < 3; node++) assert.equal(world.on(node).length, clientCount / 3);
+});
+
+test('a node is killed under load: its clients are back within seconds, nobody is seen offline, nothing acknowledged is lost', {
+  skip,
+}, async () => {
+  forgetPresences();
+  const running = load();
+  await sleep(1_000);
+  const gone = world.on(1);
+  assert.ok(gone.length > 0);
+  for (const client of gone) client.outages.length = 0;
+  await world.nodes[1]!.stop('SIGKILL');
+  await sleep(100);
+  await Promise.all(gone.map((client) => client.online()));
+  await running.stop();
+  const worstMs = Math.max(...gone.flatMap(({ outages }) => outages));
+  console.log(`back after at most ${Math.round(worstMs)} ms`);
+  assert.ok(worstMs < 5_000, `${worstMs} ms`);
+  await converged();
+  assert.deepEqual(everOffline(), []);
+  await world.up(1);
+});
+
+test('NATS is killed whole and comes back: nobody is seen offline, changes arrive meanwhile', {
+  skip,
+}, async () => {
+  forgetPresences();
+  for (let i = 0; i < 3; i++) await world.nats.stop(i);
+  assert.equal(
+    await world.clients[0]!.request({ op: 'set-access', network: owners[0]!, locked: true }),
+    owners[0],
+  );
+  await converged();
+  for (let i = 0; i < 3; i++) await world.nats.up(i);
+  const running = load();
+  await sleep(1_000);
+  await running.stop();
+  await converged();
+  assert.deepEqual(everOffline(), []);
+});
+
+test('PostgreSQL is restarted: clients stay connected, writes fail with the reason and nothing else, then all goes on', {
+  skip,
+}, async () => {
+  forgetPresences();
+  const before = world.clients.map(({ outages }) => outages.length);
+  const running = load();
+  await sleep(500);
+  await world.postgres.stop('SIGQUIT');
+  await sleep(2_000);
+  assert.equal(await world.clients[0]!.request({ op: 'set-nick', nick: 'late' }), 'server-storage');
+  await world.postgres.up();
+  await sleep(1_500);
+  const answers = await running.stop();
+  const codes = [...answers.keys()].sort();
+  assert.deepEqual(codes, ['ok', 'server-storage']);
+  assert.deepEqual(
+    world.clients.map(({ outages }) => outages.length),
+    before,
+    'no connection was lost',
+  );
+  await converged();
+  assert.deepEqual(everOffline(), []);
+});
+
+test('a node that is told to end sends its clients to the others, and nobody notices', {
+  skip,
+}, async () => {
+  forgetPresences();
+  const leaving = world.on(0);
+  assert.ok(leaving.length > 0);
+  const running = load();
+  await world.nodes[0]!.stop('SIGTERM');
+  await Promise.all(leaving.map((client) => client.online()));
+  await running.stop();
+  await converged();
+  const seen = world.clients.flatMap(({ model }) =>
+    model.presences.filter((text) => !text.endsWith(' online')),
+  );
+  assert.deepEqual(seen, []);
+  await world.up(0);
+});
+
+test('a node with another cluster key is refused', { skip }, async () => {
+  const stranger = world.nodes[0]!.data.replace(/node-/, 'stranger-');
+  const result = await buri(
+    'server',
+    '--data',
+    stranger,
+    '--store',
+    world.store,
+    '--fabric',
+    world.nats.url,
+    '--listen',
+    '127.0.0.1:0',
+    '--stun',
+    'none',
+    '--relay',
+    'none',
+    '--public',
+    '127.0.0.1',
+  );
+  assert.equal(result.code, 1);
+  assert.match(result.stderr, /cluster\.key/);
+});

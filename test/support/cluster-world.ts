@@ -1,0 +1,197 @@
+/** A cluster of real server processes over a real PostgreSQL and real NATS, and clients with the daemon's own control code. */
+import { copyFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { ControlConnection } from '#client/control-connection.ts';
+import { ControlLink } from '#client/control-link.ts';
+import { ServerChoice } from '#client/server-choice.ts';
+import { parseServerUrl } from '#client/server-url.ts';
+import { wallMs } from '#core/time.ts';
+import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
+import { Secret } from '#crypto/secret.ts';
+import type { Operation } from '#wire/control.ts';
+import { admissionFor, DeviceKeys, loginMessage, parseUrl, verifierFor } from './control-client.ts';
+import { NatsProcesses } from './nats.ts';
+import { freePort, PostgresProcess } from './postgres.ts';
+import { ServerProcess, temporaryDirectory } from './server-process.ts';
+import { ViewModel } from './view-model.ts';
+
+export class ClusterWorld implements AsyncDisposable {
+  readonly postgres: PostgresProcess;
+  readonly nats: NatsProcesses;
+  readonly store: string;
+  readonly nodes: ServerProcess[] = [];
+  readonly clients: LinkClient[] = [];
+  readonly #ports: number[] = [];
+  readonly #data: string[] = [];
+  readonly #args: readonly string[];
+
+  private constructor(
+    postgres: PostgresProcess,
+    nats: NatsProcesses,
+    store: string,
+    args: readonly string[],
+  ) {
+    this.postgres = postgres;
+    this.nats = nats;
+    this.store = store;
+    this.#args = args;
+  }
+
+  static async start(count = 3, args: readonly string[] = []): Promise<ClusterWorld> {
+    await using stack = new AsyncDisposableStack();
+    const postgres = stack.use(await PostgresProcess.start());
+    const nats = stack.use(await NatsProcesses.start(count));
+    const world = new ClusterWorld(postgres, nats, await postgres.database(), args);
+    stack.use(world);
+    for (let i = 0; i < count; i++) {
+      world.#data.push(temporaryDirectory('node'));
+      world.#ports.push(await freePort());
+      if (i > 0)
+        copyFileSync(join(world.#data[0]!, 'cluster.key'), join(world.#data[i]!, 'cluster.key'));
+      await world.up(i);
+    }
+    // Beats of the database tell every node of every other.
+    await sleep(3_200);
+    stack.move();
+    return world;
+  }
+
+  async up(index: number): Promise<void> {
+    this.nodes[index] = await ServerProcess.start({
+      data: this.#data[index]!,
+      args: [
+        ...['--listen', `127.0.0.1:${this.#ports[index]}`, '--store', this.store],
+        ...['--fabric', this.nats.url, '--enrol', 'open', '--roles', 'control'],
+        ...this.#args,
+      ],
+    });
+  }
+
+  url(index: number): string {
+    const [, key] = this.nodes[0]!.url.split('#');
+    return `buri://127.0.0.1:${this.#ports[index]}#${key}`;
+  }
+
+  /** A client that logs in at this node first, and wherever the cluster says afterwards. */
+  async client(name: string, node: number): Promise<LinkClient> {
+    const client = new LinkClient(name, this.url(node));
+    this.clients.push(client);
+    await client.online();
+    return client;
+  }
+
+  /** How many clients are connected to a node. */
+  on(index: number): LinkClient[] {
+    return this.clients.filter((client) => client.port === this.#ports[index]);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Promise.all(this.clients.map((client) => client.stop()));
+    await Promise.all(this.nodes.map((node) => node.stop('SIGKILL')));
+    for (const data of this.#data) rmSync(data, { recursive: true, force: true });
+    await this.nats[Symbol.asyncDispose]();
+    await this.postgres[Symbol.asyncDispose]();
+  }
+}
+
+/** The daemon's control link without a daemon: it moves between nodes as one does. */
+export class LinkClient {
+  readonly name: string;
+  readonly keys: DeviceKeys;
+  readonly model = new ViewModel();
+  readonly link: ControlLink;
+  /** Milliseconds without a connection, each time. */
+  readonly outages: number[] = [];
+  clientId = '';
+  port = 0;
+  readonly #choice = new ServerChoice(crypto);
+  #nodeList: Uint8Array | undefined;
+  #lostAt: number | undefined;
+  #asked = '';
+  #nick: string;
+
+  constructor(name: string, url: string) {
+    this.name = name;
+    this.#nick = name;
+    this.keys = new DeviceKeys(name);
+    const given = parseServerUrl(url);
+    const { key } = parseUrl(url);
+    const controlKey = new Secret(this.keys.control.privateKey.slice());
+    this.link = new ControlLink({
+      options: () => {
+        const server = this.#choice.pick(given, this.#nodeList, key);
+        this.#asked = server.text;
+        return {
+          ...{ url: server, crypto, pin: key, controlKey, time: wallMs(Date.now()) },
+          login: () => loginMessage({ keys: this.keys, login: { known: this.#known(), nick: this.#nick } }),
+        };
+      },
+      servers: () => this.#choice.count(given, this.#nodeList, key),
+      onConnected: (connection) => this.#connected(connection),
+      onMessage: (message) => {
+        const stale = this.model.apply(message);
+        if (stale !== undefined) this.link.send({ t: 'resync', network: stale });
+      },
+      onLost: () => {
+        this.#choice.failed();
+        this.#lostAt ??= performance.now();
+        this.port = 0;
+      },
+    });
+    this.link.start();
+  }
+
+  get isOnline(): boolean {
+    return this.link.state.kind === 'connected';
+  }
+
+  async online(timeoutMs = 20_000): Promise<void> {
+    const until = performance.now() + timeoutMs;
+    while (!this.isOnline) {
+      if (performance.now() > until)
+        throw new Error(`${this.name} is not online: ${JSON.stringify(this.link.state)}`);
+      await sleep(10);
+    }
+  }
+
+  /** `ok`; the code of a refusal; `unknown` when the answer was lost with the connection. */
+  async request(operation: Operation): Promise<string> {
+    // A daemon says its nick at each login.
+    if (operation.op === 'set-nick') this.#nick = operation.nick;
+    try {
+      const result = await this.link.request(operation);
+      return result.network ?? 'ok';
+    } catch (error) {
+      const { code } = error as { code?: string };
+      return code === undefined || transport.has(code) ? 'unknown' : code;
+    }
+  }
+
+  create(name: string): Promise<string> {
+    return this.request({ op: 'create', name, type: 'mesh', admission: admissionFor('') });
+  }
+
+  join(name: string): Promise<string> {
+    return this.request({ op: 'join', name, verifier: verifierFor('') });
+  }
+
+  async stop(): Promise<void> {
+    await this.link.stop();
+  }
+
+  #known() {
+    return [...this.model.networks].map(([network, { revision }]) => ({ network, revision }));
+  }
+
+  #connected({ welcome }: ControlConnection): void {
+    this.#choice.connected();
+    this.clientId = welcome.clientId;
+    this.#nodeList = welcome.nodeList;
+    this.port = Number(/:([0-9]+)$/.exec(this.#asked)?.[1]);
+    if (this.#lostAt !== undefined) this.outages.push(performance.now() - this.#lostAt);
+    this.#lostAt = undefined;
+  }
+}
+
+const transport = new Set(['connection-lost', 'not-connected', 'server-timeout']);
