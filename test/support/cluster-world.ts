@@ -124,7 +124,8 @@ export class LinkClient {
         this.#asked = server.text;
         return {
           ...{ url: server, crypto, pin: key, controlKey, time: wallMs(Date.now()) },
-          login: () => loginMessage({ keys: this.keys, login: { known: this.#known(), nick: this.#nick } }),
+          login: () =>
+            loginMessage({ keys: this.keys, login: { known: this.#known(), nick: this.#nick } }),
         };
       },
       servers: () => this.#choice.count(given, this.#nodeList, key),
