@@ -116,11 +116,15 @@ test('a port in use is named, for control and for STUN', async () => {
 test('bad options are named', async () => {
   const data = fresh();
   assert.match(await failing('--data', data, '--pool4', '10.0.0.1/8'), /--pool4 10\.0\.0\.1\/8/);
-  assert.match(await failing('--data', data, '--store', 'postgres://user:pass@h/d'), /sqlite:PATH/);
-  assert.doesNotMatch(
-    await failing('--data', data, '--store', 'postgres://user:pass@h/d'),
-    /pass@/,
-  );
+  for (const [store, said] of [
+    ['mysql://user:pass@h/d', /sqlite:PATH or in postgres/],
+    ['postgres://user:pass@h/d?sslmode=x', /sslmode/],
+  ] as const) {
+    const text = await failing('--data', data, '--store', store);
+    assert.match(text, said);
+    assert.doesNotMatch(text, /pass/);
+  }
+  assert.match(await failing('--data', data, '--fabric', 'nats://h'), /--store postgres/);
   assert.match(await failing('--data', data, '--public', 'a:b:c'), /--public/);
   for (const args of [
     [],
