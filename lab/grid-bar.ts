@@ -36,11 +36,10 @@ export const meetingBars: readonly Bar[] = [
     ...{ direct: 1, withinMs: 1_000 },
   },
   {
-    what: 'endpoint-independent ↔ symmetric, filtering not by port',
+    what: 'endpoint-independent, filtering not by port ↔ symmetric',
     pairs: [
       ['address-restricted', 'symmetric'],
       ['full-cone', 'symmetric'],
-      ['port-restricted', 'symmetric-address-restricted'],
     ],
     ...{ direct: 0.99, withinMs: 2_000 },
   },
@@ -49,6 +48,7 @@ export const meetingBars: readonly Bar[] = [
     pairs: [
       ['port-restricted', 'symmetric'],
       ['host-firewall', 'symmetric'],
+      ['port-restricted', 'symmetric-address-restricted'],
     ],
     ...{ direct: 0.95, withinMs: 15_000, probes: 1_024, sockets: 256, perSecond: 150 },
   },

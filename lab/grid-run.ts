@@ -24,7 +24,7 @@ export interface GridResult {
   readonly reason?: string;
   /** Of each side, until the path was direct or the time was over. */
   readonly probes: readonly [number, number];
-  /** Most that were open. */
+  /** Most that were open beyond those of before. */
   readonly sockets: readonly [number, number];
   /** Most probes in a second, as far as samples tell. Absent in older results. */
   readonly perSecond?: readonly [number, number];
@@ -38,6 +38,7 @@ export async function measureMeeting(
   await pair.part();
   const label = `m${about.run}-${Date.now()}`;
   const before = await Promise.all(pair.members.map((member) => member.counted()));
+  const openBefore = pair.members.map((member) => member.sockets());
   pair.stream(label);
   const since = await pair.meet();
   const sockets: [number, number] = [0, 0];
@@ -52,7 +53,8 @@ export async function measureMeeting(
   let paths = await pair.paths();
   for (;;) {
     for (const index of [0, 1] as const) {
-      sockets[index] = Math.max(sockets[index], pair.members[index].sockets());
+      const opened = pair.members[index].sockets() - openBefore[index]!;
+      sockets[index] = Math.max(sockets[index], opened);
     }
     if (directMs === undefined && paths.every(({ kind }) => kind === 'direct')) {
       directMs = elapsedMs();
