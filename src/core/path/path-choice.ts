@@ -11,7 +11,7 @@ import * as limits from './limits.ts';
 import type { MtuWatch } from './mtu-watch.ts';
 import type { PairTable } from './pair-table.ts';
 import type { Prober } from './prober.ts';
-import { isDirect } from './ranking.ts';
+import { isDirect, isEnding } from './ranking.ts';
 import type { RelayWants } from './relay-wants.ts';
 import type { Search } from './search.ts';
 import { Challenge, choosePair } from './selection.ts';
@@ -143,6 +143,15 @@ export class PathChoice {
     this.#use.resume(now);
     this.#seekDirect(now);
     this.#search.beginBursts(now);
+  }
+
+  /** The relay in use is reached in another way, or is about to end: then it is left while it still forwards. */
+  rerouted(current: CandidatePair, now: MonotonicMs): void {
+    this.emitPath(current);
+    this.#use.check(now);
+    if (!isEnding(current)) return;
+    this.#askSpares(now);
+    this.choose(now);
   }
 
   emitPath(pair: CandidatePair): void {

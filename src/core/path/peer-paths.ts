@@ -228,8 +228,7 @@ export class PeerPaths {
       else this.#choice.choose(now);
       return;
     }
-    this.#choice.emitPath(current);
-    this.#use.check(now);
+    this.#choice.rerouted(current, now);
   }
 
   /** Does whatever is due. */

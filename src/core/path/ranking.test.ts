@@ -53,6 +53,14 @@ const promotions: [string, Rankable, Rankable, string | undefined][] = [
     undefined,
   ],
   ['one that loses hardly anything is', lossy(2, 0), lossy(2, 2), 'loss'],
+  ['any relay beats one that ends, whatever it loses', lossy(3, 3), way(4, 1), 'tier'],
+  ['so does a direct path that loses half', lossy(1, 3), way(4, 1), 'tier'],
+  [
+    'a relay that ends does not beat a direct path that loses half',
+    way(4, 1),
+    lossy(1, 3),
+    undefined,
+  ],
   ['a quiet path beats one with jitter', lossy(1, 0, 60), lossy(1, 0, 100), 'cost'],
 ];
 

@@ -51,6 +51,9 @@ export type Promotion = 'tier' | 'loss' | 'cost';
 
 export const isDirect = ({ tier }: Rankable): boolean => tier < tiers.relayUdp;
 
+/** In a few seconds it forwards nothing any more: whatever else works is better, however it was measured. */
+export const isEnding = ({ tier }: Pick<Rankable, 'tier'>): boolean => tier === tiers.relayEnding;
+
 /**
  * Lower is better: a direct way is worth one grade of loss more than a relay, so that a relay without loss comes before a direct way
  * that loses a lot, and after one that loses some. What was not measured is taken to be well.
@@ -62,6 +65,7 @@ function lossRank(way: Rankable): number {
 
 /** Why `candidate` should replace `current`, or undefined when it should not. Never true both ways, nor in a ring. */
 export function promotion(candidate: Rankable, current: Rankable): Promotion | undefined {
+  if (isEnding(candidate) !== isEnding(current)) return isEnding(current) ? 'tier' : undefined;
   const ranks = lossRank(candidate) - lossRank(current);
   if (ranks > 0) return undefined;
   if (ranks < 0) {
@@ -80,9 +84,10 @@ export function promotion(candidate: Rankable, current: Rankable): Promotion | u
   return gainMs > Math.max(current.costMs * costShare, leastMs) ? 'cost' : undefined;
 }
 
-/** Order in which proven ways are taken into use when there is none: less loss, better tier, then lower cost. */
+/** Order in which proven ways are taken into use when there is none: not about to end, less loss, better tier, lower cost. */
 export function compareProven(a: Rankable, b: Rankable): number {
-  const byLoss = lossRank(a) - lossRank(b);
+  const byEnd = Number(isEnding(a)) - Number(isEnding(b));
+  const byLoss = byEnd || lossRank(a) - lossRank(b);
   return byLoss || a.tier - b.tier || (a.costMs ?? Infinity) - (b.costMs ?? Infinity);
 }
 

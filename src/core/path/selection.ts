@@ -2,7 +2,7 @@ import type { MonotonicMs } from '#core/time.ts';
 import type { CandidatePair } from './candidate-pair.ts';
 import { dwellMs } from './limits.ts';
 import type { PairTable } from './pair-table.ts';
-import { type Promotion, promotion } from './ranking.ts';
+import { isEnding, type Promotion, promotion } from './ranking.ts';
 
 /** A proven pair that was heard within this may be taken into use without asking again. */
 const freshMs = 5000;
@@ -15,6 +15,8 @@ const freshMs = 5000;
  *    of a worse tier, or the present one is seen to lose packets. One side leading is what keeps two sides from swapping pairs for ever.
  * 3. The present one is doubtful: the best pair that was heard since it fell silent.
  * 4. A better tier: promote. Less loss, or a clearly lower cost: the same, once it has been so for a while (`Challenge`).
+ *
+ * A relay that is about to end is left for any other pair that answers, whatever was held against that one.
  */
 export function choosePair(
   pairs: PairTable,
@@ -36,7 +38,7 @@ export function choosePair(
   const silent = current.overdue(now);
   const used = pairs.best((pair) => isWell(pair) && pair.peerUsing);
   if (used !== undefined) {
-    const isGood = used.tier <= current.tier || (current.grade ?? 0) > 0;
+    const isGood = used.tier <= current.tier || (!isEnding(used) && (current.grade ?? 0) > 0);
     if (silent || (!role.leads && isGood)) return used;
   }
   if (silent && current.unanswered >= current.doubtAfter) {
@@ -44,11 +46,12 @@ export function choosePair(
   }
   const better = (isWanted: (why: Promotion) => boolean) =>
     pairs.best((pair) => {
-      const why = isWell(pair) && !pair.isOnProbation(now) ? promotion(pair, current) : undefined;
+      const isTrusted = isEnding(current) || !pair.isOnProbation(now);
+      const why = isWell(pair) && isTrusted ? promotion(pair, current) : undefined;
       return why !== undefined && isWanted(why);
     });
   // Where the leading side has gone because of loss, the other one does not leave it for what it has itself seen to lose.
-  const isLed = !role.leads && current.peerUsing;
+  const isLed = !role.leads && current.peerUsing && !isEnding(current);
   const tier = better((why) => why === 'tier');
   if (tier !== undefined && !(isLed && (tier.grade ?? 0) > 0)) return tier;
   // A round trip is the same for both sides, so one of them deciding by it is enough.
