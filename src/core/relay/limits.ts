@@ -4,9 +4,13 @@
 export { maxRelays } from '#wire/relay-control.ts';
 /** Relays that peers named and this client takes an allocation on for them. */
 export const maxWanted = 8;
-/** Of these, relays that nobody named: taken because those in common with a peer bring nothing, one after the other. */
+/**
+ * Of these, relays that nobody named: taken because those in common with a peer bring nothing. The first two 4 s apart, then
+ * others in their place after 8, 16 … 600 s.
+ */
 export const maxOthers = 2;
 export const otherEveryMs = 4000;
+export const otherMostMs = 600_000;
 /** Such an allocation ends when nobody has wanted it for so long. */
 export const wantedLapseMs = 300_000;
 /** Relays that peers are told of. */
