@@ -1,4 +1,5 @@
 import type { MonotonicMs } from '#core/time.ts';
+import type { AddressFamily } from '#wire/endpoint.ts';
 import type { NatBehaviour } from '#wire/signal.ts';
 import type { Prefix } from './address-class.ts';
 import type { AddressBudget, ProbeGate } from './budget.ts';
@@ -13,6 +14,8 @@ export interface LocalState {
   readonly relays: ReadonlyMap<string, RelayPath>;
   /** Our own candidates are known, so that an offer has something to say. */
   readonly discovered: boolean;
+  /** Of these candidates, relays left out: sockets are open for both, whatever addresses there are. */
+  readonly families: ReadonlySet<AddressFamily>;
   /** The control connection is up. */
   readonly connected: boolean;
 }

@@ -6,7 +6,8 @@ import { compareBytes } from '#core/bytes.ts';
 import type { Crypto } from '#core/crypto.ts';
 import { assert } from '#core/errors.ts';
 import { type MonotonicMs, monotonicMs, type Now } from '#core/time.ts';
-import type { NatBehaviour } from '#wire/signal.ts';
+import type { AddressFamily } from '#wire/endpoint.ts';
+import type { Candidate, NatBehaviour } from '#wire/signal.ts';
 import { type Prefix, parsePrefix, virtualPrefixes } from './address-class.ts';
 import { AddressBudget, ProbeGate, TokenBucket } from './budget.ts';
 import { pairKey } from './candidate-pair.ts';
@@ -77,6 +78,7 @@ export class Paths {
   #localNat: NatBehaviour = unknownNat;
   /** Our candidates in text, to notice a change; undefined before discovery. */
   #localList: string | undefined;
+  #localFamilies: ReadonlySet<AddressFamily> = new Set();
   #connected = true;
   #now: Now | undefined;
 
@@ -246,6 +248,7 @@ export class Paths {
     const isOtherNat = JSON.stringify(nat) !== JSON.stringify(this.#localNat);
     this.#localNat = nat;
     this.#localList = list;
+    this.#localFamilies = familiesOf(candidates);
     this.#hard.setCandidates(candidates);
     if (isOtherNat) for (const peer of this.#peers.keys()) this.#changed.add(peer);
     if (before === list) {
@@ -415,6 +418,7 @@ export class Paths {
         nat: this.#localNat,
         relays: this.#relays,
         discovered: this.#localList !== undefined,
+        families: this.#localFamilies,
         connected: this.#connected,
       }),
       virtual,
@@ -487,3 +491,11 @@ function prefixOf(text: string): Prefix {
   assert(prefix !== undefined, `a prefix is address/length, not ${text}`);
   return prefix;
 }
+
+/** Of the addresses that are this client's own. */
+const familiesOf = (candidates: readonly Candidate[]): ReadonlySet<AddressFamily> =>
+  new Set(
+    candidates
+      .filter(({ kind }) => kind !== 'relay')
+      .map(({ endpoint }) => (endpoint.startsWith('[') ? 6 : 4)),
+  );

@@ -62,23 +62,32 @@ function whyRelayed(facts: PeerFacts): string {
   if (facts.lapsed) return 'no traffic lately; a direct path is looked for when there is some';
   const lossy = facts.pairs.find((pair) => isDirect(pair) && pair.proven && (pair.grade ?? 0) > 0);
   if (lossy !== undefined) return `the direct path loses ${percent(lossy)} % of the packets`;
-  if (facts.searchedMs < establishMs) return 'a direct path is being looked for';
+  if (facts.searchedMs < establishMs && haveFamilyInCommon(facts)) {
+    return 'a direct path is being looked for';
+  }
   return `no direct path: ${explainNoPath(situationOf(facts))}`;
 }
 
-function situationOf({ local, remote, heardOnly, lost, current }: PeerFacts): Situation {
+function situationOf(facts: PeerFacts): Situation {
+  const { local, remote, heardOnly, lost, current } = facts;
   return {
     serverConnected: local.connected,
     localCandidatesKnown: local.discovered,
     isRelayed: current?.relay !== undefined,
     socketsOpen: local.sockets.length > 0,
     remoteCandidates: remote?.candidates,
-    familiesInCommon: local.sockets.some(({ family }) => remote?.families.has(family)),
+    familiesInCommon: haveFamilyInCommon(facts),
     localNat: local.nat,
     remoteNat: remote?.nat ?? unknownNat,
     heardOnly: heardOnly && current === undefined,
     lost,
   };
+}
+
+/** By the addresses that both sides have; while one of them is not known to have any, there may be. */
+function haveFamilyInCommon({ local, remote }: PeerFacts): boolean {
+  if (remote === undefined || remote.families.size === 0 || local.families.size === 0) return true;
+  return [...local.families].some((family) => remote.families.has(family));
 }
 
 function candidateView(pair: CandidatePair, current: CandidatePair | undefined): CandidateView {
