@@ -10,6 +10,10 @@ import { node, root, setup } from './setup.mjs';
 
 /** A part: its program, what it does and options that it has unless told otherwise, in the order of a whole night. */
 const parts = {
+  cluster: [
+    'test/nightly/cluster.ts',
+    'three nodes under random operations and faults: what was acknowledged is there, once (half an hour unless told otherwise)',
+  ],
   'flow-integrity': [
     'test/nightly/flow-integrity.ts',
     'gigabytes through a tunnel over a bad line',
@@ -38,7 +42,7 @@ for (let i = 0; i < args.length; i++) {
   else usage(args[i]);
 }
 
-setup('lab');
+setup('lab', 'cluster');
 const failed = [];
 for (const name of chosen.length > 0 ? chosen : Object.keys(parts)) {
   const [program, what, ...defaults] = parts[name];

@@ -3,6 +3,8 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Store } from '#server/store/store.ts';
+import { Random } from '../../sim/random.ts';
+import { runHistory } from '../support/cluster-history.ts';
 import { ClusterWorld, type LinkClient } from '../support/cluster-world.ts';
 import { natsSkip } from '../support/nats.ts';
 import { postgresSkip } from '../support/postgres.ts';
@@ -166,6 +168,19 @@ test('a node that is told to end sends its clients to the others, and nobody not
   );
   assert.deepEqual(seen, []);
   await world.up(0);
+});
+
+test('random operations on all nodes with random faults: nothing acknowledged is lost or doubled', {
+  skip,
+}, async () => {
+  const seed = Date.now();
+  console.log(`seed ${seed}`);
+  forgetPresences();
+  const networks = new Map(owners.map((network, i) => [`net ${i}`, network]));
+  // What an earlier test left behind.
+  await world.clients[0]!.request({ op: 'set-access', network: owners[0]!, locked: false });
+  const random = new Random(seed);
+  await runHistory({ world, store, networks, random, seconds: 8, say: console.log });
 });
 
 test('a node with another cluster key is refused', { skip }, async () => {
