@@ -3,9 +3,9 @@ import type { Crypto } from '#core/crypto.ts';
 import { BuriError } from '#core/errors.ts';
 import { nodeCrypto } from '#crypto/node-crypto.ts';
 import type { ServerMessage } from '#wire/control.ts';
-import { familyOf, formatEndpoint, parseEndpoint } from '#wire/endpoint.ts';
+import { formatEndpoint } from '#wire/endpoint.ts';
 import { relayPath } from '#wire/relay.ts';
-import { type RelayOffer, relayCapability } from '#wire/relay-control.ts';
+import { relayCapability } from '#wire/relay-control.ts';
 import { AdminSocket } from './admin/socket.ts';
 import { documentRenewalMs } from './cluster.ts';
 import { ClusterNode } from './cluster-node.ts';
@@ -16,15 +16,16 @@ import type { Effect } from './coordinator/coordinator.ts';
 import type { TicketLimits } from './coordinator/relays/tickets.ts';
 import type { SessionId } from './coordinator/sessions.ts';
 import { parseNatsUrl } from './fabric/nats-url.ts';
-import { isUnspecified, type ListenAddress, parseListenAddress } from './listen-address.ts';
+import { type ListenAddress, parseListenAddress } from './listen-address.ts';
 import type { Log } from './log.ts';
 import { Readiness } from './operations/endpoint.ts';
 import type { Metrics } from './operations/metrics.ts';
 import { type PublicHost, publicHost, resolvePublic } from './public-address.ts';
+import { namedRelay } from './relays/named-relay.ts';
 import { RelayChecker } from './relays/relay-checker.ts';
 import type { RelayHost } from './relays/relay-host.ts';
 import { now, openState, type ServerState } from './state.ts';
-import { StoreUnavailable } from './store/failures.ts';
+import { storeFailures } from './store/failure-log.ts';
 import { isPostgresUrl } from './store/postgres-url.ts';
 import { writeSetting } from './store/settings.ts';
 import { StunServer } from './stun.ts';
@@ -61,9 +62,6 @@ const drainMs = 5_000;
 const drainTurnMs = 100;
 const drainLeast = 20;
 const maxTimerMs = 2 ** 31 - 1;
-const unavailableLogMs = 5_000;
-/** Addresses of one relay. */
-const maxRelayUdp = 8;
 
 export class Server implements AsyncDisposable {
   readonly #log: Log;
@@ -465,28 +463,4 @@ const wait = (ms: number) =>
 function countLogin(metrics: Metrics | undefined, type: ServerMessage['t']): void {
   if (type === 'welcome') metrics?.login('granted');
   else if (type === 'refused') metrics?.login('refused');
-}
-
-/** A database that is away fails a great deal: it is logged now and then. */
-function storeFailures(log: Log): (error: unknown) => void {
-  let lastAt = Number.NEGATIVE_INFINITY;
-  return (error) => {
-    const at = performance.now();
-    if (error instanceof StoreUnavailable && at - lastAt < unavailableLogMs) return;
-    if (error instanceof StoreUnavailable) lastAt = at;
-    log.error({ err: error }, 'the database failed');
-  };
-}
-
-/** The relay of this node as other nodes tell it: where clients log in is somewhere else there. */
-function namedRelay(offer: RelayOffer, addresses: readonly string[], host: string): RelayOffer {
-  const udp = offer.udp.flatMap((text) => {
-    const endpoint = parseEndpoint(text);
-    if (endpoint === undefined || !isUnspecified(endpoint.address)) return [text];
-    return addresses
-      .filter((address) => familyOf(address) === familyOf(endpoint.address))
-      .map((address) => formatEndpoint({ address, port: endpoint.port }));
-  });
-  const ws = offer.ws.map((url) => url.replace('//0.0.0.0:', `//${host}:`));
-  return { ...offer, udp: udp.slice(0, maxRelayUdp), ws };
 }

@@ -41,7 +41,7 @@ export async function runHistory(options: HistoryOptions): Promise<void> {
   const work = world.clients.map((client) => operate(options, client, until, tallies, nicks));
   let faults = 0;
   while (performance.now() < until) {
-    await sleep(300 + 1_200 * random.next());
+    await sleep(300 + 1_200 * random.float());
     say(`fault ${++faults}: ${await fault(world, random)}`);
   }
   await Promise.all(work);
@@ -60,12 +60,12 @@ async function operate(
 ): Promise<void> {
   const names = [...networks.keys()];
   for (let n = 1; performance.now() < until; n++) {
-    const name = names[Math.floor(random.next() * names.length)]!;
+    const name = names[Math.floor(random.float() * names.length)]!;
     const network = networks.get(name)!;
-    const other = world.clients[Math.floor(random.next() * world.clients.length)]!;
+    const other = world.clients[Math.floor(random.float() * world.clients.length)]!;
     // An owner who leaves alone deletes the network.
     const isOwner = names.indexOf(name) === world.clients.indexOf(client);
-    const dice = isOwner ? 0.4 + 0.6 * random.next() : random.next();
+    const dice = isOwner ? 0.4 + 0.6 * random.float() : random.float();
     const operation: Operation =
       dice < 0.4
         ? { op: 'join', name, verifier: verifierFor('') }
@@ -81,7 +81,7 @@ async function operate(
       const subject = operation.op === 'evict' ? operation.clientId : client.clientId;
       count(tallies, operation.op === 'join' ? 'joined' : 'gone', network, subject, answer);
     }
-    await sleep(10 + 60 * random.next());
+    await sleep(10 + 60 * random.float());
   }
 }
 
@@ -101,9 +101,9 @@ function count(
 }
 
 async function fault(world: ClusterWorld, random: Random): Promise<string> {
-  const node = Math.floor(random.next() * world.nodes.length);
-  const pauseMs = Math.floor(800 * random.next());
-  switch (Math.floor(random.next() * 5)) {
+  const node = Math.floor(random.float() * world.nodes.length);
+  const pauseMs = Math.floor(800 * random.float());
+  switch (Math.floor(random.float() * 5)) {
     case 0:
       await world.nodes[node]!.stop('SIGKILL');
       await sleep(pauseMs);
@@ -124,7 +124,7 @@ async function fault(world: ClusterWorld, random: Random): Promise<string> {
       for (let i = 0; i < world.nodes.length; i++) await world.nats.up(i);
       return 'all NATS killed';
     default: {
-      const signal = random.next() < 0.5 ? 'SIGQUIT' : 'SIGINT';
+      const signal = random.float() < 0.5 ? 'SIGQUIT' : 'SIGINT';
       await world.postgres.stop(signal);
       await sleep(pauseMs);
       await world.postgres.up();

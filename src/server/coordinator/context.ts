@@ -33,6 +33,8 @@ export interface Context {
   readonly sign: (message: Uint8Array) => Uint8Array;
   readonly now: Now;
   readonly guard: Guard;
+  /** Does something beside the database once, however often the transaction is run again, with the result of the first time. */
+  readonly once: <T>(what: string, work: () => T) => T;
   readonly ticketSerials: TicketSerials;
 }
 
@@ -42,4 +44,13 @@ export class Guard {
   readonly passwordsPerPrefix = new Limiter(passwordGuessesPerPrefix);
   readonly tokens = new Limiter(tokenGuesses);
   readonly creations = new Limiter(networkCreations);
+}
+
+/** For one transaction, and its repetitions. */
+export function onlyOnce(): Context['once'] {
+  const done = new Map<string, unknown>();
+  return <T>(what: string, work: () => T): T => {
+    if (!done.has(what)) done.set(what, work());
+    return done.get(what) as T;
+  };
 }

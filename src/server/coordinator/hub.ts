@@ -7,7 +7,7 @@ import type { Store } from '../store/store.ts';
 import type { StunTokens } from '../stun-token.ts';
 import { Agenda } from './agenda.ts';
 import type { FederationOptions, NodeLink } from './cluster/node-link.ts';
-import { type Context, type CoordinatorConfig, Guard } from './context.ts';
+import { type Context, type CoordinatorConfig, Guard, onlyOnce } from './context.ts';
 import { Delivery } from './delivery.ts';
 import { Directory } from './directory.ts';
 import { Refusal } from './refusal.ts';
@@ -105,7 +105,7 @@ export class Hub {
     const { crypto, config, node, sign } = this.options;
     this.latest = now;
     const { guard, ticketSerials } = this;
-    return { crypto, config, node, sign, now, guard, ticketSerials };
+    return { crypto, config, node, sign, now, guard, ticketSerials, once: onlyOnce() };
   }
 
   schedule(duty: Duty, now: Now, delayMs: number): void {

@@ -77,7 +77,7 @@ export async function redeemToken(
 ): Promise<void> {
   if (token === undefined || token === '') throw new Refusal('token-required');
   const nowMs = context.now.monotonic;
-  const waitMs = context.guard.tokens.waitMs(prefix, nowMs);
+  const waitMs = context.once('token-allowed', () => context.guard.tokens.waitMs(prefix, nowMs));
   if (waitMs > 0) throw new Refusal('rate-limited', { retryAfterMs: waitMs });
   const row = await tx
     .selectFrom('enrolment_tokens')
@@ -85,7 +85,7 @@ export async function redeemToken(
     .where('hash', '=', hashOf(context, token))
     .executeTakeFirst();
   if (row === undefined || row.revoked_at !== null) {
-    context.guard.tokens.take(prefix, nowMs);
+    context.once('token-guess', () => context.guard.tokens.take(prefix, nowMs));
     throw new Refusal('token-invalid');
   }
   if (row.kind !== kind) {

@@ -18,18 +18,9 @@ import {
   nodeBeatMs,
   nodeGoneMs,
 } from '../limits.ts';
-import { type Participating, participationsOfMany } from '../sync.ts';
-import { catchUp } from './catch-up.ts';
+import { Comparison } from './comparison.ts';
 import type { FederationOptions, LiveNode, NodeLink } from './node-link.ts';
-import {
-  beatNode,
-  clearNode,
-  connectedTo,
-  forgetNodes,
-  maxIdsPerQuery,
-  nodeRows,
-  sightingsOf,
-} from './node-store.ts';
+import { beatNode, clearNode, forgetNodes, nodeRows } from './node-store.ts';
 import { type DropReason, type Peer, Peers } from './peers.ts';
 import type { Whereabouts } from './whereabouts.ts';
 
@@ -51,8 +42,6 @@ export interface FederationParts {
   readonly reassert: (now: Now) => Promise<void>;
 }
 
-/** Networks looked at in one transaction. */
-const catchUpGroup = 64;
 const retryMs = 500;
 
 export class Federation implements NodeLink {
@@ -60,8 +49,7 @@ export class Federation implements NodeLink {
   readonly #options: FederationOptions;
   readonly #parts: FederationParts;
   readonly #peers: Peers;
-  /** Networks to be caught up; true: wholly. */
-  readonly #behind = new Map<string, boolean>();
+  readonly #comparison: Comparison;
   /** Nodes whose clients must be compared; undefined: all. */
   #stale: Set<string> | undefined = new Set();
   readonly #drops = new Map<DropReason, number>();
@@ -71,7 +59,6 @@ export class Federation implements NodeLink {
   #storeUp = true;
   #relaysStale = false;
   #liveText = '';
-  #catchingUp = false;
   #comparing = false;
 
   constructor(hub: Hub, options: FederationOptions, parts: FederationParts) {
@@ -79,6 +66,7 @@ export class Federation implements NodeLink {
     this.#options = options;
     this.#parts = parts;
     this.#peers = new Peers(hub.options.node);
+    this.#comparison = new Comparison(hub, this.#peers, parts);
   }
 
   get isUp(): boolean {
@@ -146,7 +134,7 @@ export class Federation implements NodeLink {
 
   /** Somebody here holds less than the database. */
   behind(network: string, whole: boolean, now: Now | undefined): void {
-    this.#behind.set(network, whole || this.#behind.get(network) === true);
+    this.#comparison.behind(network, whole);
     if (now !== undefined && !this.#hub.isScheduled({ kind: 'catch-up' }))
       this.#schedule({ kind: 'catch-up' }, now, catchUpDelayMs);
   }
@@ -175,7 +163,9 @@ export class Federation implements NodeLink {
         await this.#beatNode(now);
         return;
       case 'catch-up':
-        await this.#catchUp(now);
+        await this.#comparison.catchUp();
+        if (this.#comparison.isBehind)
+          this.#schedule(duty, now, this.#comparison.failed ? retryMs : catchUpDelayMs);
         return;
       case 'compare':
         if (!this.#hub.isScheduled(duty))
@@ -343,8 +333,9 @@ export class Federation implements NodeLink {
     const nodes = this.#stale;
     this.#stale = new Set();
     try {
-      await this.#compareClients(nodes && [...nodes], now);
-      await this.#compareNetworks(now);
+      await this.#comparison.clients(nodes && [...nodes], now);
+      for (const network of await this.#comparison.networksBehind())
+        this.behind(network, false, now);
       if (this.#relaysStale || nodes === undefined) {
         this.#relaysStale = false;
         await this.#parts.compareRelays([...this.#peers.all()], now);
@@ -357,100 +348,6 @@ export class Federation implements NodeLink {
     } finally {
       this.#comparing = false;
     }
-  }
-
-  async #compareClients(nodes: readonly string[] | undefined, now: Now): Promise<void> {
-    const { directory, options } = this.#hub;
-    const { node, store } = options;
-    const known = [...directory.all()].filter(
-      (present) => nodes === undefined || nodes.includes(present.node),
-    );
-    const ids = known.map(({ clientId }) => clientId);
-    const { sightings, networks, missing } = await store.read(async (tx) => {
-      const connected = await connectedTo(tx, nodes);
-      const found = new Set(connected.map(({ clientId }) => clientId));
-      const rest = await sightingsOf(
-        tx,
-        ids.filter((id) => !found.has(id)),
-      );
-      const everybody = [...connected, ...rest];
-      const there = new Set(everybody.map(({ clientId }) => clientId));
-      const news = everybody.filter(
-        ({ clientId, serial, connected: state }) =>
-          state > 0 && (directory.get(clientId)?.serial ?? -1) < serial,
-      );
-      const participations = new Map<string, Participating[]>();
-      for (let from = 0; from < news.length; from += maxIdsPerQuery) {
-        const some = news.slice(from, from + maxIdsPerQuery).map(({ clientId }) => clientId);
-        for (const [id, list] of await participationsOfMany(tx, some)) participations.set(id, list);
-      }
-      return {
-        sightings: everybody,
-        networks: participations,
-        missing: ids.filter((id) => !there.has(id)),
-      };
-    });
-    for (const sighting of sightings) {
-      if (sighting.node === node) continue;
-      const silent = this.#peers.get(sighting.node ?? '')?.silent === true;
-      const list = networks.get(sighting.clientId) ?? [];
-      this.#parts.whereabouts.sighted(sighting, list, silent, now);
-    }
-    for (const clientId of missing) this.#parts.expel(clientId);
-  }
-
-  async #compareNetworks(now: Now): Promise<void> {
-    const { delivery, options } = this.#hub;
-    const watched = [...delivery.heads.keys()];
-    for (let from = 0; from < watched.length; from += maxIdsPerQuery) {
-      const some = watched.slice(from, from + maxIdsPerQuery);
-      const rows = await options.store.db
-        .selectFrom('networks')
-        .select(['network_id', 'revision'])
-        .where('network_id', 'in', some)
-        .execute();
-      const revisions = new Map(rows.map(({ network_id, revision }) => [network_id, revision]));
-      for (const network of some) {
-        const head = delivery.heads.get(network);
-        const revision = revisions.get(network);
-        if (revision === undefined || (head !== undefined && head < revision))
-          this.behind(network, false, now);
-      }
-    }
-  }
-
-  async #catchUp(now: Now): Promise<void> {
-    if (this.#catchingUp) {
-      this.#schedule({ kind: 'catch-up' }, now, catchUpDelayMs);
-      return;
-    }
-    const { delivery, directory, sessions, options } = this.#hub;
-    const work = [...this.#behind].slice(0, catchUpGroup);
-    for (const [network] of work) this.#behind.delete(network);
-    this.#catchingUp = true;
-    let delayMs = catchUpDelayMs;
-    try {
-      const isHere = (clientId: string) => sessions.ofClient(clientId) !== undefined;
-      const caught = await options.store.read(async (tx) => {
-        const results = [];
-        for (const [network, whole] of work) {
-          const head = delivery.heads.get(network);
-          if (!delivery.isWatched(network)) delivery.forget(network);
-          else if (head !== undefined)
-            results.push(await catchUp(tx, { directory, isHere }, { network, head, whole }));
-        }
-        return results;
-      });
-      for (const result of caught)
-        if (!delivery.catchUp(result)) this.#behind.set(result.network, true);
-    } catch (error) {
-      options.failed?.(error);
-      for (const [network, whole] of work) this.behind(network, whole, undefined);
-      delayMs = retryMs;
-    } finally {
-      this.#catchingUp = false;
-    }
-    if (this.#behind.size > 0) this.#schedule({ kind: 'catch-up' }, now, delayMs);
   }
 
   #schedule(duty: FederationDuty, now: Now, delayMs: number): void {

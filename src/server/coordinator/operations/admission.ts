@@ -35,7 +35,9 @@ export async function create(
   requester: Requester,
   operation: OperationOf<'create'>,
 ): Promise<Outcome> {
-  const waitMs = context.guard.creations.tryTake(requester.clientId, context.now.monotonic);
+  const waitMs = context.once('creation', () =>
+    context.guard.creations.tryTake(requester.clientId, context.now.monotonic),
+  );
   if (waitMs > 0) throw new Refusal('rate-limited', { retryAfterMs: waitMs });
   await checkNetworkCount(tx, requester);
   const name_key = nameKey(operation.name);
@@ -265,15 +267,19 @@ function checkVerifier(
   const { passwords, passwordsPerPrefix } = context.guard;
   const nowMs = context.now.monotonic;
   const prefixKey = `${row.network_id} ${requester.prefix}`;
-  const waitMs = Math.max(
-    passwords.waitMs(requester.clientId, nowMs),
-    passwordsPerPrefix.waitMs(prefixKey, nowMs),
+  const waitMs = context.once('guess-allowed', () =>
+    Math.max(
+      passwords.waitMs(requester.clientId, nowMs),
+      passwordsPerPrefix.waitMs(prefixKey, nowMs),
+    ),
   );
   if (waitMs > 0) throw new Refusal('rate-limited', { retryAfterMs: waitMs });
   const offered = context.crypto.sha256(row.verifier_salt, verifier);
   if (context.crypto.equal(offered, row.verifier_hash)) return;
-  passwords.take(requester.clientId, nowMs);
-  passwordsPerPrefix.take(prefixKey, nowMs);
+  context.once('guess', () => {
+    passwords.take(requester.clientId, nowMs);
+    passwordsPerPrefix.take(prefixKey, nowMs);
+  });
   throw new Refusal('invalid-password');
 }
 

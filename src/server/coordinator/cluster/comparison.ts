@@ -1,0 +1,152 @@
+/** This node against the database: who is connected where, and what happened to the networks that its clients take part in. */
+import type { Now } from '#core/time.ts';
+import type { Hub } from '../hub.ts';
+import { type Participating, participationsOfMany } from '../sync.ts';
+import { catchUp } from './catch-up.ts';
+import { connectedTo, maxIdsPerQuery, type Sighting, sightingsOf } from './node-store.ts';
+import type { Peers } from './peers.ts';
+import type { Whereabouts } from './whereabouts.ts';
+
+export interface ComparisonParts {
+  readonly whereabouts: Whereabouts;
+  /** The client is in the database no more. */
+  readonly expel: (clientId: string) => void;
+}
+
+interface Look {
+  readonly sightings: readonly Sighting[];
+  readonly networks: ReadonlyMap<string, readonly Participating[]>;
+  /** Clients that are not in the database. */
+  readonly missing: readonly string[];
+}
+
+/** Networks looked at in one transaction. */
+const catchUpGroup = 64;
+
+export class Comparison {
+  readonly #hub: Hub;
+  readonly #peers: Peers;
+  readonly #parts: ComparisonParts;
+  /** Networks to be caught up; true: wholly. */
+  readonly #behind = new Map<string, boolean>();
+  #catchingUp = false;
+  #failed = false;
+
+  constructor(hub: Hub, peers: Peers, parts: ComparisonParts) {
+    this.#hub = hub;
+    this.#peers = peers;
+    this.#parts = parts;
+  }
+
+  get isBehind(): boolean {
+    return this.#behind.size > 0;
+  }
+
+  /** Whether the database could not be asked the last time. */
+  get failed(): boolean {
+    return this.#failed;
+  }
+
+  behind(network: string, whole: boolean): void {
+    this.#behind.set(network, whole || this.#behind.get(network) === true);
+  }
+
+  /** Who is connected to these nodes, or to any. */
+  async clients(nodes: readonly string[] | undefined, now: Now): Promise<void> {
+    const { directory, options } = this.#hub;
+    const { node } = options;
+    const known = [...directory.all()].filter(
+      (present) => nodes === undefined || nodes.includes(present.node),
+    );
+    const ids = known.map(({ clientId }) => clientId);
+    const { sightings, networks, missing } = await this.#look(nodes, ids);
+    for (const sighting of sightings) {
+      if (sighting.node === node) continue;
+      const silent = this.#peers.get(sighting.node ?? '')?.silent === true;
+      const list = networks.get(sighting.clientId) ?? [];
+      this.#parts.whereabouts.sighted(sighting, list, silent, now);
+    }
+    for (const clientId of missing) this.#parts.expel(clientId);
+  }
+
+  /** Networks of which less was told here than the database holds. */
+  async networksBehind(): Promise<string[]> {
+    const { delivery, options } = this.#hub;
+    const behind: string[] = [];
+    const watched = [...delivery.heads.keys()];
+    for (let from = 0; from < watched.length; from += maxIdsPerQuery) {
+      const some = watched.slice(from, from + maxIdsPerQuery);
+      const rows = await options.store.db
+        .selectFrom('networks')
+        .select(['network_id', 'revision'])
+        .where('network_id', 'in', some)
+        .execute();
+      const revisions = new Map(rows.map(({ network_id, revision }) => [network_id, revision]));
+      for (const network of some) {
+        const head = delivery.heads.get(network);
+        const revision = revisions.get(network);
+        if (revision === undefined || (head !== undefined && head < revision)) behind.push(network);
+      }
+    }
+    return behind;
+  }
+
+  /** Tells what happened to the next few networks that are behind. */
+  async catchUp(): Promise<void> {
+    if (this.#catchingUp) return;
+    const { delivery, directory, sessions, options } = this.#hub;
+    const work = [...this.#behind].slice(0, catchUpGroup);
+    for (const [network] of work) this.#behind.delete(network);
+    this.#catchingUp = true;
+    this.#failed = false;
+    try {
+      const isHere = (clientId: string) => sessions.ofClient(clientId) !== undefined;
+      const caught = await options.store.read(async (tx) => {
+        const results = [];
+        for (const [network, whole] of work) {
+          const head = delivery.heads.get(network);
+          if (!delivery.isWatched(network)) delivery.forget(network);
+          else if (head !== undefined)
+            results.push(await catchUp(tx, { directory, isHere }, { network, head, whole }));
+        }
+        return results;
+      });
+      for (const result of caught)
+        if (!delivery.catchUp(result)) this.#behind.set(result.network, true);
+    } catch (error) {
+      options.failed?.(error);
+      for (const [network, whole] of work) this.behind(network, whole);
+      this.#failed = true;
+    } finally {
+      this.#catchingUp = false;
+    }
+  }
+
+  async #look(nodes: readonly string[] | undefined, ids: readonly string[]): Promise<Look> {
+    const { directory, options } = this.#hub;
+    return await options.store.read(async (tx) => {
+      const connected = await connectedTo(tx, nodes);
+      const found = new Set(connected.map(({ clientId }) => clientId));
+      const rest = await sightingsOf(
+        tx,
+        ids.filter((id) => !found.has(id)),
+      );
+      const everybody = [...connected, ...rest];
+      const there = new Set(everybody.map(({ clientId }) => clientId));
+      const news = everybody.filter(
+        ({ clientId, serial, connected: state }) =>
+          state > 0 && (directory.get(clientId)?.serial ?? -1) < serial,
+      );
+      const participations = new Map<string, Participating[]>();
+      for (let from = 0; from < news.length; from += maxIdsPerQuery) {
+        const some = news.slice(from, from + maxIdsPerQuery).map(({ clientId }) => clientId);
+        for (const [id, list] of await participationsOfMany(tx, some)) participations.set(id, list);
+      }
+      return {
+        sightings: everybody,
+        networks: participations,
+        missing: ids.filter((id) => !there.has(id)),
+      };
+    });
+  }
+}
