@@ -7,7 +7,7 @@ import { Random } from '../../sim/random.ts';
 import { runHistory } from '../support/cluster-history.ts';
 import { ClusterWorld, type LinkClient } from '../support/cluster-world.ts';
 import { natsSkip } from '../support/nats.ts';
-import { postgresSkip } from '../support/postgres.ts';
+import { freePort, postgresSkip } from '../support/postgres.ts';
 import { buri } from '../support/server-process.ts';
 import { assertView } from '../support/view-model.ts';
 
@@ -181,6 +181,33 @@ test('random operations on all nodes with random faults: nothing acknowledged is
   await world.clients[0]!.request({ op: 'set-access', network: owners[0]!, locked: false });
   const random = new Random(seed);
   await runHistory({ world, store, networks, random, seconds: 8, say: console.log });
+});
+
+test('a node that is started before PostgreSQL waits, is not ready meanwhile, and says why', {
+  skip,
+}, async () => {
+  const port = await freePort();
+  await world.nodes[2]!.stop('SIGKILL');
+  await world.postgres.stop();
+  const starting = world.up(2, ['--metrics', `127.0.0.1:${port}`]);
+  const look = async (path: string) => {
+    const response = await fetch(`http://127.0.0.1:${port}/${path}`).catch(() => undefined);
+    return response === undefined ? undefined : [response.status, await response.text()];
+  };
+  const until = async (path: string, status: number, says: RegExp) => {
+    for (let i = 0; i < 600; i++) {
+      const [found, text] = (await look(path)) ?? [];
+      if (found === status && says.test(String(text))) return;
+      await sleep(50);
+    }
+    assert.fail(`${path} does not become ${status}: ${await look(path)}`);
+  };
+  await until('readyz', 503, /database: .*cannot be reached/);
+  assert.deepEqual(await look('healthz'), [200, 'ok\n']);
+  await world.postgres.up();
+  await starting;
+  await until('readyz', 200, /ready/);
+  await converged();
 });
 
 test('a node with another cluster key is refused', { skip }, async () => {

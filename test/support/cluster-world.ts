@@ -57,13 +57,14 @@ export class ClusterWorld implements AsyncDisposable {
     return world;
   }
 
-  async up(index: number): Promise<void> {
+  async up(index: number, args: readonly string[] = []): Promise<void> {
     this.nodes[index] = await ServerProcess.start({
       data: this.#data[index]!,
       args: [
         ...['--listen', `127.0.0.1:${this.#ports[index]}`, '--store', this.store],
         ...['--fabric', this.nats.url, '--enrol', 'open', '--roles', 'control'],
         ...this.#args,
+        ...args,
       ],
     });
   }

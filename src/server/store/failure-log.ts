@@ -1,5 +1,5 @@
 import type { Log } from '../log.ts';
-import { StoreUnavailable } from './failures.ts';
+import { isConnectionLoss } from './failures.ts';
 
 const unavailableLogMs = 5_000;
 
@@ -8,8 +8,9 @@ export function storeFailures(log: Log): (error: unknown) => void {
   let lastAt = Number.NEGATIVE_INFINITY;
   return (error) => {
     const at = performance.now();
-    if (error instanceof StoreUnavailable && at - lastAt < unavailableLogMs) return;
-    if (error instanceof StoreUnavailable) lastAt = at;
+    const isAway = isConnectionLoss(error);
+    if (isAway && at - lastAt < unavailableLogMs) return;
+    if (isAway) lastAt = at;
     log.error({ err: error }, 'the database failed');
   };
 }

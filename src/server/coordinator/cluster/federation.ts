@@ -286,10 +286,9 @@ export class Federation implements NodeLink {
       started_at: this.#startedAt,
     };
     try {
-      const rows = await store.commits.run(async (tx) => {
-        await beatNode(tx, row);
-        return await nodeRows(tx);
-      });
+      // Not behind what waits for the database: a busy node is not a dead one.
+      await beatNode(store.db, row);
+      const rows = await nodeRows(store.db);
       const wasDown = !this.#storeUp;
       this.#storeUp = true;
       this.#options.onStore?.(undefined);
