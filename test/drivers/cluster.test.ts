@@ -70,9 +70,12 @@ function load() {
       await sleep(answer === 'ok' ? 20 : 100);
     }
   });
-  const stop = async () => {
+  const end = async () => {
     running = false;
     await Promise.all(work);
+  };
+  const stop = async () => {
+    await end();
     const rows = await store.db.selectFrom('clients').select(['client_id', 'nick']).execute();
     const nicks = new Map(rows.map(({ client_id, nick }) => [client_id, nick]));
     for (const [client, n] of acknowledged) {
@@ -81,7 +84,7 @@ function load() {
     }
     return answers;
   };
-  return { stop };
+  return { stop, [Symbol.asyncDispose]: end };
 }
 
 test('clients of three nodes see one truth', { skip }, async () => {
@@ -93,7 +96,7 @@ test('a node is killed under load: its clients are back within seconds, nobody i
   skip,
 }, async () => {
   forgetPresences();
-  const running = load();
+  await using running = load();
   await sleep(1_000);
   const gone = world.on(1);
   assert.ok(gone.length > 0);
@@ -121,7 +124,7 @@ test('NATS is killed whole and comes back: nobody is seen offline, changes arriv
   );
   await converged();
   for (let i = 0; i < 3; i++) await world.nats.up(i);
-  const running = load();
+  await using running = load();
   await sleep(1_000);
   await running.stop();
   await converged();
@@ -133,7 +136,7 @@ test('PostgreSQL is restarted: clients stay connected, writes fail with the reas
 }, async () => {
   forgetPresences();
   const before = world.clients.map(({ outages }) => outages.length);
-  const running = load();
+  await using running = load();
   await sleep(500);
   await world.postgres.stop('SIGQUIT');
   await sleep(2_000);
@@ -158,7 +161,7 @@ test('a node that is told to end sends its clients to the others, and nobody not
   forgetPresences();
   const leaving = world.on(0);
   assert.ok(leaving.length > 0);
-  const running = load();
+  await using running = load();
   await world.nodes[0]!.stop('SIGTERM');
   await Promise.all(leaving.map((client) => client.online()));
   await running.stop();

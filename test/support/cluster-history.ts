@@ -40,11 +40,14 @@ export async function runHistory(options: HistoryOptions): Promise<void> {
   const nicks = new Map<LinkClient, number>();
   const work = world.clients.map((client) => operate(options, client, until, tallies, nicks));
   let faults = 0;
-  while (performance.now() < until) {
-    await sleep(300 + 1_200 * random.float());
-    say(`fault ${++faults}: ${await fault(world, random)}`);
+  try {
+    while (performance.now() < until) {
+      await sleep(300 + 1_200 * random.float());
+      say(`fault ${++faults}: ${await fault(world, random)}`);
+    }
+  } finally {
+    await Promise.all(work);
   }
-  await Promise.all(work);
   await converged(options);
   await check(options, before, tallies, nicks);
   const sum = [...tallies.values()].reduce((total, { acknowledged }) => total + acknowledged, 0);
