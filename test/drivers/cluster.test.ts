@@ -14,6 +14,8 @@ import { assertView } from '../support/view-model.ts';
 const skip = postgresSkip !== false ? postgresSkip : natsSkip;
 const clientCount = 12;
 const networkCount = 3;
+/** Seconds on a machine that has them to spare; tests share theirs with others. */
+const mostOutageMs = 20_000;
 
 let world: ClusterWorld;
 let store: Store;
@@ -107,7 +109,7 @@ test('a node is killed under load: its clients are back within seconds, nobody i
   await running.stop();
   const worstMs = Math.max(...gone.flatMap(({ outages }) => outages));
   console.log(`back after at most ${Math.round(worstMs)} ms`);
-  assert.ok(worstMs < 5_000, `${worstMs} ms`);
+  assert.ok(worstMs < mostOutageMs, `${worstMs} ms`);
   await converged();
   assert.deepEqual(everOffline(), []);
   await world.up(1);
