@@ -588,6 +588,7 @@ export class PathClient {
       case 'path-mtu':
       case 'peer-alive':
       case 'peer-dead':
+      case 'observed':
         break;
       default:
         output satisfies never;

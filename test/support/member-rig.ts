@@ -95,8 +95,9 @@ export class MemberRig {
   deliver(from: MemberNode, address: string, bytes: Uint8Array): void {
     this.wire.push({ from: from.device.name, bytes });
     const to = [...this.nodes.values()].find((node) => node.address === address);
+    const source = from.address;
     if (to === undefined || !this.passes(from, to)) return;
-    this.clock.in(wireDelayMs, () => to.datagram(bytes, from.address));
+    this.clock.in(wireDelayMs, () => to.datagram(bytes, source));
   }
 }
 
@@ -108,7 +109,9 @@ interface EnginePeer {
 
 export class MemberNode {
   readonly device: TestDevice;
-  readonly address: string;
+  address: string;
+  /** What its machine sees as its address: another one when it is behind a NAT. */
+  inside: string | undefined;
   readonly inbox: string[] = [];
   readonly outputs: MemberOutput[] = [];
   readonly peers = new Map<number, EnginePeer>();
@@ -158,6 +161,13 @@ export class MemberNode {
     const networks = [...this.member.secrets.keys()];
     for (const id of networks) this.fromServer(this.#rig.view(id));
     this.fromServer({ t: 'synchronised', networks });
+  }
+
+  /** To another network. */
+  move(address: string, inside?: string): void {
+    this.address = address;
+    this.inside = inside;
+    this.#feedAddresses(true);
   }
 
   disconnect(): void {
@@ -336,8 +346,12 @@ export class MemberNode {
 
   #open(): void {
     this.feed({ type: 'sockets', sockets: [{ socket: 1, family: 4, localPort: 4000 }] });
-    const addresses = [{ interface: 'eth0', address: this.address }];
-    this.feed({ type: 'local-addresses', addresses, changed: false });
+    this.#feedAddresses(false);
+  }
+
+  #feedAddresses(changed: boolean): void {
+    const addresses = [{ interface: 'eth0', address: this.inside ?? this.address }];
+    this.feed({ type: 'local-addresses', addresses, changed });
   }
 }
 

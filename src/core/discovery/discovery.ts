@@ -8,7 +8,7 @@ import { after, type MonotonicMs, type Now } from '#core/time.ts';
 import type { AddressProof } from '#wire/control.ts';
 import { type AddressFamily, type Endpoint, familyOf, formatEndpoint } from '#wire/endpoint.ts';
 import type { NatBehaviour } from '#wire/signal.ts';
-import { type Prefix, parsePrefix, virtualPrefixes } from '../path/address-class.ts';
+import { classOf, type Prefix, parsePrefix, virtualPrefixes } from '../path/address-class.ts';
 import { unknownNat } from '../path/io.ts';
 import { gatherCandidates, hostAddresses, type LocalAddress } from './candidates.ts';
 import { FamilyDiscovery } from './family-discovery.ts';
@@ -32,6 +32,8 @@ const firstReportMs = 1000;
 const graceMs = 150;
 const maxServers = 16;
 const maxAddresses = 64;
+/** Peers whose word counts while no server answers: the last ones. */
+const maxObservers = 4;
 
 export class Discovery {
   readonly #crypto: Crypto;
@@ -43,6 +45,8 @@ export class Discovery {
   #sockets: readonly DiscoverySocket[] = [];
   #addresses: readonly LocalAddress[] = [];
   #servers: readonly Endpoint[] = [];
+  /** Where peers saw us last; the latest last. */
+  readonly #observed = new Map<number, Endpoint>();
   #configuredPort: number | undefined;
   #mapped: readonly Endpoint[] = [];
   /** Nothing is reported before then, unless every server has answered. */
@@ -83,7 +87,11 @@ export class Discovery {
       case 'mapped':
         this.#mapped = input.endpoints;
         break;
+      case 'observed':
+        this.#observe(input.peer, input.socket, input.endpoint);
+        break;
       case 'network-changed':
+        this.#observed.clear();
         for (const family of this.#families.values()) family.networkChanged(at);
         this.#tests?.networkChanged();
         break;
@@ -130,6 +138,12 @@ export class Discovery {
       );
       return [seen, ...others].filter((endpoint) => endpoint !== undefined);
     });
+    // A peer may lie: what it says is a candidate like any other, which nobody uses who is not answered there.
+    for (const endpoint of this.#observed.values()) {
+      if (this.#families.get(familyOf(endpoint.address))?.seen === undefined) {
+        reflexive.push(endpoint);
+      }
+    }
     const mains = this.#sockets.filter(isMain);
     const candidates = gatherCandidates({
       addresses: this.#addresses,
@@ -227,6 +241,16 @@ export class Discovery {
     }
     this.#reportAt = after(at, firstReportMs);
     this.#isGrace = false;
+  }
+
+  #observe(peer: number, socket: number, endpoint: Endpoint): void {
+    const isOurs = this.#sockets.some((one) => one.socket === socket && isMain(one));
+    if (!isOurs || endpoint.port === 0 || classOf(endpoint.address) !== 'public') return;
+    this.#observed.delete(peer);
+    this.#observed.set(peer, endpoint);
+    if (this.#observed.size <= maxObservers) return;
+    const oldest = this.#observed.keys().next();
+    if (oldest.done !== true) this.#observed.delete(oldest.value);
   }
 
   #datagram(bytes: Uint8Array, socket: number, remote: Endpoint, at: MonotonicMs): void {

@@ -30,6 +30,13 @@ export type DiscoveryInput =
       readonly socket: number;
       readonly remote: Endpoint;
     }
+  /** A peer sees what leaves by this socket come from there: believed while no server says where we are. */
+  | {
+      readonly type: 'observed';
+      readonly peer: number;
+      readonly socket: number;
+      readonly endpoint: Endpoint;
+    }
   | { readonly type: 'network-changed' }
   /**
    * Something hints that a mapping may be another one (a path was doubted, a signal is wanted): the server is asked again,

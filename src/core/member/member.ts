@@ -1,3 +1,4 @@
+import { memberMessageType } from '#wire/carried.ts';
 import type { ServerMessage, ServerMessageOf } from '#wire/control.ts';
 import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
 import type { PunchTerms } from '#wire/signal.ts';
@@ -7,10 +8,12 @@ import { Lan } from '../lan/lan.ts';
 import { type CachedNetwork, Mesh, type MeshOutcome } from '../mesh/mesh.ts';
 import type { NetworkView } from '../mesh/network-view.ts';
 import type { Pair } from '../mesh/pairs.ts';
+import type { PathOutput } from '../path/io.ts';
 import type { Relays } from '../relay/relays.ts';
 import { SleepWatch } from '../sleep-watch.ts';
 import { after, type MonotonicMs, type Now, wallMs } from '../time.ts';
 import { BestTime } from './best-time.ts';
+import { Carrier } from './carrier.ts';
 import type { MemberInput, MemberOutput } from './io.ts';
 import { type KnownWays, LastGood, noKnownWays } from './last-good.ts';
 import { MemberRelays } from './member-relays.ts';
@@ -52,6 +55,11 @@ export class Member {
   readonly #signals: Signals;
   readonly #notices: MemberNotices;
   readonly #lastGood: LastGood;
+  readonly #carrier: Carrier;
+  /** Where peers see us: discovery's business, after what is being handled. */
+  readonly #observed: Extract<PathOutput, { type: 'observed' }>[] = [];
+  /** Peers that are there although the server says otherwise: others carried signals of theirs. */
+  readonly #presumed = new Set<string>();
   #outputs: MemberOutput[] = [];
   #polled = 0;
   #pairs: ReadonlyMap<string, Pair> = new Map();
@@ -102,6 +110,9 @@ export class Member {
       offer: (peer, hard, now) => this.#offer(peer, hard, now),
       answer: (peer, hard, now) => this.#signalling.answer(peer, hard, now),
       disagree: (peer, now) => this.#disagree(peer, now),
+      observed: (seen) => void this.#observed.push(seen),
+      removed: ({ index }) => this.#carrier.removePeer(index),
+      dead: ({ pair }) => this.#isDead(pair.clientId),
       // With a server to ask, signals say where a peer is now.
       recall: (pair, now) =>
         this.#connected ? undefined : this.#lastGood.recall(pair, this.#time.documents(now)),
@@ -114,6 +125,8 @@ export class Member {
       signals: this.#signals,
       peers: this.#manager.peers,
       send: (message) => emit({ type: 'send', message }),
+      ways: (peer, now) => ({ server: this.#connected, members: this.#byMembers(peer, now) }),
+      carry: (peer, sealed) => this.#carrier.send(peer, sealed),
       paths: (input, now) => this.#manager.paths(input, now),
       told: (clientId, candidates, nat) => this.#lastGood.told(clientId, { candidates, nat }),
       time: (now) => this.#time.signals(now),
@@ -127,6 +140,13 @@ export class Member {
       listed: (relays, now) => this.#lastGood.setRelays(relays, now.monotonic),
       announced: (now) => this.#tellCandidates(now),
     });
+    this.#carrier = new Carrier({
+      clientId: options.clientId,
+      peers: this.#manager.peers,
+      isUp: (peer) => this.#manager.isUp(peer),
+      emit,
+      receive: (from, sealed, now) => this.#carried(from, sealed, now),
+    });
     this.#notices = new MemberNotices(emit);
   }
 
@@ -139,6 +159,7 @@ export class Member {
     this.#apply(input, now);
     const due = this.#reviewAt === undefined || this.#reviewAt <= now.monotonic;
     if ((this.#stale && !this.#synchronising) || due) this.#review(now);
+    for (const seen of this.#observed.splice(0)) this.#discovery.handle(seen, now);
     this.#pumpDiscovery(now);
     const heldUntil = this.#signalling.heldUntil;
     const isOver = heldUntil !== undefined && heldUntil <= now.monotonic;
@@ -229,7 +250,7 @@ export class Member {
     const counters = this.#manager.counters();
     for (const [fault, count] of this.#mesh.faults) counters[`mesh-${fault}`] = count;
     for (const [fault, count] of this.#signalling.faults) counters[fault] = count;
-    Object.assign(counters, this.#lan.counters);
+    Object.assign(counters, this.#lan.counters, this.#carrier.counters);
     for (const [name, count] of Object.entries(this.#relays.relays.counters())) {
       counters[`relay-${kebab(name)}`] = count;
     }
@@ -293,9 +314,7 @@ export class Member {
         this.#manager.tunnels({ ...input, kind: 'rekey-limit' }, now);
         return;
       case 'message':
-        if (this.#manager.peers.get(input.peer) !== undefined) {
-          this.#lan.receive(input.peer, input.bytes);
-        }
+        this.#message(input.peer, input.bytes, now);
         return;
       case 'lan':
         this.#lan.local(input.local, now);
@@ -330,7 +349,8 @@ export class Member {
     const servers = stunServers(this.#options, welcome.nodeList, serverAddress);
     this.#discovery.handle({ type: 'servers', servers }, now);
     this.#manager.paths({ type: 'stun-servers', servers }, now);
-    this.#manager.paths({ type: 'server', connected: true }, now);
+    this.#presumed.clear();
+    this.#manager.server(true, now);
   }
 
   #disconnect(now: Now): void {
@@ -340,7 +360,7 @@ export class Member {
     this.#presumeAt = after(now.monotonic, presumeAfterMs);
     this.#mesh.connectionRenewed();
     this.#signalling.disconnected();
-    this.#manager.paths({ type: 'server', connected: false }, now);
+    this.#manager.server(false, now);
   }
 
   /** Nobody tells any more who comes: those who were reached lately may come back unannounced. */
@@ -367,6 +387,7 @@ export class Member {
         this.#changed(message.network, this.#mesh.applyRemoved(message));
         return;
       case 'presence':
+        this.#presumed.delete(message.clientId);
         if (this.#mesh.applyPresence(message)) this.#reviewSoon(now);
         return;
       case 'synchronised':
@@ -379,6 +400,9 @@ export class Member {
         // Who signals may have come online a moment ago.
         if (this.#gathering) this.#review(now);
         this.#signalling.receive(message, now);
+        return;
+      case 'undelivered':
+        this.#undelivered(message.to, now);
         return;
       case 'punch':
         this.#signalling.punch(message, now);
@@ -396,7 +420,6 @@ export class Member {
       case 'welcome':
       case 'refused':
       case 'response':
-      case 'undelivered':
       // For a machine that is a relay.
       case 'relay-state':
       case 'relay-revoke':
@@ -522,13 +545,66 @@ export class Member {
 
   /** A path is missing: perhaps because our own mapping is another one by now, so the server is asked about it too. */
   #offer(peer: Peer, hard: PunchTerms | undefined, now: Now): void {
-    if (!this.#connected) return;
+    if (!this.#connected && !this.#carrier.hasWay(peer)) return;
     this.#recheck(now);
     this.#signalling.offer(peer, hard, now);
+    if (!this.#connected) return;
     const last = this.#serverCheckedAt;
     if (last !== undefined && now.monotonic - last < checkServerEveryMs) return;
     this.#serverCheckedAt = now.monotonic;
     this.#outputs.push({ type: 'check-server' });
+  }
+
+  /** A message of a peer's program. Those of a kind that is not known are of a later version, and ignored. */
+  #message(index: number, bytes: Uint8Array, now: Now): void {
+    const peer = this.#manager.peers.get(index);
+    if (peer === undefined) return;
+    const type = memberMessageType(bytes);
+    if (type === 'lan-report') this.#lan.receive(index, bytes);
+    else if (type === 'signal') this.#carrier.receive(peer, bytes, now);
+  }
+
+  /** Whether signals to the peer go by members, be it beside the server. */
+  #byMembers(peer: Peer, now: Now): boolean {
+    const isNeeded =
+      !this.#connected ||
+      peer.pair.presence !== 'online' ||
+      this.#carrier.prefersMembers(peer, now.monotonic);
+    return isNeeded && this.#carrier.hasWay(peer);
+  }
+
+  /** The server does not reach a peer: members may. */
+  #undelivered(clientId: string, now: Now): void {
+    const peer = this.#manager.peers.byClientId(clientId);
+    if (peer === undefined || this.#carrier.prefersMembers(peer, now.monotonic)) return;
+    const isKnown = this.#byMembers(peer, now);
+    this.#carrier.preferMembers(peer, now.monotonic);
+    if (!isKnown && this.#byMembers(peer, now)) this.#signalling.offer(peer, undefined, now);
+  }
+
+  /** A signal that members carried, as it seems from this client. */
+  #carried(from: string, sealed: Uint8Array, now: Now): void {
+    if (this.#gathering) this.#review(now);
+    if (!this.#manager.peers.has(from)) this.#admit(from, sealed, now);
+    if (!this.#signalling.receive({ from, sealed }, now, true)) return;
+    const peer = this.#manager.peers.byClientId(from);
+    if (peer !== undefined) this.#carrier.preferMembers(peer, now.monotonic);
+    this.#recheck(now);
+  }
+
+  /** Who can signal is there, whatever the server said last. */
+  #admit(from: string, sealed: Uint8Array, now: Now): void {
+    const pair = this.#pairs.get(from);
+    if (pair === undefined || !this.#signals.isGenuine(pair, sealed, this.#time.signals(now))) {
+      return;
+    }
+    this.#presumed.add(from);
+    if (this.#mesh.presume((clientId) => clientId === from)) this.#review(now);
+  }
+
+  #isDead(clientId: string): void {
+    if (!this.#presumed.delete(clientId) || !this.#connected) return;
+    if (this.#mesh.presumedWrongly(clientId)) this.#stale = true;
   }
 
   /** Something hints that our mappings are other ones by now. */

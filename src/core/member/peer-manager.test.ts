@@ -40,12 +40,16 @@ test('a peer of whom the server knows nothing is asked again and again, and noth
       offer: () => {},
       relay: () => {},
       answer: () => {},
+      observed: () => {},
+      removed: () => {},
+      dead: () => {},
       recall: () => undefined,
       reached: () => {},
       disagree: () => {},
     });
     let at = monotonicMs(2 ** 20 - random.float() * 33_333.3);
     const now = () => ({ monotonic: at, wall: wallMs(1_800_000_000_000) });
+    manager.server(true, now());
     manager.sync(new Map([[bob.clientId, pair]]), now());
     for (let wakes = 0; wakes < 5; wakes++) {
       const next = manager.deadline();

@@ -17,8 +17,12 @@ import { type Peer, PeerTable, pskCandidates } from './peers.ts';
 
 /** The side with the lower tunnel key starts the session; the other one too when none came by then. */
 const initiateLateMs = 1500;
-/** A peer that the server does not show as online is asked that often whether it is there. */
+/**
+ * A peer that the server does not show as online is asked that often whether it is there; without a server everybody is, and many less
+ * often.
+ */
 const livenessEveryMs = 20_000;
+const livenessMsPerPeer = 50;
 
 export interface PeerManagerOptions {
   readonly crypto: Crypto;
@@ -47,6 +51,12 @@ export interface PeerManagerOptions {
   ) => { readonly candidates: readonly Candidate[]; readonly nat: NatBehaviour } | undefined;
   /** There is a tunnel with the peer, over this path. */
   readonly reached: (peer: Peer, path: Path, now: Now) => void;
+  /** Where a peer sees us. */
+  readonly observed: (seen: Extract<PathOutput, { type: 'observed' }>) => void;
+  /** It is nobody's peer any more. */
+  readonly removed: (peer: Peer) => void;
+  /** A peer that was asked whether it is there did not answer. */
+  readonly dead: (peer: Peer) => void;
   /** This client and the peer see their common networks differently. */
   readonly disagree: (peer: Peer, now: Now) => void;
 }
@@ -58,6 +68,7 @@ export class PeerManager {
   readonly #tunnels: Tunnels;
   readonly #peers = new PeerTable();
   readonly #deadlines = new Deadlines();
+  #connected = false;
 
   constructor(options: PeerManagerOptions) {
     this.#options = options;
@@ -98,6 +109,17 @@ export class PeerManager {
   paths(input: PathInput, now: Now): void {
     this.#paths.handle(input, now);
     this.#pump(now);
+  }
+
+  /** The control connection came or went. Without it nobody says who is there: tunnels are watched from here. */
+  server(connected: boolean, now: Now): void {
+    this.#connected = connected;
+    for (const peer of this.#peers.values()) {
+      if (peer.pair.presence !== 'online') continue;
+      peer.livenessCheckedAt = connected ? undefined : now.monotonic;
+      this.#reschedule(peer);
+    }
+    this.paths({ type: 'server', connected }, now);
   }
 
   tunnels(input: SessionInput, now: Now): void {
@@ -153,14 +175,14 @@ export class PeerManager {
       peer.initiateAt = undefined;
       this.#tunnels.handle({ kind: 'rekey', peer: peer.index }, now);
     }
-    const checkAt = livenessCheckAt(peer);
+    const checkAt = this.#livenessCheckAt(peer);
     if (checkAt !== undefined && checkAt <= now.monotonic) this.#checkLiveness(peer, now);
     this.#reschedule(peer);
   }
 
   /** To be called whenever something changed that `#wake` goes by. */
   #reschedule(peer: Peer): void {
-    const checkAt = livenessCheckAt(peer);
+    const checkAt = this.#livenessCheckAt(peer);
     const { initiateAt } = peer;
     const isFirst = initiateAt !== undefined && (checkAt === undefined || initiateAt < checkAt);
     this.#deadlines.set(peer.index, isFirst ? initiateAt : checkAt);
@@ -186,7 +208,7 @@ export class PeerManager {
       const { candidates, nat } = known;
       this.#paths.handle({ type: 'remembered', peer: peer.index, candidates, nat }, now);
     }
-    if (pair.presence !== 'online') this.#checkLiveness(peer, now);
+    if (!this.#isShownOnline(peer)) this.#checkLiveness(peer, now);
   }
 
   #update(peer: Peer, pair: Pair, now: Now): void {
@@ -210,7 +232,7 @@ export class PeerManager {
       this.#remove(peer, now);
       return;
     }
-    if (pair.presence === 'online') peer.livenessCheckedAt = undefined;
+    if (this.#isShownOnline(peer)) peer.livenessCheckedAt = undefined;
     else this.#checkLiveness(peer, now);
     this.#reschedule(peer);
     // It has logged in anew: perhaps it was started anew, and knows nothing of our session.
@@ -224,6 +246,7 @@ export class PeerManager {
     this.#paths.handle({ type: 'remove-peer', peer: peer.index }, now);
     this.#pump(now);
     this.#options.lan.removePeer(peer.index);
+    this.#options.removed(peer);
     this.#options.emit({ type: 'remove-peer', peer: peer.index });
   }
 
@@ -231,6 +254,19 @@ export class PeerManager {
     peer.livenessCheckedAt = now.monotonic;
     this.#reschedule(peer);
     this.#paths.handle({ type: 'check-liveness', peer: peer.index }, now);
+  }
+
+  #isShownOnline({ pair }: Peer): boolean {
+    return this.#connected && pair.presence === 'online';
+  }
+
+  /** Peers that the server shows as online need not be asked. Those without a path are sought anyway when there is no server. */
+  #livenessCheckAt(peer: Peer): MonotonicMs | undefined {
+    const { livenessCheckedAt } = peer;
+    if (livenessCheckedAt === undefined || this.#isShownOnline(peer)) return undefined;
+    if (!this.#connected && !peer.hasPath) return undefined;
+    const everyMs = Math.max(livenessEveryMs, livenessMsPerPeer * this.#peers.size);
+    return after(livenessCheckedAt, everyMs);
   }
 
   #wantSession(peer: Peer, now: Now): void {
@@ -270,6 +306,9 @@ export class PeerManager {
     const peer = this.#peers.get(output.peer);
     if (peer === undefined) return;
     switch (output.type) {
+      case 'observed':
+        this.#options.observed(output);
+        return;
       case 'path':
         emit({ type: 'set-path', peer: peer.index, path: output.path });
         if (output.path !== undefined && this.#tunnels.isUp(peer.index)) {
@@ -289,6 +328,7 @@ export class PeerManager {
         return;
       case 'peer-dead':
         peer.isDead = true;
+        this.#options.dead(peer);
         // The server says that it is gone, and so it is. Otherwise the search goes on.
         if (peer.pair.verdict === 'maintain') this.#remove(peer, now);
         return;
@@ -302,10 +342,9 @@ export class PeerManager {
     const hadPath = peer.hasPath;
     peer.hasPath = pathAvailable;
     if (pathAvailable) peer.isDead = false;
-    if (!pathAvailable) {
-      peer.initiateAt = undefined;
-      this.#reschedule(peer);
-    }
+    if (!pathAvailable) peer.initiateAt = undefined;
+    else if (!this.#isShownOnline(peer)) peer.livenessCheckedAt ??= now.monotonic;
+    this.#reschedule(peer);
     if (!pathAvailable || (hadPath && this.#tunnels.isUp(peer.index))) return;
     this.#agreeAgain(peer, now);
   }
@@ -395,12 +434,6 @@ export class PeerManager {
     if (output.pskIndex > 0) this.#options.disagree(peer, now);
   }
 }
-
-/** Peers that the server shows as online need not be asked. */
-const livenessCheckAt = ({ pair, livenessCheckedAt }: Peer): MonotonicMs | undefined =>
-  pair.presence === 'online' || livenessCheckedAt === undefined
-    ? undefined
-    : after(livenessCheckedAt, livenessEveryMs);
 
 export const kebab = (name: string): string =>
   name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);

@@ -1,10 +1,17 @@
+import { maxCarriedSignalBytes } from '#wire/carried.ts';
 import {
   type AddressProof,
   type ClientMessage,
   maxProofs,
   type ServerMessageOf,
 } from '#wire/control.ts';
-import { type Candidate, maxCandidates, type NatBehaviour, type PunchTerms } from '#wire/signal.ts';
+import {
+  type Candidate,
+  maxCandidates,
+  type NatBehaviour,
+  type PunchTerms,
+  type SignalPayload,
+} from '#wire/signal.ts';
 import type { PathInput } from '../path/io.ts';
 import { needsManyProbes } from '../path/probe-need.ts';
 import { after, type MonotonicMs, type Now } from '../time.ts';
@@ -15,6 +22,10 @@ export interface SignallingOptions {
   readonly signals: Signals;
   readonly peers: PeerTable;
   readonly send: (message: ClientMessage) => void;
+  /** By which ways a signal to the peer goes now. */
+  readonly ways: (peer: Peer, now: Now) => { readonly server: boolean; readonly members: boolean };
+  /** Has members carry it to the peer (protocol §13): at most `maxCarriedSignalBytes`. */
+  readonly carry: (peer: Peer, sealed: Uint8Array) => void;
   readonly paths: (input: PathInput, now: Now) => void;
   /** A peer said where it is. */
   readonly told: (clientId: string, candidates: readonly Candidate[], nat: NatBehaviour) => void;
@@ -26,6 +37,24 @@ export interface SignallingOptions {
 
 /** Two round trips to most servers, and no more than a person would notice. */
 const holdMs = 250;
+
+/**
+ * Without a server nobody announces when the simultaneous open begins: the answerer lets the answer pass, the offerer begins when it has
+ * it, or nearly.
+ */
+const answererPunchMs = 150;
+const offererPunchMs = 100;
+
+/** Host candidates are worth the least to those who have lost each other. */
+const carriedOrder: readonly Candidate['kind'][] = [
+  'relay',
+  'mapped',
+  'configured',
+  'server-reflexive',
+  'host',
+];
+
+type Content = Omit<SignalPayload, 'counter' | 'expiresAt'>;
 
 interface Local {
   readonly candidates: readonly Candidate[];
@@ -109,17 +138,23 @@ export class Signalling {
       if (!clientIds.has(clientId)) this.#nats.delete(clientId);
   }
 
-  receive({ from, sealed, punchInMs, proven }: ServerMessageOf<'signal'>, now: Now): void {
+  /** From the server, or (`isCarried`) from another member. False when it had no effect. */
+  receive(
+    { from, sealed, punchInMs, proven }: Omit<ServerMessageOf<'signal'>, 't'>,
+    now: Now,
+    isCarried = false,
+  ): boolean {
     const { peers, signals, paths, time, told } = this.#options;
     const peer = peers.byClientId(from);
     if (peer === undefined) {
       this.#count('signal-from-stranger');
-      return;
+      return false;
     }
     const payload = signals.open(peer.pair, sealed, time(now));
     if (typeof payload === 'string') {
-      this.#count(payload);
-      return;
+      // Two members may carry one signal.
+      if (!isCarried || payload !== 'signal-replayed') this.#count(payload);
+      return false;
     }
     const { candidates, nat, kind, hard } = payload;
     this.#nats.set(from, nat);
@@ -130,12 +165,14 @@ export class Signalling {
       ...(hard === undefined ? {} : { hard }),
     };
     paths({ type: 'remote-candidates', peer: peer.index, ...said }, now);
-    if (punchInMs !== undefined) paths({ type: 'punch', peer: peer.index, inMs: punchInMs }, now);
+    const inMs = isCarried && kind === 'answer' ? offererPunchMs : punchInMs;
+    if (inMs !== undefined) paths({ type: 'punch', peer: peer.index, inMs }, now);
     // An offer of an attempt at hard NATs is answered when that is ready.
-    if (kind !== 'offer' || hard !== undefined) return;
+    if (kind !== 'offer' || hard !== undefined) return true;
     if (this.#local === undefined) this.#unanswered.add(peer.index);
     else if (this.#heldUntil !== undefined) this.#held.set(peer.index, 'answer');
-    else this.#send(peer, 'answer', now);
+    else this.#send(peer, 'answer', now, undefined, isCarried);
+    return true;
   }
 
   punch({ peer: clientId, punchInMs }: ServerMessageOf<'punch'>, now: Now): void {
@@ -144,12 +181,45 @@ export class Signalling {
     this.#options.paths({ type: 'punch', peer: peer.index, inMs: punchInMs }, now);
   }
 
-  #send(peer: Peer, kind: 'offer' | 'answer', now: Now, hard?: PunchTerms): void {
+  #send(
+    peer: Peer,
+    kind: 'offer' | 'answer',
+    now: Now,
+    hard?: PunchTerms,
+    byMembers = false,
+  ): void {
     if (this.#local === undefined) return;
-    const { signals, send, time, proofs } = this.#options;
     const { candidates, nat } = this.#local;
     const told = withRelays(candidates, this.#relays);
     const content = { kind, candidates: told, nat, ...(hard === undefined ? {} : { hard }) };
+    const ways = this.#options.ways(peer, now);
+    if (ways.server) this.#sendByServer(peer, content, now);
+    if (!ways.members && !byMembers) return;
+    this.#sendByMembers(peer, content, now);
+    if (kind !== 'answer') return;
+    this.#options.paths({ type: 'punch', peer: peer.index, inMs: answererPunchMs }, now);
+  }
+
+  #sendByMembers(peer: Peer, content: Content, now: Now): void {
+    const { signals, carry, time } = this.#options;
+    const rank = ({ kind }: Candidate) => carriedOrder.indexOf(kind);
+    let candidates = content.candidates;
+    for (;;) {
+      const sealed = signals.seal(peer.pair, { ...content, candidates }, time(now));
+      if (sealed === undefined) return;
+      if (sealed.length <= maxCarriedSignalBytes) {
+        carry(peer, sealed);
+        return;
+      }
+      if (candidates.length === 0) return;
+      const best = candidates.toSorted((a, b) => rank(a) - rank(b));
+      candidates = best.slice(0, Math.floor(candidates.length * 0.75));
+    }
+  }
+
+  #sendByServer(peer: Peer, content: Content, now: Now): void {
+    const { signals, send, time, proofs } = this.#options;
+    const { kind, nat } = content;
     const sealed = signals.seal(peer.pair, content, time(now));
     if (sealed === undefined) return;
     const to = peer.pair.clientId;

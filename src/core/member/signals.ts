@@ -53,18 +53,14 @@ export class Signals {
     return this.#noise('initiator', peer).writeMessage(payload);
   }
 
+  /** Whether the peer made it lately. It counts as not seen yet. */
+  isGenuine(peer: SignalPeer, sealed: Uint8Array, serverTimeMs: number): boolean {
+    return typeof this.#read(peer, sealed, serverTimeMs) !== 'string';
+  }
+
   open(peer: SignalPeer, sealed: Uint8Array, serverTimeMs: number): SignalPayload | SignalFault {
-    if (sealed.length > maxSignalBytes) return 'signal-malformed';
-    const bytes = this.#noise('responder', peer).readMessage(sealed);
-    if (bytes === undefined) return 'signal-forged';
-    const payload = decodeSignal(bytes);
-    if (payload === undefined) return 'signal-malformed';
-    if (payload.expiresAt + clockToleranceMs < serverTimeMs) return 'signal-expired';
-    if (payload.expiresAt > serverTimeMs + signalLifetimeMs + clockToleranceMs) {
-      return 'signal-postdated';
-    }
-    if (payload.counter <= (this.#seen.get(peer.clientId) ?? -1)) return 'signal-replayed';
-    this.#seen.set(peer.clientId, payload.counter);
+    const payload = this.#read(peer, sealed, serverTimeMs);
+    if (typeof payload !== 'string') this.#seen.set(peer.clientId, payload.counter);
     return payload;
   }
 
@@ -75,6 +71,20 @@ export class Signals {
         if (!clientIds.has(clientId)) counters.delete(clientId);
       }
     }
+  }
+
+  #read(peer: SignalPeer, sealed: Uint8Array, serverTimeMs: number): SignalPayload | SignalFault {
+    if (sealed.length > maxSignalBytes) return 'signal-malformed';
+    const bytes = this.#noise('responder', peer).readMessage(sealed);
+    if (bytes === undefined) return 'signal-forged';
+    const payload = decodeSignal(bytes);
+    if (payload === undefined) return 'signal-malformed';
+    if (payload.expiresAt + clockToleranceMs < serverTimeMs) return 'signal-expired';
+    if (payload.expiresAt > serverTimeMs + signalLifetimeMs + clockToleranceMs) {
+      return 'signal-postdated';
+    }
+    if (payload.counter <= (this.#seen.get(peer.clientId) ?? -1)) return 'signal-replayed';
+    return payload;
   }
 
   #noise(role: 'initiator' | 'responder', peer: SignalPeer): HandshakeState {

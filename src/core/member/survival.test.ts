@@ -1,12 +1,14 @@
 /** What members can do while no server answers. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { type CarriedSignal, encodeCarriedSignal } from '#wire/carried.ts';
 import { type TestDevice, testDevice } from '../../../test/support/cluster.ts';
 import { type MemberNode, MemberRig, secretsOf } from '../../../test/support/member-rig.ts';
 
 const net = '100-000-001';
 const dayMs = 86_400_000;
-const [alice, bob] = [testDevice(1, 'alice'), testDevice(2, 'bob')];
+const net2 = '100-000-002';
+const [alice, bob, carol] = [testDevice(1, 'alice'), testDevice(2, 'bob'), testDevice(3, 'carol')];
 
 function rigOf(devices: readonly TestDevice[], seed?: string) {
   const rig = new MemberRig(seed);
@@ -17,13 +19,14 @@ function rigOf(devices: readonly TestDevice[], seed?: string) {
   return { rig, nodes: nodes as [MemberNode, MemberNode, ...MemberNode[]] };
 }
 
-/** Everybody is behind a filter that lets in only those whom they have sent to within half a minute. */
-function filter(rig: MemberRig): void {
+/** All others are behind a filter that lets in only those whom they have sent to within half a minute. */
+function filter(rig: MemberRig, ...open: readonly MemberNode[]): void {
   const sentAt = new Map<string, number>();
   rig.passes = (from, to) => {
     const now = rig.clock.now.monotonic;
-    sentAt.set(`${from.device.name} ${to.device.name}`, now);
-    const opened = sentAt.get(`${to.device.name} ${from.device.name}`);
+    sentAt.set(`${from.address} ${to.address}`, now);
+    if (open.includes(to)) return true;
+    const opened = sentAt.get(`${to.address} ${from.address}`);
     return opened !== undefined && now - opened < 30_000;
   };
 }
@@ -121,4 +124,127 @@ test('ways are written sparingly', () => {
   const { peers } = nodes[0].member.ways(rig.clock.now);
   assert.equal(peers.length, 1);
   assert.equal(peers[0]?.candidates[0]?.endpoint, `${nodes[1].address}:4000`);
+});
+
+const counter = (node: MemberNode, name: string) => node.member.counters()[name];
+const peerOf = (node: MemberNode, { clientId }: TestDevice) =>
+  node.member.manager.peers.byClientId(clientId);
+
+test('a member that moves while no server answers is found through one that both have a tunnel with', () => {
+  for (const inside of [undefined, '192.168.7.7']) {
+    const { rig, nodes } = rigOf([alice, bob, carol]);
+    const [a, b, c] = nodes as [MemberNode, MemberNode, MemberNode];
+    filter(rig, b);
+    rig.clock.run(6000);
+    assert.ok(arrives(rig, a, c, 1000));
+    for (const node of nodes) node.disconnect();
+    rig.clock.run(5000);
+    // Behind a NAT only the one that is reached can tell where it is now.
+    c.move('203.0.113.9', inside);
+    assert.ok(arrives(rig, c, b, 5000), 'the open one is reached without any signal');
+    assert.ok(arrives(rig, a, c, 12_000), `inside ${inside ?? 'the same'}`);
+    assert.ok(arrives(rig, c, a, 1000));
+    assert.ok(counter(b, 'carried-passed-on')! > 0);
+  }
+});
+
+test('without a common member it is not, because nobody knows where it is', () => {
+  const { rig, nodes } = rigOf([alice, carol]);
+  filter(rig);
+  rig.clock.run(6000);
+  for (const node of nodes) node.disconnect();
+  nodes[1].move('203.0.113.9');
+  assert.equal(arrives(rig, nodes[0], nodes[1], 30_000), false);
+});
+
+test('whom the server believes gone is found by a signal that members carry', () => {
+  const { rig, nodes } = rigOf([alice, bob, carol]);
+  const [a, b, c] = nodes as [MemberNode, MemberNode, MemberNode];
+  filter(rig, b);
+  rig.clock.run(6000);
+  c.disconnect();
+  const blocked = rig.passes;
+  rig.passes = (from, to) => ![from, to].includes(c) && blocked(from, to);
+  rig.presence(net, carol.clientId, 'unconfirmed');
+  rig.clock.run(61_000);
+  rig.presence(net, carol.clientId, 'offline');
+  rig.clock.run(10_000);
+  assert.equal(peerOf(a, carol), undefined);
+  assert.equal(peerOf(b, carol), undefined);
+  // Bob comes back first: it is open.
+  rig.passes = blocked;
+  b.disconnect();
+  b.connect();
+  rig.presence(net, carol.clientId, 'unconfirmed');
+  a.fromServer({ t: 'presence', network: net, clientId: carol.clientId, presence: 'offline' });
+  rig.clock.run(3000);
+  assert.ok(arrives(rig, c, b, 20_000));
+  assert.ok(arrives(rig, c, a, 40_000));
+  rig.passes = (from, to) => ![from, to].includes(c) && blocked(from, to);
+  rig.clock.run(60_000);
+  assert.equal(peerOf(a, carol), undefined, 'it is given up when it does not answer any more');
+});
+
+test('a signal goes over one member, from its sender, to a member of a common network', () => {
+  const rig = new MemberRig();
+  const members = (network: string, ...devices: readonly TestDevice[]) =>
+    rig.setView(
+      rig.cluster.view(
+        network,
+        devices.map((device) => rig.cluster.member(network, device)),
+      ),
+    );
+  members(net, alice, bob);
+  members(net2, bob, carol);
+  const [a, b, c] = [
+    rig.add(alice, { secrets: secretsOf(net) }),
+    rig.add(bob, { secrets: secretsOf(net, net2) }),
+    rig.add(carol, { secrets: secretsOf(net2) }),
+  ];
+  for (const node of [a, b, c]) node.connect();
+  rig.clock.run(6000);
+  const number = (device: TestDevice) => Number(device.clientId.replaceAll('-', ''));
+  const sealed = new Uint8Array(100);
+  const say = (signal: Partial<CarriedSignal>) => {
+    const parts = { from: number(alice), to: number(carol), isPassedOn: false, sealed };
+    const bytes = encodeCarriedSignal({ ...parts, ...signal });
+    b.feed({ type: 'message', peer: peerOf(b, alice)!.index, bytes });
+  };
+  say({});
+  assert.equal(counter(b, 'carried-undeliverable'), 1, 'they share no network');
+  say({ isPassedOn: true });
+  assert.equal(counter(b, 'carried-too-far'), 1);
+  say({ from: number(carol), to: number(bob) });
+  assert.equal(counter(b, 'carried-not-theirs'), 1);
+  say({ to: 999_999_999 });
+  assert.equal(counter(b, 'carried-undeliverable'), 2);
+  say({ to: 0xffff_ffff });
+  assert.equal(counter(b, 'carried-undeliverable'), 3);
+  say({ from: 0xffff_ffff, to: number(bob), isPassedOn: true });
+  assert.equal(counter(b, 'carried-malformed'), 1);
+  say({ to: number(bob) });
+  assert.equal(counter(b, 'signal-forged'), 1);
+  b.feed({ type: 'message', peer: peerOf(b, alice)!.index, bytes: new Uint8Array([2, 0, 0]) });
+  assert.equal(counter(b, 'carried-malformed'), 2);
+  assert.equal(counter(b, 'carried-passed-on'), 0);
+});
+
+test('what a member passes on is bounded', () => {
+  const { rig, nodes } = rigOf([alice, bob, carol]);
+  const [, b] = nodes;
+  rig.clock.run(6000);
+  const number = (device: TestDevice) => Number(device.clientId.replaceAll('-', ''));
+  const bytes = encodeCarriedSignal({
+    ...{ from: number(alice), to: number(carol), isPassedOn: false },
+    sealed: new Uint8Array(1000),
+  });
+  for (let second = 0; second < 10; second++) {
+    for (let i = 0; i < 100; i++) {
+      b.feed({ type: 'message', peer: peerOf(b, alice)!.index, bytes });
+    }
+    rig.clock.run(1000);
+  }
+  const passed = counter(b, 'carried-passed-on')!;
+  assert.ok(passed > 40 && passed <= 16 + 4 * 10, `${passed}`);
+  assert.equal(counter(b, 'carried-limited'), 1000 - passed);
 });

@@ -145,6 +145,15 @@ export class Mesh {
     return isChanged;
   }
 
+  /** Who was presumed to be there is not. */
+  presumedWrongly(clientId: string): boolean {
+    let isChanged = false;
+    for (const network of this.#networks.values()) {
+      isChanged = network.setPresence(clientId, 'offline') || isChanged;
+    }
+    return isChanged;
+  }
+
   /** The server has named every network of this client: what it does not name is not one. */
   applySynchronised({ networks }: ServerMessageOf<'synchronised'>): MeshOutcome {
     const held = new Set([...this.#networks.keys(), ...this.#secrets.keys()]);

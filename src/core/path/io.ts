@@ -154,6 +154,13 @@ export type PathOutput =
       readonly kind?: 'offer' | 'answer';
       readonly hard?: PunchTerms;
     }
+  /** A peer sees what leaves by this socket come from there, or not any more where it was before. */
+  | {
+      readonly type: 'observed';
+      readonly peer: number;
+      readonly socket: number;
+      readonly endpoint: Endpoint;
+    }
   /** This peer has an allocation on that relay, and too few are shared. */
   | { readonly type: 'relay-wanted'; readonly peer: number; readonly relay: string | undefined }
   /** A path over this relay is doubted. */

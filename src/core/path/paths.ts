@@ -6,7 +6,7 @@ import { compareBytes } from '#core/bytes.ts';
 import type { Crypto } from '#core/crypto.ts';
 import { assert } from '#core/errors.ts';
 import { type MonotonicMs, monotonicMs, type Now } from '#core/time.ts';
-import type { AddressFamily } from '#wire/endpoint.ts';
+import type { AddressFamily, Endpoint } from '#wire/endpoint.ts';
 import type { Candidate, NatBehaviour } from '#wire/signal.ts';
 import { type Prefix, parsePrefix, virtualPrefixes } from './address-class.ts';
 import { AddressBudget, ProbeGate, TokenBucket } from './budget.ts';
@@ -68,6 +68,8 @@ export class Paths {
   readonly #measuring = new TokenBucket(limits.measuringPerSecond, limits.measuringPerSecond);
   /** Peers of which something changed that matters for attempts at hard NATs. */
   readonly #changed = new Set<number>();
+  /** Where each peer sees us, in text: told when it changes. */
+  readonly #observed = new Map<number, string>();
   #outputs: PathOutput[] = [];
   #outputsTaken = 0;
   #sockets: readonly LocalSocket[] = [];
@@ -177,6 +179,7 @@ export class Paths {
         break;
       case 'network-changed':
         this.#context.addresses.renew(at);
+        this.#observed.clear();
         this.#forAll(at, (peer) => peer.networkChanged(at, this.#spreadMs()));
         this.#hard.networkChanged(now);
         break;
@@ -316,6 +319,7 @@ export class Paths {
     this.#peers.delete(peer);
     this.#exchange.removePeer(peer);
     this.#recent.delete(peer);
+    this.#observed.delete(peer);
     this.#deadlines.set(peer, undefined);
     if (paths.path !== undefined) this.#outputs.push({ type: 'path', peer, path: undefined });
   }
@@ -336,6 +340,7 @@ export class Paths {
       this.#counters.relayMismatched += 1;
     } else if (arrived.type === 'response') {
       this.#counters.responsesReceived += 1;
+      if (over === undefined) this.#observe(arrived.peer, socket, body.observed);
       peer.proof.response(arrived.transaction.pair, arrived.transaction, body, remote, at);
     } else if (!peer.responses.take(at)) {
       this.#counters.requestsOverRate += 1;
@@ -352,6 +357,14 @@ export class Paths {
       peer.proof.askBack(at);
     }
     this.#reschedule(peer, at);
+  }
+
+  #observe(peer: number, socket: number, endpoint: Endpoint | undefined): void {
+    if (endpoint === undefined) return;
+    const text = pairKey(socket, endpoint);
+    if (this.#observed.get(peer) === text) return;
+    this.#observed.set(peer, text);
+    this.#outputs.push({ type: 'observed', peer, socket, endpoint });
   }
 
   #forOne(peer: number, at: MonotonicMs, act: (peer: PeerPaths) => void): void {
