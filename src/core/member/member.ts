@@ -14,6 +14,7 @@ import { SleepWatch } from '../sleep-watch.ts';
 import { after, type MonotonicMs, type Now, wallMs } from '../time.ts';
 import { BestTime } from './best-time.ts';
 import { Carrier } from './carrier.ts';
+import { Gossip, type Revocation } from './gossip.ts';
 import type { MemberInput, MemberOutput } from './io.ts';
 import { type KnownWays, LastGood, noKnownWays } from './last-good.ts';
 import { MemberRelays } from './member-relays.ts';
@@ -37,6 +38,10 @@ const saveTimeEveryMs = 3_600_000;
 const presumeAfterMs = 20_000;
 /** The control connection is asked whether it lives, because of a missing path, at most this often. */
 const checkServerEveryMs = 10_000;
+/** Without one, the next attempt is made at once at most this often, because peers are reached again. */
+const checkLostServerEveryMs = 30_000;
+/** A revocation matters until every membership that it beats has expired: seven days, and a day for clocks. */
+const revocationMattersMs = 8 * 86_400_000;
 
 /**
  * The whole client as one machine without input or output of its own (the daemon and the simulation drive it): networks,
@@ -56,6 +61,7 @@ export class Member {
   readonly #notices: MemberNotices;
   readonly #lastGood: LastGood;
   readonly #carrier: Carrier;
+  readonly #gossip: Gossip;
   /** Where peers see us: discovery's business, after what is being handled. */
   readonly #observed: Extract<PathOutput, { type: 'observed' }>[] = [];
   /** Peers that are there although the server says otherwise: others carried signals of theirs. */
@@ -111,7 +117,12 @@ export class Member {
       answer: (peer, hard, now) => this.#signalling.answer(peer, hard, now),
       disagree: (peer, now) => this.#disagree(peer, now),
       observed: (seen) => void this.#observed.push(seen),
-      removed: ({ index }) => this.#carrier.removePeer(index),
+      sessionUp: (peer, isNew, now) => this.#gossip.catchUp(peer, now, isNew),
+      pathFound: (peer, now) => this.#pathFound(peer, now),
+      removed: ({ index }) => {
+        this.#carrier.removePeer(index);
+        this.#gossip.removePeer(index);
+      },
       dead: ({ pair }) => this.#isDead(pair.clientId),
       // With a server to ask, signals say where a peer is now.
       recall: (pair, now) =>
@@ -146,6 +157,15 @@ export class Member {
       isUp: (peer) => this.#manager.isUp(peer),
       emit,
       receive: (from, sealed, now) => this.#carried(from, sealed, now),
+    });
+    this.#gossip = new Gossip({
+      peers: this.#manager.peers,
+      isUp: (peer) => this.#manager.isUp(peer),
+      emit,
+      isCutOff: ({ pair }) => !this.#connected || pair.presence !== 'online',
+      recent: (networks, now) => this.#recentRevocations(networks, now),
+      isKnown: (document) => this.#mesh.isRevocationKnown(document),
+      learn: (document) => this.#learnRevocation(document),
     });
     this.#notices = new MemberNotices(emit);
   }
@@ -183,7 +203,7 @@ export class Member {
 
   /** When a tick is wanted. */
   deadline(): MonotonicMs | undefined {
-    const machines = [this.#discovery, this.#manager, this.#lan, this.#relays];
+    const machines = [this.#discovery, this.#manager, this.#lan, this.#relays, this.#gossip];
     const { heldUntil } = this.#signalling;
     const own = [this.#reviewAt, this.#presumeAt, this.#lastGood.saveAt, heldUntil];
     const all = [...own, ...machines.map((machine) => machine.deadline())];
@@ -250,7 +270,7 @@ export class Member {
     const counters = this.#manager.counters();
     for (const [fault, count] of this.#mesh.faults) counters[`mesh-${fault}`] = count;
     for (const [fault, count] of this.#signalling.faults) counters[fault] = count;
-    Object.assign(counters, this.#lan.counters, this.#carrier.counters);
+    Object.assign(counters, this.#lan.counters, this.#carrier.counters, this.#gossip.counters);
     for (const [name, count] of Object.entries(this.#relays.relays.counters())) {
       counters[`relay-${kebab(name)}`] = count;
     }
@@ -325,6 +345,7 @@ export class Member {
       case 'tick':
         if (this.#presumeAt !== undefined && this.#presumeAt <= now.monotonic) this.#presume(now);
         this.#lan.tick(now);
+        this.#gossip.tick(now);
         this.#discovery.handle({ type: 'tick' }, now);
         this.#relays.handle({ type: 'tick' }, now);
         this.#manager.tick(now);
@@ -378,6 +399,7 @@ export class Member {
       case 'delta': {
         const wasStale = this.#stale;
         this.#changed(message.network, this.#mesh.applyDelta(message));
+        this.#tellRevocations(message, now);
         if (wasStale || takesAway(message)) return;
         this.#stale = false;
         this.#reviewSoon(now);
@@ -507,6 +529,7 @@ export class Member {
     const time = this.#time.documents(now);
     this.#pairs = this.#mesh.pairs(time);
     this.#manager.sync(this.#pairs, now);
+    for (const peer of this.#manager.peers.values()) this.#gossip.catchUp(peer, now);
     this.#signals.retain(this.#pairs);
     this.#signalling.retain(this.#pairs);
     this.#lastGood.retain(this.#pairs);
@@ -562,6 +585,54 @@ export class Member {
     const type = memberMessageType(bytes);
     if (type === 'lan-report') this.#lan.receive(index, bytes);
     else if (type === 'signal') this.#carrier.receive(peer, bytes, now);
+    else if (type === 'revocations') this.#gossip.receive(peer, bytes, now);
+  }
+
+  /** What the server says is told to those who may not hear it; before the pairs are computed anew, because then its subject is gone. */
+  #tellRevocations({ network, changes }: ServerMessageOf<'delta'>, now: Now): void {
+    for (const change of changes) {
+      if (change.op !== 'gone') continue;
+      const revocation = this.#revocations([network]).find(
+        ({ bytes }) => bytes === change.revocation,
+      );
+      if (revocation !== undefined) this.#gossip.learnt(revocation, now);
+    }
+  }
+
+  #learnRevocation(document: Uint8Array): Revocation | undefined {
+    const applied = this.#mesh.applyRevocation(document);
+    if (applied === undefined) return undefined;
+    const { network, identity, outcome } = applied;
+    this.#changed(network, outcome);
+    const held = this.#mesh.revocation(network, identity);
+    return held && { network, identity, ...held };
+  }
+
+  #recentRevocations(networks: readonly string[], now: Now): Revocation[] {
+    const since = this.#time.documents(now) - revocationMattersMs;
+    return this.#revocations(networks)
+      .filter(({ issuedAt }) => issuedAt > since)
+      .sort((a, b) => b.issuedAt - a.issuedAt);
+  }
+
+  #revocations(networks: readonly string[]): (Revocation & { readonly issuedAt: number })[] {
+    return networks.flatMap((network) =>
+      [...(this.#mesh.networks.get(network)?.revocations ?? [])].map(([identity, revoked]) => ({
+        ...{ network, identity },
+        ...revoked,
+      })),
+    );
+  }
+
+  /** Where a peer is reached again the server may be as well. */
+  #pathFound(peer: Peer, now: Now): void {
+    this.#gossip.catchUp(peer, now, true);
+    const last = this.#serverCheckedAt;
+    if (this.#connected || (last !== undefined && now.monotonic - last < checkLostServerEveryMs)) {
+      return;
+    }
+    this.#serverCheckedAt = now.monotonic;
+    this.#outputs.push({ type: 'check-server' });
   }
 
   /** Whether signals to the peer go by members, be it beside the server. */

@@ -41,6 +41,8 @@ test('a peer of whom the server knows nothing is asked again and again, and noth
       relay: () => {},
       answer: () => {},
       observed: () => {},
+      sessionUp: () => {},
+      pathFound: () => {},
       removed: () => {},
       dead: () => {},
       recall: () => undefined,

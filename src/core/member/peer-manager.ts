@@ -55,6 +55,10 @@ export interface PeerManagerOptions {
   readonly observed: (seen: Extract<PathOutput, { type: 'observed' }>) => void;
   /** It is nobody's peer any more. */
   readonly removed: (peer: Peer) => void;
+  /** There are keys with the peer; `isNew`: after there were none. */
+  readonly sessionUp: (peer: Peer, isNew: boolean, now: Now) => void;
+  /** There is a path to a peer that had none. */
+  readonly pathFound: (peer: Peer, now: Now) => void;
   /** A peer that was asked whether it is there did not answer. */
   readonly dead: (peer: Peer) => void;
   /** This client and the peer see their common networks differently. */
@@ -342,6 +346,7 @@ export class PeerManager {
     const hadPath = peer.hasPath;
     peer.hasPath = pathAvailable;
     if (pathAvailable) peer.isDead = false;
+    if (pathAvailable && !hadPath) this.#options.pathFound(peer, now);
     if (!pathAvailable) peer.initiateAt = undefined;
     else if (!this.#isShownOnline(peer)) peer.livenessCheckedAt ??= now.monotonic;
     this.#reschedule(peer);
@@ -421,6 +426,7 @@ export class PeerManager {
   #sessionUp(output: Extract<SessionOutput, { kind: 'session-up' }>, now: Now): void {
     const peer = this.#peers.get(output.peer);
     if (peer === undefined) return;
+    const isNew = peer.sessionSince === undefined;
     peer.sessionSince ??= now.monotonic;
     peer.lastHandshakeAt = now.monotonic;
     peer.suite = output.suite;
@@ -430,6 +436,7 @@ export class PeerManager {
     const path = this.#paths.pathOf(peer.index);
     if (path !== undefined) this.#options.reached(peer, path, now);
     this.#options.lan.sessionUp(peer.index, now);
+    this.#options.sessionUp(peer, isNew, now);
     // An earlier view fitted: one of the two sides has missed something.
     if (output.pskIndex > 0) this.#options.disagree(peer, now);
   }

@@ -1,7 +1,7 @@
 /** What members can do while no server answers. */
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { type CarriedSignal, encodeCarriedSignal } from '#wire/carried.ts';
+import { type CarriedSignal, encodeCarriedSignal, encodeRevocations } from '#wire/carried.ts';
 import { type TestDevice, testDevice } from '../../../test/support/cluster.ts';
 import { type MemberNode, MemberRig, secretsOf } from '../../../test/support/member-rig.ts';
 
@@ -247,4 +247,118 @@ test('what a member passes on is bounded', () => {
   const passed = counter(b, 'carried-passed-on')!;
   assert.ok(passed > 40 && passed <= 16 + 4 * 10, `${passed}`);
   assert.equal(counter(b, 'carried-limited'), 1000 - passed);
+});
+
+/** The server evicts carol, and tells those who are connected. */
+function evict(rig: MemberRig, revocation = rig.cluster.revocation(net, carol)): Uint8Array {
+  for (const node of rig.nodes.values()) {
+    node.fromServer({
+      t: 'delta',
+      ...{ network: net, from: 1, to: 2 },
+      changes: [{ op: 'gone', clientId: carol.clientId, revocation }],
+    });
+  }
+  return revocation;
+}
+
+const holds = (node: MemberNode, { clientId }: TestDevice) =>
+  node.member.networks.get(net)?.members.has(clientId) === true;
+
+test('an eviction that one member hears of takes effect with those who have no server, and with whom it is about', () => {
+  const { rig, nodes } = rigOf([alice, bob, carol]);
+  const [a, b, c] = nodes as [MemberNode, MemberNode, MemberNode];
+  rig.clock.run(6000);
+  b.disconnect();
+  c.disconnect();
+  rig.clock.run(2000);
+  assert.ok(arrives(rig, c, b, 1000));
+  evict(rig);
+  rig.clock.run(100);
+  for (const node of [a, b]) {
+    assert.equal(holds(node, carol), false, node.device.name);
+    assert.equal(peerOf(node, carol), undefined, node.device.name);
+  }
+  assert.equal(c.member.networks.size, 0, 'it is told that it is out');
+  assert.ok(arrives(rig, a, b, 1000));
+  const told = counter(a, 'revocations-told')!;
+  rig.clock.run(600_000);
+  assert.ok(counter(a, 'revocations-told')! - told <= 3, 'it is not told for ever');
+  assert.equal(counter(b, 'revocations-learnt'), 1);
+  // The network is kept as it is now.
+  restart(rig, b);
+  rig.clock.run(6000);
+  assert.equal(holds(b, carol), false);
+});
+
+test('who was away when it was told hears it within a second of coming back', () => {
+  const { rig, nodes } = rigOf([alice, bob, carol]);
+  const [a, b, c] = nodes as [MemberNode, MemberNode, MemberNode];
+  rig.clock.run(6000);
+  rig.passes = (from, to) => ![from, to].includes(a) || from === to;
+  b.disconnect();
+  c.disconnect();
+  rig.presence(net, bob.clientId, 'unconfirmed');
+  evict(rig);
+  rig.clock.run(40_000);
+  assert.ok(arrives(rig, c, b, 1000), 'on their side of the partition it goes on');
+  rig.passes = () => true;
+  let healedMs = 0;
+  while (!arrives(rig, a, b, 100)) {
+    healedMs += 100;
+    assert.ok(healedMs < 60_000);
+  }
+  rig.clock.run(900);
+  assert.equal(peerOf(b, carol), undefined, 'a second after the first packet');
+});
+
+test('revocations that are forged, old, of other networks or far too many have no effect', () => {
+  const { rig, nodes } = rigOf([alice, bob, carol]);
+  const [a, b] = nodes;
+  rig.clock.run(6000);
+  const say = (...documents: readonly Uint8Array[]) => {
+    const { bytes } = encodeRevocations(documents)!;
+    b.feed({ type: 'message', peer: peerOf(b, alice)!.index, bytes });
+  };
+  say(rig.cluster.revocation(net, carol, {}, alice.seed));
+  say(rig.cluster.revocation(net2, carol));
+  say(rig.cluster.revocation(net, carol, { serial: 0 }));
+  say(rig.cluster.revocation(net, bob, { serial: 0 }));
+  say(new Uint8Array(100));
+  b.feed({ type: 'message', peer: peerOf(b, alice)!.index, bytes: new Uint8Array([3, 2, 0, 0]) });
+  rig.clock.run(1000);
+  assert.ok(holds(b, carol) && holds(b, bob));
+  assert.equal(counter(b, 'revocations-malformed'), 1);
+  assert.equal(counter(b, 'mesh-revocation-forged'), 1);
+  for (let i = 0; i < 200; i++) say(rig.cluster.revocation(net, carol, { serial: 50 }, bob.seed));
+  assert.ok(counter(b, 'revocations-limited')! > 100);
+  assert.ok(counter(b, 'mesh-revocation-forged')! < 80);
+  assert.ok(holds(b, carol));
+  const { bytes } = encodeRevocations([rig.cluster.revocation(net, alice)])!;
+  rig.clock.run(10_000);
+  b.feed({ type: 'message', peer: peerOf(b, alice)!.index, bytes });
+  rig.clock.run(1000);
+  assert.equal(holds(b, alice), false, 'also one about whoever passes it on');
+  assert.equal(holds(a, alice), false);
+});
+
+test('a member that has joined again is not thrown out by the revocation of its earlier membership', () => {
+  const { rig, nodes } = rigOf([alice, bob, carol]);
+  const [, b] = nodes;
+  rig.clock.run(6000);
+  const earlier = evict(rig);
+  rig.clock.run(100);
+  assert.equal(holds(b, carol), false);
+  const member = rig.cluster.member(net, carol);
+  for (const node of nodes) {
+    node.fromServer({
+      t: 'delta',
+      ...{ network: net, from: 2, to: 3, changes: [{ op: 'member', member }] },
+    });
+  }
+  rig.clock.run(100);
+  assert.ok(holds(b, carol));
+  const { bytes } = encodeRevocations([earlier])!;
+  b.feed({ type: 'message', peer: peerOf(b, alice)!.index, bytes });
+  rig.clock.run(3000);
+  assert.ok(holds(b, carol));
 });

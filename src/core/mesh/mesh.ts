@@ -1,9 +1,11 @@
 import { maxNetworksPerClient, type ServerMessageOf } from '#wire/control.ts';
+import { peekDocument } from '#wire/signed.ts';
+import { hex } from '../bytes.ts';
 import type { Crypto } from '../crypto.ts';
 import type { WallMs } from '../time.ts';
 import { DeviceBook } from './devices.ts';
 import type { DocumentFault } from './documents.ts';
-import { type MeshMember, NetworkView, type Trust } from './network-view.ts';
+import { type MeshMember, NetworkView, type Revoked, type Trust } from './network-view.ts';
 import { type OwnSide, type Pair, PairBook, type PairFault } from './pairs.ts';
 
 export type MeshFault = DocumentFault | PairFault | 'gap' | 'too-many-networks';
@@ -21,6 +23,13 @@ export interface MeshOutcome {
   readonly resync: readonly string[];
   /** Networks that this client is not in any more. */
   readonly removed: readonly { readonly network: string; readonly reason: string }[];
+}
+
+export interface RevocationOutcome {
+  readonly network: string;
+  /** Ed25519 identity in hexadecimal. */
+  readonly identity: string;
+  readonly outcome: MeshOutcome;
 }
 
 const nothing: MeshOutcome = { resync: [], removed: [] };
@@ -120,6 +129,31 @@ export class Mesh {
     if (network?.awaitsView) return nothing;
     if (network !== undefined) network.awaitsView = true;
     return { resync: [id], removed: [] };
+  }
+
+  /** Whether this revocation, or a later one, is held already, or is about a network that is none of ours. */
+  isRevocationKnown(bytes: Uint8Array): boolean {
+    const told = peekDocument('revocation', bytes);
+    if (told === undefined) return false;
+    const network = this.#networks.get(told.network);
+    const held = network?.revocations.get(hex(told.identity));
+    return network === undefined || (held !== undefined && held.serial >= told.serial);
+  }
+
+  /** A revocation that another member passed on; undefined when it is not believed. */
+  applyRevocation(bytes: Uint8Array): RevocationOutcome | undefined {
+    const network = this.#networks.get(peekDocument('revocation', bytes)?.network ?? '');
+    const revoked = network?.revoke(bytes);
+    if (network === undefined || revoked === undefined) return undefined;
+    const isOut = revoked.identity === this.#own.identity && revoked.clientId !== undefined;
+    const outcome = isOut ? this.applyRemoved({ network: network.id, reason: 'evicted' }) : nothing;
+    this.#prune();
+    return { network: network.id, identity: revoked.identity, outcome };
+  }
+
+  /** Those of a network that are held; undefined of one that is none of ours. */
+  revocation(network: string, identity: string): Revoked | undefined {
+    return this.#networks.get(network)?.revocations.get(identity);
   }
 
   applyRemoved({ network, reason }: { network: string; reason: string }): MeshOutcome {

@@ -20,7 +20,9 @@ export interface MeshMember {
 }
 
 export interface Revoked {
+  readonly clientId: string;
   readonly serial: number;
+  readonly issuedAt: number;
   readonly bytes: Uint8Array;
 }
 
@@ -107,14 +109,29 @@ export class NetworkView {
       return undefined;
     }
     const identity = hex(opened.document.identity);
-    const serial = Math.max(opened.document.serial, this.revocations.get(identity)?.serial ?? 0);
+    const held = this.revocations.get(identity);
+    const { clientId, issuedAt, serial } = opened.document;
+    if (held !== undefined && held.serial >= serial) return { identity, serial: held.serial };
     this.revocations.delete(identity);
-    this.revocations.set(identity, { serial, bytes });
+    this.revocations.set(identity, { clientId, serial, issuedAt, bytes });
     if (this.revocations.size > maxRevocations) {
       const oldest = this.revocations.keys().next().value;
       if (oldest !== undefined) this.revocations.delete(oldest);
     }
     return { identity, serial };
+  }
+
+  /** A revocation that another member told: whom it removed, undefined when it is not believed. */
+  revoke(bytes: Uint8Array): { identity: string; clientId: string | undefined } | undefined {
+    const revoked = this.acceptRevocation(bytes);
+    if (revoked === undefined) return undefined;
+    const { identity, serial } = revoked;
+    const member = this.memberByIdentity(identity);
+    if (member === undefined || member.membership.serial > serial) {
+      return { identity, clientId: undefined };
+    }
+    this.members.delete(member.clientId);
+    return { identity, clientId: member.clientId };
   }
 
   #revoke(clientId: string, bytes: Uint8Array): void {
