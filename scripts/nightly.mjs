@@ -28,6 +28,12 @@ const parts = {
     'test/nightly/paths.ts',
     'random scenarios of paths, relays and NATs (--count, 10,000 unless told otherwise)',
   ],
+  survival: [
+    'test/nightly/survival.ts',
+    'the server dead for ten minutes under 105 tunnels (--hours), cold starts (--count), an eviction that members pass on',
+    '--count',
+    '20',
+  ],
   soak: ['test/nightly/soak.ts', 'hours of mixed traffic with rekeys, roams and restarts'],
 };
 /** Options that every part understands, or has no use for. */

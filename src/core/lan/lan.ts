@@ -8,7 +8,7 @@ import { DESTINATION_MEMBERS, destinationKind } from './groups.ts';
 /** A change is told at once, the next one this much later: joins and leaves come in flocks. */
 const reportEveryMs = 500;
 /** After a report it is repeated so much later, as it may have been lost. A new session brings it anew anyway. */
-const repeatAfterMs: readonly number[] = [2000, 20_000];
+const repeatAfterMs: readonly number[] = [2000, 20_000, 60_000];
 
 /** What this client takes of what is for many. */
 export interface LocalLan {
@@ -39,7 +39,7 @@ interface LanPeer {
  * reported it gets everything. Reports are sent when a session begins, when something changed, and a few times more; they are
  * complete, so that a lost one costs nothing but time.
  *
- *     no report ──session──► told ──2 s──► told again ──20 s──► told again ──(session, change)──► told …
+ *     no report ──session──► told ──2 s──► told again ──20 s, 60 s──► told again ──(session, change)──► told …
  */
 export class Lan {
   readonly counters = { 'lan-reports-malformed': 0, 'lan-reports-old': 0 };
