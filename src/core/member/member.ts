@@ -62,6 +62,8 @@ export class Member {
   readonly #lastGood: LastGood;
   readonly #carrier: Carrier;
   readonly #gossip: Gossip;
+  /** Peers without a path that may be signalled to now. */
+  readonly #unheard = new Set<number>();
   /** Where peers see us: discovery's business, after what is being handled. */
   readonly #observed: Extract<PathOutput, { type: 'observed' }>[] = [];
   /** Peers that are there although the server says otherwise: others carried signals of theirs. */
@@ -179,6 +181,9 @@ export class Member {
     this.#apply(input, now);
     const due = this.#reviewAt === undefined || this.#reviewAt <= now.monotonic;
     if ((this.#stale && !this.#synchronising) || due) this.#review(now);
+    const unheard = [...this.#unheard];
+    this.#unheard.clear();
+    for (const peer of unheard) this.#manager.paths({ type: 'want', peer }, now);
     for (const seen of this.#observed.splice(0)) this.#discovery.handle(seen, now);
     this.#pumpDiscovery(now);
     const heldUntil = this.#signalling.heldUntil;
@@ -624,9 +629,17 @@ export class Member {
     );
   }
 
+  /** There is somebody more who can carry signals: those who are still sought need not wait for the end of a long pause. */
+  #hasten(): void {
+    for (const { hasPath, index } of this.#manager.peers.values()) {
+      if (!hasPath) this.#unheard.add(index);
+    }
+  }
+
   /** Where a peer is reached again the server may be as well. */
   #pathFound(peer: Peer, now: Now): void {
     this.#gossip.catchUp(peer, now, true);
+    if (!this.#connected) this.#hasten();
     const last = this.#serverCheckedAt;
     if (this.#connected || (last !== undefined && now.monotonic - last < checkLostServerEveryMs)) {
       return;
