@@ -97,6 +97,17 @@ export class CandidatePair implements Rankable {
     return this.#endpoint;
   }
 
+  /**
+   * The same way: this pair, or the peer's socket at another port of its NAT. To ask there tells nothing new, and some NATs send from
+   * the port that was asked last, so that both sides would go after what is only kept ready.
+   */
+  isAs(other: CandidatePair): boolean {
+    if (this === other) return true;
+    if (this.#relay !== undefined || other.#relay !== undefined) return false;
+    const [{ socket, remote }, there] = [this.#path, other.#path];
+    return socket === there.socket && remote.address === there.remote.address;
+  }
+
   get tier(): Tier {
     return this.#tier;
   }

@@ -61,7 +61,7 @@ export class Measuring {
 
   /** What could take over: the best other direct way, and the best other relay while one of these may be wanted. */
   #rivals(current: CandidatePair): CandidatePair[] {
-    const isOther = (pair: CandidatePair) => pair !== current && pair.unanswered === 0;
+    const isOther = (pair: CandidatePair) => !pair.isAs(current) && pair.unanswered === 0;
     const direct = this.#pairs.best((pair) => isOther(pair) && isDirect(pair));
     const isWanted = !isDirect(current) || current.quality.isSuspect;
     const relayed = isWanted

@@ -43,7 +43,8 @@ export class PairTable {
 
   /** The one proven pair that is kept ready beside the one in use. */
   spare(): CandidatePair | undefined {
-    return this.current === undefined ? undefined : this.best((pair) => pair !== this.current);
+    const { current } = this;
+    return current === undefined ? undefined : this.best((pair) => !pair.isAs(current));
   }
 
   /** Also by an endpoint that stands for the pair's own one. */
