@@ -6,7 +6,7 @@ import { type PathClient, PathWorld } from './path-world.ts';
 import { changesSince } from './scenario/invariants.ts';
 import { joined, stream } from './streams.ts';
 
-const seeds = [1, 2, 3];
+const seeds = [1];
 const serverSide = '203.0.113.';
 
 /** Loses this share of what goes directly, each way. */
@@ -114,7 +114,7 @@ test('a little loss, and loss that passes, change nothing', () => {
 });
 
 test('loss at the bound does not swap paths for ever', () => {
-  for (const seed of seeds.slice(0, 3)) {
+  for (const seed of seeds) {
     const { world, a, b } = talking(seed, 500);
     const since = world.clock.monotonic;
     loseDirect(world, 0.07);
