@@ -1,4 +1,4 @@
-/** What holds for a server and its rules on SQLite holds on PostgreSQL: the same tests, on a real one. */
+/** What holds for operations and durability on SQLite holds on PostgreSQL: the same tests, on a real one. */
 import { after, describe } from 'node:test';
 import { CoordinatorRig } from '../support/coordinator-rig.ts';
 import { PostgresProcess, postgresSkip } from '../support/postgres.ts';
@@ -15,7 +15,6 @@ else {
     return known;
   };
   after(() => postgres[Symbol.asyncDispose]());
-  await import('../../src/server/coordinator/coordinator.test.ts');
   await import('../../src/server/coordinator/operations/operations.test.ts');
   await import('./server-durability.test.ts');
 }
