@@ -16,6 +16,11 @@ for (let first = 1; first <= seeds; first += perTest) {
   });
 }
 
+test('scenarios that failed once hold', () => {
+  // A relay ended while the spare lost packets; one socket of a peer was seen at two ports.
+  for (const seed of [7077, 333]) runScenario({ seed });
+});
+
 test('19 of 20 times traffic is back within two seconds', () => {
   const late = recoveries.filter(({ tookMs }) => tookMs > 2000);
   assert(late.length <= recoveries.length / 20, `${late.length} of ${recoveries.length} are late`);
