@@ -24,6 +24,8 @@ function setUp() {
   };
   const options = {
     ...{ signals, paths: () => {}, told: () => {}, time: () => 0, proofs: () => [] },
+    ways: () => ({ server: true, members: false }),
+    carry: (peer: Peer) => sent.push(`${sealing} carried to ${peer.pair.clientId}`),
     peers: {
       get: (index: number) => peers[index],
       byClientId: (id: string) => peers.find(({ pair }) => pair.clientId === id),
@@ -35,9 +37,9 @@ function setUp() {
     const local = { candidates: [{ kind: 'server-reflexive', endpoint }], nat: {} };
     signalling.setLocal(local as unknown as Parameters<Signalling['setLocal']>[0], clock.now);
   };
-  const hears = (index: number) => {
+  const hears = (index: number, isCarried = false) => {
     const message = { t: 'signal', from: `client ${index}`, sealed: new Uint8Array(1) } as const;
-    signalling.receive(message, clock.now);
+    signalling.receive(message, clock.now, isCarried);
   };
   return { clock, signalling, peers, sent, at, hears };
 }
@@ -49,17 +51,20 @@ test('while a mapping is in doubt offers and answers wait, and then tell the new
   signalling.offer(peers[0]!, undefined, clock.now);
   signalling.offer(peers[0]!, undefined, clock.now);
   hears(1);
+  hears(2, true);
   assert.deepEqual(sent, []);
   at('203.0.113.1:2000');
   signalling.release(clock.now);
   assert.deepEqual(sent, [
     'offer 203.0.113.1:2000 to client 0',
     'answer 203.0.113.1:2000 to client 1',
+    'answer 203.0.113.1:2000 to client 2',
+    'answer 203.0.113.1:2000 carried to client 2',
   ]);
   signalling.release(clock.now);
-  assert.equal(sent.length, 2);
+  assert.equal(sent.length, 4);
   signalling.offer(peers[2]!, undefined, clock.now);
-  assert.equal(sent.length, 3, 'nothing is in doubt any more');
+  assert.equal(sent.length, 5, 'nothing is in doubt any more');
 });
 
 test('a doubt that lasts is not waited for, however often there is a new one', () => {

@@ -73,7 +73,7 @@ export class Signalling {
   /** Peers whose offer waits for our candidates. */
   readonly #unanswered = new Set<number>();
   /** What waits for our mapping to be confirmed, by peer, and until when at most. */
-  readonly #held = new Map<number, 'offer' | 'answer'>();
+  readonly #held = new Map<number, { kind: 'offer' | 'answer'; byMembers: boolean }>();
   #heldUntil: MonotonicMs | undefined;
   /** What peers said last of their NAT, by client id: bounded by `retain`. */
   readonly #nats = new Map<string, NatBehaviour>();
@@ -114,17 +114,18 @@ export class Signalling {
 
   release(now: Now): void {
     this.#heldUntil = undefined;
-    for (const [index, kind] of this.#held) {
+    for (const [index, { kind, byMembers }] of this.#held) {
       const peer = this.#options.peers.get(index);
-      if (peer !== undefined) this.#send(peer, kind, now);
+      if (peer !== undefined) this.#send(peer, kind, now, undefined, byMembers);
     }
     this.#held.clear();
   }
 
   /** @param hard what it proposes of an attempt at hard NATs. */
   offer(peer: Peer, hard: PunchTerms | undefined, now: Now): void {
-    if (hard === undefined && this.#heldUntil !== undefined) this.#held.set(peer.index, 'offer');
-    else this.#send(peer, 'offer', now, hard);
+    if (hard === undefined && this.#heldUntil !== undefined) {
+      this.#held.set(peer.index, { kind: 'offer', byMembers: false });
+    } else this.#send(peer, 'offer', now, hard);
   }
 
   /** To an offer that spoke of such an attempt: the path machine says when. */
@@ -170,8 +171,9 @@ export class Signalling {
     // An offer of an attempt at hard NATs is answered when that is ready.
     if (kind !== 'offer' || hard !== undefined) return true;
     if (this.#local === undefined) this.#unanswered.add(peer.index);
-    else if (this.#heldUntil !== undefined) this.#held.set(peer.index, 'answer');
-    else this.#send(peer, 'answer', now, undefined, isCarried);
+    else if (this.#heldUntil !== undefined) {
+      this.#held.set(peer.index, { kind: 'answer', byMembers: isCarried });
+    } else this.#send(peer, 'answer', now, undefined, isCarried);
     return true;
   }
 
