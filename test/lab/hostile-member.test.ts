@@ -100,8 +100,8 @@ describe('a member', { skip }, () => {
     await anna.host.sysctl({ 'net.ipv4.ip_forward': 0 });
   });
 
-  test('that was evicted, and does not know or care, is refused within a second by everybody', async () => {
-    // Its way to the server is cut: its daemon is not told, and keeps tunnels and keys.
+  test('that was evicted, and does not hear it from the server, is refused within a second by everybody', async () => {
+    // Its way to the server is cut: it keeps tunnels and keys.
     await carol.host.nft(`table inet deaf {
       chain output {
         type filter hook output priority filter; policy accept;
@@ -134,6 +134,8 @@ describe('a member', { skip }, () => {
       );
       await ping.stop('SIGINT');
     }
+    // The others pass the revocation on to it, and an honest daemon believes it.
+    const isTold = (await carol.verb('list')).networks.length === 0;
     for (const [daemon, before] of [
       [anna, annaBefore],
       [bert, bertBefore],
@@ -141,7 +143,7 @@ describe('a member', { skip }, () => {
       const now = await counters(daemon);
       const refused = now['in-unknown-index']! - before['in-unknown-index']!;
       // Carol's own daemon soon doubts a path on which nothing comes back, and probes instead.
-      assert.ok(refused >= 5, `${daemon.host.name} refused ${refused} packets`);
+      assert.ok(isTold || refused >= 5, `${daemon.host.name} refused ${refused} packets`);
       const { networks } = await daemon.verb('list');
       assert.deepEqual(networks[0]?.members.map(({ nick }) => nick).sort(), ['anna', 'bert']);
     }
@@ -150,7 +152,7 @@ describe('a member', { skip }, () => {
   test('that was evicted gets no new session either, and learns it when it hears the server', async () => {
     const added = await counted(anna, async () => {
       await carol.stop('SIGKILL');
-      // Fresh keys, from what it has on disk: it still believes that it is a member.
+      // Fresh keys, from what it has on disk.
       carol = await world.restart(carol, false);
       assert.equal((await carol.host.ping(ipv4.anna, { count: 5, timeoutMs: 2000 })).received, 0);
     });

@@ -60,6 +60,7 @@ export class Federation implements NodeLink {
   #relaysStale = false;
   #liveText = '';
   #comparing = false;
+  #compareAgain = false;
 
   constructor(hub: Hub, options: FederationOptions, parts: FederationParts) {
     this.#hub = hub;
@@ -327,7 +328,11 @@ export class Federation implements NodeLink {
 
   /** Clients, networks and relays against the database. */
   async #compare(now: Now): Promise<void> {
-    if (this.#comparing) return;
+    if (this.#comparing) {
+      // What is under way may have read the database before whatever this is about.
+      this.#compareAgain = true;
+      return;
+    }
     this.#comparing = true;
     const nodes = this.#stale;
     this.#stale = new Set();
@@ -346,6 +351,8 @@ export class Federation implements NodeLink {
       this.#schedule({ kind: 'compare' }, now, compareOfflineMs);
     } finally {
       this.#comparing = false;
+      if (this.#compareAgain) this.#schedule({ kind: 'compare' }, now, catchUpDelayMs);
+      this.#compareAgain = false;
     }
   }
 
