@@ -3,7 +3,7 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type Recovery, runScenario } from './scenario/run.ts';
 
-const seeds = Number(process.env.BURI_SIM_SEEDS ?? 60);
+const seeds = Number(process.env.BURI_SIM_SEEDS ?? 200);
 const perTest = 20;
 
 const recoveries: Recovery[] = [];
