@@ -1,3 +1,5 @@
+import { forgetOldest } from '#core/forget-oldest.ts';
+
 /** Something a person should know, shown by `status` until it is no longer so. */
 export interface Notice {
   readonly code: string;
@@ -20,10 +22,7 @@ export class Notices {
     if (this.#notices.get(notice.code)?.message === notice.message) return;
     this.#notices.delete(notice.code);
     this.#notices.set(notice.code, notice);
-    if (this.#notices.size > maxNotices) {
-      const oldest = this.#notices.keys().next().value;
-      if (oldest !== undefined) this.#notices.delete(oldest);
-    }
+    forgetOldest(this.#notices, maxNotices);
     this.#log(notice);
   }
 

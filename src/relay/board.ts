@@ -3,6 +3,7 @@
  * `desk.ts` and `switchboard.ts`.
  */
 import type { Crypto } from '#core/crypto.ts';
+import { forgetOldest } from '#core/forget-oldest.ts';
 import { after, type MonotonicMs, monotonicMs, type Now } from '#core/time.ts';
 import { encodePlainRelay, type SealedRelayMessage, sealRelay } from '#wire/relay.ts';
 import { Allocations, type Holder } from './allocations.ts';
@@ -182,10 +183,4 @@ export class Board {
     this.#perPrefix.remove(narrow);
     this.#perWidePrefix.remove(wide);
   }
-}
-
-function forgetOldest(map: Map<number, unknown>, most: number): void {
-  if (map.size <= most) return;
-  const oldest = map.keys().next();
-  if (!oldest.done) map.delete(oldest.value);
 }

@@ -1,4 +1,5 @@
 /** Rate limits by key (generic cell rate): one number a key, bounded; forgetting the least recently used key forgives it. */
+import { forgetOldest } from '#core/forget-oldest.ts';
 import { maxLimiterKeys } from './limits.ts';
 
 export interface LimiterRate {
@@ -21,10 +22,7 @@ export class Limiter {
     if (fullAt > nowMs + burst * intervalMs) return false;
     this.#fullAt.delete(key);
     this.#fullAt.set(key, fullAt);
-    if (this.#fullAt.size > maxLimiterKeys) {
-      const oldest = this.#fullAt.keys().next();
-      if (!oldest.done) this.#fullAt.delete(oldest.value);
-    }
+    forgetOldest(this.#fullAt, maxLimiterKeys);
     return true;
   }
 }

@@ -2,8 +2,10 @@
  * Discovery: what this machine's addresses are, as it sees them itself and as servers see them, and how the NAT on the
  * way behaves (RFC 5780). Sans-IO: `handle`, `poll`, `deadline`.
  */
+
 import type { Crypto } from '#core/crypto.ts';
 import { assert } from '#core/errors.ts';
+import { forgetOldest } from '#core/forget-oldest.ts';
 import { after, type MonotonicMs, type Now } from '#core/time.ts';
 import type { AddressProof } from '#wire/control.ts';
 import { type AddressFamily, type Endpoint, familyOf, formatEndpoint } from '#wire/endpoint.ts';
@@ -248,9 +250,7 @@ export class Discovery {
     if (!isOurs || endpoint.port === 0 || classOf(endpoint.address) !== 'public') return;
     this.#observed.delete(peer);
     this.#observed.set(peer, endpoint);
-    if (this.#observed.size <= maxObservers) return;
-    const oldest = this.#observed.keys().next();
-    if (oldest.done !== true) this.#observed.delete(oldest.value);
+    forgetOldest(this.#observed, maxObservers);
   }
 
   #datagram(bytes: Uint8Array, socket: number, remote: Endpoint, at: MonotonicMs): void {

@@ -1,4 +1,5 @@
 import { decodeRevocations, encodeRevocations } from '#wire/carried.ts';
+import { forgetOldest } from '../forget-oldest.ts';
 import { TokenBucket } from '../path/budget.ts';
 import { Deadlines } from '../path/deadlines.ts';
 import { after, type MonotonicMs, type Now } from '../time.ts';
@@ -225,9 +226,7 @@ export class Gossip {
   #remember(told: Told, key: string): void {
     told.done.add(key);
     told.waiting.delete(key);
-    if (told.done.size <= maxRemembered) return;
-    const oldest = told.done.values().next();
-    if (oldest.done !== true) told.done.delete(oldest.value);
+    forgetOldest(told.done, maxRemembered);
   }
 
   #of(peer: Peer): Told {

@@ -2,6 +2,7 @@ import { formatEndpoint } from '#wire/endpoint.ts';
 import type { RelayEntry } from '#wire/relay-control.ts';
 import { type Candidate, maxCandidates, type NatBehaviour } from '#wire/signal.ts';
 import { peekDocument } from '#wire/signed.ts';
+import { forgetOldest } from '../forget-oldest.ts';
 import type { Pair } from '../mesh/pairs.ts';
 import { unknownNat } from '../path/io.ts';
 import type { Path } from '../path/path.ts';
@@ -137,9 +138,7 @@ export class LastGood {
   #keep(peer: ReachedPeer): void {
     this.#reached.delete(peer.clientId);
     this.#reached.set(peer.clientId, peer);
-    if (this.#reached.size <= maxReachedPeers) return;
-    const oldest = this.#reached.keys().next();
-    if (oldest.done !== true) this.#reached.delete(oldest.value);
+    forgetOldest(this.#reached, maxReachedPeers);
   }
 
   #changed(now: MonotonicMs): void {

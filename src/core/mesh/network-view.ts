@@ -4,6 +4,7 @@ import type { Presence } from '#wire/fields.ts';
 import type { Membership } from '#wire/signed.ts';
 import { hex, sameBytes } from '../bytes.ts';
 import type { Crypto } from '../crypto.ts';
+import { forgetOldest } from '../forget-oldest.ts';
 import type { DeviceBook } from './devices.ts';
 import { addressesAgree, type DocumentFault, openMembership, openRevocation } from './documents.ts';
 
@@ -114,10 +115,7 @@ export class NetworkView {
     if (held !== undefined && held.serial >= serial) return { identity, serial: held.serial };
     this.revocations.delete(identity);
     this.revocations.set(identity, { clientId, serial, issuedAt, bytes });
-    if (this.revocations.size > maxRevocations) {
-      const oldest = this.revocations.keys().next().value;
-      if (oldest !== undefined) this.revocations.delete(oldest);
-    }
+    forgetOldest(this.revocations, maxRevocations);
     return { identity, serial };
   }
 

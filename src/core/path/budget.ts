@@ -1,4 +1,5 @@
 /** What may be sent when: a bucket of tokens, and the minute of an address that has not answered. */
+import { forgetOldest } from '#core/forget-oldest.ts';
 import { after, type MonotonicMs, monotonicMs } from '#core/time.ts';
 import { parseEndpoint } from '#wire/endpoint.ts';
 import {
@@ -223,15 +224,10 @@ const newPlace = (): PlaceRecord => ({
 
 /** What the map has, or a new one; set anew, so that the map is in order of use and the oldest is forgotten first. */
 function renewed<T>(map: Map<string, T>, key: string, make: () => T): T {
-  let record = map.get(key);
-  if (record === undefined) {
-    record = make();
-    if (map.size >= maxCountedAddresses) {
-      const oldest = map.keys().next();
-      if (oldest.done !== true) map.delete(oldest.value);
-    }
-  } else map.delete(key);
+  const record = map.get(key) ?? make();
+  map.delete(key);
   map.set(key, record);
+  forgetOldest(map, maxCountedAddresses);
   return record;
 }
 

@@ -1,3 +1,4 @@
+import { forgetOldest } from '../forget-oldest.ts';
 import type { MonotonicMs } from '../time.ts';
 import { TokenBucket } from './budget.ts';
 import * as limits from './limits.ts';
@@ -20,10 +21,7 @@ export class Learning {
     bucket.take(now);
     this.#byAddress.delete(address);
     this.#byAddress.set(address, bucket);
-    const oldest = this.#byAddress.keys().next();
-    if (this.#byAddress.size > limits.maxPeerReflexive && oldest.done !== true) {
-      this.#byAddress.delete(oldest.value);
-    }
+    forgetOldest(this.#byAddress, limits.maxPeerReflexive);
     return true;
   }
 }

@@ -1,4 +1,5 @@
 import { type Endpoint, familyOf } from '#wire/endpoint.ts';
+import { forgetOldest } from '../forget-oldest.ts';
 import { CandidatePair, pairKey, relayKey } from './candidate-pair.ts';
 import type { LocalSocket } from './io.ts';
 import { maxPairs, maxPeerReflexive, maxRewritten } from './limits.ts';
@@ -68,10 +69,7 @@ export class PairTable {
     if (this.#pairs.has(key)) return;
     this.#rewritten.delete(key);
     this.#rewritten.set(key, pair);
-    const oldest = this.#rewritten.keys().next();
-    if (this.#rewritten.size > maxRewritten && oldest.done !== true) {
-      this.#rewritten.delete(oldest.value);
-    }
+    forgetOldest(this.#rewritten, maxRewritten);
   }
 
   /** The pair over a relay where this client has an allocation: made when `heard`, the peer's packets having come by it. */

@@ -2,9 +2,11 @@
  * The path machine: one sans-IO machine for all peers. Inputs and the time go in by `handle`, outputs come out by `poll`
  * until there is none, and `deadline` tells when to call again with a tick.
  */
+
 import { compareBytes } from '#core/bytes.ts';
 import type { Crypto } from '#core/crypto.ts';
 import { assert } from '#core/errors.ts';
+import { forgetOldest } from '#core/forget-oldest.ts';
 import { type MonotonicMs, monotonicMs, type Now } from '#core/time.ts';
 import type { AddressFamily, Endpoint } from '#wire/endpoint.ts';
 import type { Candidate, NatBehaviour } from '#wire/signal.ts';
@@ -230,10 +232,8 @@ export class Paths {
       const key = pairKey(socket, remote);
       this.#relayAddresses.delete(key);
       this.#relayAddresses.set(key, relay);
-      if (this.#relayAddresses.size <= limits.maxRelayAddresses) continue;
-      const oldest = this.#relayAddresses.keys().next();
-      if (oldest.done !== true) this.#relayAddresses.delete(oldest.value);
     }
+    forgetOldest(this.#relayAddresses, limits.maxRelayAddresses);
     this.#forAll(at, (peer) => peer.relaysChanged(at));
   }
 
@@ -391,9 +391,7 @@ export class Paths {
   #touch(peer: number): void {
     this.#recent.delete(peer);
     this.#recent.add(peer);
-    if (this.#recent.size <= limits.keepalivePeers) return;
-    const oldest = this.#recent.values().next();
-    if (oldest.done !== true) this.#recent.delete(oldest.value);
+    forgetOldest(this.#recent, limits.keepalivePeers);
   }
 
   #spreadMs(): number {

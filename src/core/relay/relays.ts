@@ -2,7 +2,9 @@
  * The relays of a client (protocol §11): which to hold an allocation on, and keeping these alive. Sans-IO: `handle`, `poll`,
  * `deadline`. Held are the nearest relay, one spare, and those that peers without a relay in common with us are at.
  */
+
 import type { Crypto } from '#core/crypto.ts';
+import { forgetOldest } from '#core/forget-oldest.ts';
 import { after, type MonotonicMs, type Now } from '#core/time.ts';
 import { parseEndpoint } from '#wire/endpoint.ts';
 import { readDelivered, relayType } from '#wire/relay.ts';
@@ -240,9 +242,7 @@ export class Relays {
     if (!this.#links.has(relay)) return;
     this.#wanted.delete(relay);
     this.#wanted.set(relay, at);
-    if (this.#wanted.size <= limits.maxWanted) return;
-    const oldest = this.#wanted.keys().next();
-    if (oldest.done !== true) this.#wanted.delete(oldest.value);
+    forgetOldest(this.#wanted, limits.maxWanted);
   }
 
   /** Takes and gives back allocations as the choice is now. */

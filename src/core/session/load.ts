@@ -1,3 +1,4 @@
+import { forgetOldest } from '#core/forget-oldest.ts';
 import type { Path } from '#core/path/path.ts';
 import type { MonotonicMs } from '#core/time.ts';
 import { addressBytes } from '#wire/endpoint.ts';
@@ -55,10 +56,8 @@ export class SourceLimiter {
     const key = sourceKey(path);
     const bucket = this.#buckets.get(key);
     if (bucket === undefined) {
-      if (this.#buckets.size >= maximumSources) {
-        this.#buckets.delete(this.#buckets.keys().next().value!);
-      }
       this.#buckets.set(key, { tokens: burstMessages - 1, at: now });
+      forgetOldest(this.#buckets, maximumSources);
       return true;
     }
     const earned = ((now - bucket.at) * messagesPerSecond) / 1000;

@@ -1,3 +1,4 @@
+import { forgetOldest } from '#core/forget-oldest.ts';
 import { maxLimiterKeys } from './limits.ts';
 
 export interface Rate {
@@ -34,10 +35,7 @@ export class Limiter {
     const fullAt = Math.max(this.#fullAt.get(key) ?? 0, nowMs) + count * intervalMs;
     this.#fullAt.delete(key);
     this.#fullAt.set(key, Math.min(fullAt, nowMs + 2 * burst * intervalMs));
-    if (this.#fullAt.size > this.#maxKeys) {
-      const oldest = this.#fullAt.keys().next();
-      if (!oldest.done) this.#fullAt.delete(oldest.value);
-    }
+    forgetOldest(this.#fullAt, this.#maxKeys);
   }
 
   /** Takes when allowed and returns 0; otherwise takes nothing and returns how long to wait. */

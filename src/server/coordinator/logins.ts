@@ -6,6 +6,7 @@
  *     └──another daemon's──► challenge ──it answers──► refused, both told
  *                                └──3 s without an answer, or lost──► admitted, the older is replaced
  */
+import { forgetOldest } from '#core/forget-oldest.ts';
 import type { Now } from '#core/time.ts';
 import type { ServerMessage } from '#wire/control.ts';
 import { closeReplaced, type Hub, hex } from './hub.ts';
@@ -102,10 +103,7 @@ export class Logins {
     if (session === undefined) return;
     const pingId = this.#hub.newPingId();
     this.#asked.set(identity, { session: session.id, pingId, node });
-    if (this.#asked.size > maxAsked) {
-      const oldest = this.#asked.keys().next();
-      if (oldest.done !== true) this.#asked.delete(oldest.value);
-    }
+    forgetOldest(this.#asked, maxAsked);
     this.#hub.send(session.id, { t: 'ping', id: pingId, serverTime: now.wall });
   }
 

@@ -1,3 +1,4 @@
+import { forgetOldest } from '#core/forget-oldest.ts';
 import type { AddressProof } from '#wire/control.ts';
 import type { StunTokens } from '../stun-token.ts';
 import { maxLimiterKeys, maxProbeWishes, probeGrantMs, probersPerAddress } from './limits.ts';
@@ -27,7 +28,7 @@ export class ProbeGrants {
     const key = `${prober} ${target}`;
     this.#wishes.delete(key);
     this.#wishes.set(key, nowMs + probeGrantMs);
-    if (this.#wishes.size > maxProbeWishes) forgetOldest(this.#wishes);
+    forgetOldest(this.#wishes, maxProbeWishes);
   }
 
   /**
@@ -58,12 +59,7 @@ export class ProbeGrants {
     if (held !== undefined || !isFree) return held !== undefined;
     this.#grants.delete(address);
     this.#grants.set(address, [...others, { prober, untilMs: nowMs + probeGrantMs }]);
-    if (this.#grants.size > maxLimiterKeys) forgetOldest(this.#grants);
+    forgetOldest(this.#grants, maxLimiterKeys);
     return true;
   }
-}
-
-function forgetOldest(map: Map<string, unknown>): void {
-  const oldest = map.keys().next();
-  if (oldest.done !== true) map.delete(oldest.value);
 }

@@ -5,6 +5,7 @@
  *   alive ──silent on a fabric that works──► silent ──heard──► alive
  *     └──says so, or its beat in the database stands still──► gone ──another boot, or beats again──► alive
  */
+import { forgetOldest } from '#core/forget-oldest.ts';
 import type { MonotonicMs, Now } from '#core/time.ts';
 import { directFrom, type Parcel } from '../../fabric/messages.ts';
 import type { NodeRow } from '../../store/schema.ts';
@@ -58,7 +59,7 @@ export class Peers {
     if (peer.seen.has(seq) || (!isDirect && seq <= (peer.heard ?? 0) - windowSize))
       return { kind: 'drop', reason: 'repeated' };
     peer.seen.add(seq);
-    if (peer.seen.size > 2 * windowSize) forgetOldest(peer.seen);
+    forgetOldest(peer.seen, 2 * windowSize);
     const back = peer.silent;
     peer.silent = false;
     peer.heardAt = now.monotonic;
@@ -116,9 +117,4 @@ export class Peers {
   isGone(peer: Peer, now: Now): boolean {
     return peer.state === 'ended' || now.monotonic - peer.beatAt >= nodeGoneMs;
   }
-}
-
-function forgetOldest(seen: Set<number>): void {
-  const oldest = seen.values().next();
-  if (oldest.done !== true) seen.delete(oldest.value);
 }
