@@ -6,6 +6,7 @@ import type { RigClient } from '../../../../test/support/coordinator-rig.ts';
 import { ViewModel } from '../../../../test/support/view-model.ts';
 import { removeClient } from '../../admin/actions.ts';
 import { closeReplaced } from '../hub.ts';
+import { handoverMs } from '../limits.ts';
 
 const presences = (client: RigClient) =>
   client.all('presence').map(({ clientId, presence }) => `${clientId} ${presence}`);
@@ -143,6 +144,23 @@ test('a node that ends in order hands its clients over: nobody is told anything'
   await cluster.advance(4_000);
   await cluster.login(2, 'bert');
   await cluster.advance(90_000);
+  assert.deepEqual(presences(anna), []);
+  assert.equal(cluster.rig(0).coordinator.presenceOf(bert.clientId), 'online');
+});
+
+test('a node that ends in order and is back at once: its clients are not doubted later', async () => {
+  await using world = await pair(3);
+  const { cluster, anna, bert } = world;
+  const rig = cluster.rig(1);
+  await rig.coordinator.federation?.leave('ended', rig.now);
+  await cluster.advance(10);
+  cluster.kill(1);
+  await cluster.advance(1_000);
+  await cluster.revive(1);
+  await cluster.login(1, 'bert');
+  await cluster.advance(1_000);
+  anna.clear();
+  await cluster.advance(handoverMs);
   assert.deepEqual(presences(anna), []);
   assert.equal(cluster.rig(0).coordinator.presenceOf(bert.clientId), 'online');
 });

@@ -176,7 +176,7 @@ export class Federation implements NodeLink {
         await this.#compare(now);
         return;
       case 'handover':
-        this.#silent(this.#peers.get(duty.node), now);
+        this.#handedOver(this.#peers.get(duty.node), now);
         return;
       case 'node-grace':
         await this.#nodeGrace(duty.node, now);
@@ -232,8 +232,12 @@ export class Federation implements NodeLink {
     this.#tellNodes(now);
   }
 
-  #silent(peer: Peer | undefined, now: Now): void {
-    if (peer === undefined) return;
+  /** Whoever has not gone on from a node that ended is not connected, unless the node is back by now. */
+  #handedOver(peer: Peer | undefined, now: Now): void {
+    if (peer?.state === 'ended') this.#silent(peer, now);
+  }
+
+  #silent(peer: Peer, now: Now): void {
     this.#parts.whereabouts.suspect(peer.id);
     const { graceMs } = this.#hub.options.config;
     const duty = { kind: 'node-grace', node: peer.id } as const;
