@@ -13,13 +13,7 @@ import type { FabricItem, Parcel } from '../fabric/messages.ts';
 import type { Db } from '../store/schema.ts';
 import { Federation } from './cluster/federation.ts';
 import type { FederationOptions } from './cluster/node-link.ts';
-import {
-  connectedTo,
-  maxIdsPerQuery,
-  sightingsOf,
-  unconfirmAll,
-  writeConnected,
-} from './cluster/node-store.ts';
+import { connectedTo, sightingsOf, unconfirmAll, writeConnected } from './cluster/node-store.ts';
 import { Whereabouts } from './cluster/whereabouts.ts';
 import type { Context } from './context.ts';
 import type { Present } from './directory.ts';
@@ -37,7 +31,7 @@ import { Renewals } from './renewals.ts';
 import { Resync } from './resync.ts';
 import { beginRequest, type Session, type SessionId } from './sessions.ts';
 import { Signals } from './signals.ts';
-import { type Participating, participationsOf, participationsOfMany } from './sync.ts';
+import { participationsOf, participationsOfMany } from './sync.ts';
 
 export type { CoordinatorOptions, Effect, RelayCheckOrder } from './hub.ts';
 export type { LocalRelay, RelayLoginMessage } from './relays/desk.ts';
@@ -113,11 +107,8 @@ export class Coordinator {
     const mine = await store.read(async (tx) => {
       const connected = await connectedTo(tx, undefined);
       const own = connected.filter((sighting) => sighting.node === null || sighting.node === node);
-      const networks = new Map<string, Participating[]>();
-      for (let from = 0; from < own.length; from += maxIdsPerQuery) {
-        const ids = own.slice(from, from + maxIdsPerQuery).map(({ clientId }) => clientId);
-        for (const [id, list] of await participationsOfMany(tx, ids)) networks.set(id, list);
-      }
+      const ids = own.map(({ clientId }) => clientId);
+      const networks = await participationsOfMany(tx, ids);
       return own.map((sighting) => ({
         ...sighting,
         networks: networks.get(sighting.clientId) ?? [],

@@ -1,4 +1,5 @@
 /** Synchronisation at login: for each network a delta where the log reaches back to what the client holds, else the view. */
+import { idGroups } from '../store/id-groups.ts';
 import type { Db } from '../store/schema.ts';
 import type { NetworkDelta, NetworkView, RemovedReason } from './events.ts';
 import { deltaSince, membersOf, viewFor } from './revisions.ts';
@@ -30,12 +31,20 @@ export async function participationsOfMany(
   clients: readonly string[],
 ): Promise<Map<string, Participating[]>> {
   const found = new Map<string, Participating[]>();
-  if (clients.length === 0) return found;
   const add = (client: string, participating: Participating) => {
     const list = found.get(client);
     if (list === undefined) found.set(client, [participating]);
     else list.push(participating);
   };
+  for (const ids of idGroups(clients)) await participations(db, ids, add);
+  return found;
+}
+
+async function participations(
+  db: Db,
+  clients: readonly string[],
+  add: (client: string, participating: Participating) => void,
+): Promise<void> {
   const memberships = await db
     .selectFrom('memberships')
     .innerJoin('networks', 'networks.network_id', 'memberships.network_id')
@@ -54,7 +63,6 @@ export async function participationsOfMany(
     .execute();
   for (const { client_id, network, revision } of requests)
     add(client_id, { network, revision, active: false, state: 'pending' });
-  return found;
 }
 
 export interface Participating {

@@ -1,9 +1,10 @@
 /** This node against the database: who is connected where, and what happened to the networks that its clients take part in. */
 import type { Now } from '#core/time.ts';
+import { idGroups } from '../../store/id-groups.ts';
 import type { Hub } from '../hub.ts';
 import { type Participating, participationsOfMany } from '../sync.ts';
 import { catchUp } from './catch-up.ts';
-import { connectedTo, maxIdsPerQuery, type Sighting, sightingsOf } from './node-store.ts';
+import { connectedTo, type Sighting, sightingsOf } from './node-store.ts';
 import type { Peers } from './peers.ts';
 import type { Whereabouts } from './whereabouts.ts';
 
@@ -51,15 +52,12 @@ export class Comparison {
     this.#behind.set(network, whole || this.#behind.get(network) === true);
   }
 
-  /** Who is connected to these nodes, or to any. */
-  async clients(nodes: readonly string[] | undefined, now: Now): Promise<void> {
+  /** Who is connected to which node. */
+  async clients(now: Now): Promise<void> {
     const { directory, options } = this.#hub;
     const { node } = options;
-    const known = [...directory.all()].filter(
-      (present) => nodes === undefined || nodes.includes(present.node),
-    );
-    const ids = known.map(({ clientId }) => clientId);
-    const { sightings, networks, missing } = await this.#look(nodes, ids);
+    const ids = [...directory.all()].map(({ clientId }) => clientId);
+    const { sightings, networks, missing } = await this.#look(ids);
     for (const sighting of sightings) {
       if (sighting.node === node) continue;
       const silent = this.#peers.get(sighting.node ?? '')?.silent === true;
@@ -73,9 +71,7 @@ export class Comparison {
   async networksBehind(): Promise<string[]> {
     const { delivery, options } = this.#hub;
     const behind: string[] = [];
-    const watched = [...delivery.heads.keys()];
-    for (let from = 0; from < watched.length; from += maxIdsPerQuery) {
-      const some = watched.slice(from, from + maxIdsPerQuery);
+    for (const some of idGroups([...delivery.heads.keys()])) {
       const rows = await options.store.db
         .selectFrom('networks')
         .select(['network_id', 'revision'])
@@ -122,10 +118,10 @@ export class Comparison {
     }
   }
 
-  async #look(nodes: readonly string[] | undefined, ids: readonly string[]): Promise<Look> {
+  async #look(ids: readonly string[]): Promise<Look> {
     const { directory, options } = this.#hub;
     return await options.store.read(async (tx) => {
-      const connected = await connectedTo(tx, nodes);
+      const connected = await connectedTo(tx, undefined);
       const found = new Set(connected.map(({ clientId }) => clientId));
       const rest = await sightingsOf(
         tx,
@@ -133,18 +129,15 @@ export class Comparison {
       );
       const everybody = [...connected, ...rest];
       const there = new Set(everybody.map(({ clientId }) => clientId));
-      const news = everybody.filter(
-        ({ clientId, serial, connected: state }) =>
-          state > 0 && (directory.get(clientId)?.serial ?? -1) < serial,
-      );
-      const participations = new Map<string, Participating[]>();
-      for (let from = 0; from < news.length; from += maxIdsPerQuery) {
-        const some = news.slice(from, from + maxIdsPerQuery).map(({ clientId }) => clientId);
-        for (const [id, list] of await participationsOfMany(tx, some)) participations.set(id, list);
-      }
+      const news = everybody
+        .filter(
+          ({ clientId, serial, connected: state }) =>
+            state > 0 && (directory.get(clientId)?.serial ?? -1) < serial,
+        )
+        .map(({ clientId }) => clientId);
       return {
         sightings: everybody,
-        networks: participations,
+        networks: await participationsOfMany(tx, news),
         missing: ids.filter((id) => !there.has(id)),
       };
     });

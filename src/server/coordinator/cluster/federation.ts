@@ -50,14 +50,11 @@ export class Federation implements NodeLink {
   readonly #parts: FederationParts;
   readonly #peers: Peers;
   readonly #comparison: Comparison;
-  /** Nodes whose clients must be compared; undefined: all. */
-  #stale: Set<string> | undefined = new Set();
   readonly #drops = new Map<DropReason, number>();
   #state: NodeRow['state'] = 'serving';
   #startedAt = 0;
   #up = false;
   #storeUp = true;
-  #relaysStale = false;
   #liveText = '';
   #comparing = false;
   #compareAgain = false;
@@ -86,7 +83,6 @@ export class Federation implements NodeLink {
     this.#startedAt = now.wall;
     await this.#hub.options.store.commits.run((tx) => forgetNodes(tx, now.wall));
     await this.#beatNode(now);
-    this.#stale = undefined;
     await this.#compare(now);
     this.#schedule({ kind: 'node-beat' }, now, nodeBeatMs);
     this.#schedule({ kind: 'fabric-beat' }, now, fabricBeatMs);
@@ -103,7 +99,7 @@ export class Federation implements NodeLink {
     }
     this.#peers.listenAnew(now);
     this.#beat();
-    this.#compareSoon(undefined, now);
+    this.#compareSoon(now);
   }
 
   receive(parcel: Parcel, now: Now): void {
@@ -116,7 +112,7 @@ export class Federation implements NodeLink {
       return;
     }
     const { peer, gap, back } = verdict;
-    if (gap || back) this.#compareSoon(peer.id, now);
+    if (gap || back) this.#compareSoon(now);
     for (const item of parcel.items) this.#take(item, peer, now);
   }
 
@@ -171,8 +167,6 @@ export class Federation implements NodeLink {
       case 'compare':
         if (!this.#hub.isScheduled(duty))
           this.#schedule(duty, now, this.#isWhole(now) ? compareIntervalMs : compareOfflineMs);
-        this.#stale = undefined;
-        this.#relaysStale = true;
         await this.#compare(now);
         return;
       case 'handover':
@@ -207,8 +201,7 @@ export class Federation implements NodeLink {
         this.#parts.expel(item.clientId);
         return;
       case 'relays':
-        this.#relaysStale = true;
-        this.#compareSoon(peer.id, now);
+        this.#compareSoon(now);
         return;
       default:
         this.#parts.item(item, peer, now);
@@ -298,11 +291,11 @@ export class Federation implements NodeLink {
       this.#storeUp = true;
       this.#options.onStore?.(undefined);
       const fresh = this.#peers.know(rows, now);
-      for (const peer of fresh) if (peer.state !== 'ended') this.#compareSoon(peer.id, now);
+      if (fresh.some(({ state }) => state !== 'ended')) this.#compareSoon(now);
       this.#tellNodes(now);
       if (!wasDown) return;
       await this.#parts.reassert(now);
-      this.#compareSoon(undefined, now);
+      this.#compareSoon(now);
     } catch (error) {
       this.#storeUp = false;
       this.#options.onStore?.(error);
@@ -319,14 +312,11 @@ export class Federation implements NodeLink {
     const text = JSON.stringify(live);
     if (text === this.#liveText) return;
     this.#liveText = text;
-    this.#relaysStale = true;
-    this.#compareSoon(this.#hub.options.node, now);
+    this.#compareSoon(now);
     this.#options.onNodes?.(live);
   }
 
-  #compareSoon(node: string | undefined, now: Now): void {
-    if (node === undefined) this.#stale = undefined;
-    else this.#stale?.add(node);
+  #compareSoon(now: Now): void {
     this.#schedule({ kind: 'compare' }, now, catchUpDelayMs);
   }
 
@@ -338,20 +328,13 @@ export class Federation implements NodeLink {
       return;
     }
     this.#comparing = true;
-    const nodes = this.#stale;
-    this.#stale = new Set();
     try {
-      await this.#comparison.clients(nodes && [...nodes], now);
+      await this.#comparison.clients(now);
       for (const network of await this.#comparison.networksBehind())
         this.behind(network, false, now);
-      if (this.#relaysStale || nodes === undefined) {
-        this.#relaysStale = false;
-        await this.#parts.compareRelays([...this.#peers.all()], now);
-      }
+      await this.#parts.compareRelays([...this.#peers.all()], now);
     } catch (error) {
       this.#hub.options.failed?.(error);
-      this.#stale = undefined;
-      this.#relaysStale = true;
       this.#schedule({ kind: 'compare' }, now, compareOfflineMs);
     } finally {
       this.#comparing = false;

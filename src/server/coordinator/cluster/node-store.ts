@@ -1,10 +1,9 @@
 /** What nodes keep in the database for each other: that they live, and who is connected to whom. */
+import { idGroups } from '../../store/id-groups.ts';
 import type { ClientRow, Db, NodeRow } from '../../store/schema.ts';
 
 /** Nodes that ended so long ago are forgotten. */
 const forgetNodesMs = 7 * 86_400_000;
-/** Identifiers in one query. */
-export const maxIdsPerQuery = 500;
 
 /** The node begins, or lives on; `beat` counts up. */
 export async function beatNode(tx: Db, node: Omit<NodeRow, 'beat'>): Promise<void> {
@@ -59,10 +58,8 @@ export const connectedTo = (db: Db, nodes: readonly string[] | undefined): Promi
 
 export async function sightingsOf(db: Db, clients: readonly string[]): Promise<Sighting[]> {
   const found: Sighting[] = [];
-  for (let from = 0; from < clients.length; from += maxIdsPerQuery) {
-    const ids = clients.slice(from, from + maxIdsPerQuery);
+  for (const ids of idGroups(clients))
     found.push(...(await sightings(db).where('client_id', 'in', ids).execute()));
-  }
   return found;
 }
 

@@ -9,7 +9,7 @@
 import { hex } from '#core/bytes.ts';
 import type { Now } from '#core/time.ts';
 import type { Present } from '../directory.ts';
-import { closeReplaced, type Hub } from '../hub.ts';
+import type { Hub } from '../hub.ts';
 import { remoteGraceMs } from '../limits.ts';
 import type { Participating } from '../sync.ts';
 import type { Sighting } from './node-store.ts';
@@ -147,9 +147,4 @@ export class Whereabouts {
   #of(node: string): Present[] {
     return [...this.#hub.directory.all()].filter((present) => present.node === node);
   }
-}
-
-/** Ends a connection of this node whose client is connected elsewhere: it has gone on already. */
-export function replaceConnection(hub: Hub, session: number): void {
-  hub.close(session, closeReplaced);
 }
