@@ -226,8 +226,7 @@ describe('the owner of a packet engine', needsRoot, () => {
     assert.equal((await a.host.counters())['out-packets'], 0);
     await a.host.engine('installKeys', keysOf('a', 'aes256gcm'));
     await a.host.engine('activateKeys', indexOf('a'));
-    await b.host.counter('in-packets', 3);
-    const received = await b.host.call<Uint8Array[]>('udpReceived');
+    const received = await b.host.datagrams(3);
     assert.deepEqual(
       received.map((bytes) => bytes[0]),
       [1, 2, 3],
@@ -328,12 +327,11 @@ describe('the owner of a packet engine', needsRoot, () => {
     const datagrams = Array.from({ length: 30 }, () => new Uint8Array(200));
     await a.host.call('udpSend', INNER.b, 9, datagrams);
     await a.host.counter('out-packets', 30);
-    const received: Uint8Array[] = [];
-    while (received.length < 30) received.push(...(await relay.call<Uint8Array[]>('udpReceived')));
+    const received = await relay.datagrams(30);
     const opener = sealerTo('b', 'aes256gcm');
     assert.ok(opener !== undefined);
     const counters = received.map((bytes) => {
-      assert.deepEqual(new Uint8Array(bytes.subarray(0, 24)), prefix);
+      assert.deepEqual(bytes.subarray(0, 24), prefix);
       assert.equal(Buffer.from(bytes).readUInt32LE(24), 4, 'a transport packet follows');
       return Number(Buffer.from(bytes).readBigUInt64LE(32));
     });
@@ -375,12 +373,7 @@ describe('the owner of a packet engine', needsRoot, () => {
     const remote = { address: OUTER.b, port };
     await a.host.engine('sendDatagram', 0, remote, bytes, { ttl: 3 });
     await a.host.engine('sendDatagram', 0, remote, bytes);
-    const received: Uint8Array[] = [];
-    while (received.length < 2) received.push(...(await other.call<Uint8Array[]>('udpReceived')));
-    assert.deepEqual(
-      received.map((b) => new Uint8Array(b)),
-      [bytes, bytes],
-    );
+    assert.deepEqual(await other.datagrams(2), [bytes, bytes]);
     const rules = other.run('nft', 'list', 'table', 'ip', 't');
     assert.equal(rules.match(/packets 1 /g)?.length, 2, rules);
     assert.equal((await a.host.counters())['datagrams-sent'], 2);

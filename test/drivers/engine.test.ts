@@ -10,7 +10,6 @@ import {
   INNER6,
   ping,
   transfer,
-  until,
 } from '../support/engine-lab.ts';
 import { needsRoot } from '../support/needs-root.ts';
 
@@ -35,15 +34,7 @@ async function burst(a: End, b: End): Promise<void> {
       new Uint8Array(sizes[i % sizes.length]!).fill(i + round),
     );
     await a.host.call('udpSend', INNER.b, port, datagrams);
-    const received: Uint8Array[] = [];
-    await until('120 datagrams', async () => {
-      received.push(...(await b.host.call<Uint8Array[]>('udpReceived')));
-      return received.length >= datagrams.length;
-    });
-    assert.deepEqual(
-      received.map((bytes) => new Uint8Array(bytes)),
-      datagrams,
-    );
+    assert.deepEqual(await b.host.datagrams(datagrams.length), datagrams);
   }
 }
 

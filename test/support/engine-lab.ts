@@ -85,6 +85,17 @@ export class Host {
     return value;
   }
 
+  /** Waits until its UDP socket has been given so many datagrams: a packet that left the interface is not there yet. */
+  async datagrams(atLeast: number): Promise<Uint8Array[]> {
+    const received: Uint8Array[] = [];
+    await until(`${atLeast} datagrams`, async () => {
+      for (const bytes of await this.call<Uint8Array[]>('udpReceived'))
+        received.push(new Uint8Array(bytes));
+      return received.length >= atLeast;
+    });
+    return received;
+  }
+
   /** Waits for an event and takes it out of the list. */
   async event(name: string, matches: (args: readonly unknown[]) => boolean = () => true) {
     let found: HostEvent | undefined;
