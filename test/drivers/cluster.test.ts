@@ -17,12 +17,6 @@ const networkCount = 3;
 /** Seconds on a machine that has them to spare; tests share theirs with others. */
 const mostOutageMs = 20_000;
 
-/**
- * Now and then a node goes on showing a client as unconfirmed that has moved to another node, and calls it offline when the grace period is over.
- * Until the cause is found what a run shows does not count.
- */
-const presenceIsFlaky = 'a client that has moved can stay unconfirmed at one node';
-
 let world: ClusterWorld;
 let store: Store;
 const owners: string[] = [];
@@ -102,7 +96,6 @@ test('clients of three nodes see one truth', { skip }, async () => {
 
 test('a node is killed under load: its clients are back within seconds, nobody is seen offline, nothing acknowledged is lost', {
   skip,
-  todo: presenceIsFlaky,
 }, async () => {
   forgetPresences();
   await using running = load();
@@ -166,7 +159,6 @@ test('PostgreSQL is restarted: clients stay connected, writes fail with the reas
 
 test('a node that is told to end sends its clients to the others, and nobody notices', {
   skip,
-  todo: presenceIsFlaky,
 }, async () => {
   forgetPresences();
   const leaving = world.on(0);
@@ -185,7 +177,6 @@ test('a node that is told to end sends its clients to the others, and nobody not
 
 test('random operations on all nodes with random faults: nothing acknowledged is lost or doubled', {
   skip,
-  todo: presenceIsFlaky,
 }, async () => {
   const seed = Date.now();
   console.log(`seed ${seed}`);
@@ -199,7 +190,6 @@ test('random operations on all nodes with random faults: nothing acknowledged is
 
 test('a node that is started before PostgreSQL waits, is not ready meanwhile, and says why', {
   skip,
-  todo: presenceIsFlaky,
 }, async () => {
   const port = await freePort();
   await world.nodes[2]!.stop('SIGKILL');

@@ -19,7 +19,7 @@ export interface ModelNetwork {
 
 export class ViewModel {
   readonly networks = new Map<string, ModelNetwork>();
-  /** Presences in the order told: `network client presence`. */
+  /** Presences in the order told: `message network client presence`. */
   readonly presences: string[] = [];
 
   /** The network to resynchronise, when a delta does not fit. */
@@ -30,7 +30,7 @@ export class ViewModel {
         const known = new Map<string, ModelMember>();
         for (const member of members) {
           known.set(member.clientId, entry(member));
-          this.presences.push(`${network} ${member.clientId} ${member.presence}`);
+          this.presences.push(`view ${network} ${member.clientId} ${member.presence}`);
         }
         this.networks.set(network, { revision, state, active, facts, members: known });
         return undefined;
@@ -44,7 +44,7 @@ export class ViewModel {
         const { network, clientId, presence } = message;
         const member = this.networks.get(network)?.members.get(clientId);
         if (member !== undefined) member.presence = presence;
-        this.presences.push(`${network} ${clientId} ${presence}`);
+        this.presences.push(`presence ${network} ${clientId} ${presence}`);
         return undefined;
       }
       default:
@@ -63,7 +63,7 @@ export class ViewModel {
       if (change.op === 'member') {
         known.members.set(change.member.clientId, entry(change.member));
         const { clientId, presence } = change.member;
-        this.presences.push(`${delta.network} ${clientId} ${presence}`);
+        this.presences.push(`delta ${delta.network} ${clientId} ${presence}`);
       } else if (change.op === 'gone') known.members.delete(change.clientId);
       else if (change.op === 'facts') known.facts = change.facts;
     }

@@ -12,6 +12,7 @@ import type { Presence } from '#wire/fields.ts';
 import type { FabricItem, Parcel } from '../fabric/messages.ts';
 import type { Db } from '../store/schema.ts';
 import { Federation } from './cluster/federation.ts';
+import { toldByEvents } from './cluster/news.ts';
 import type { FederationOptions } from './cluster/node-link.ts';
 import { connectedTo, sightingsOf, unconfirmAll, writeConnected } from './cluster/node-store.ts';
 import { Whereabouts } from './cluster/whereabouts.ts';
@@ -195,7 +196,7 @@ export class Coordinator {
         this.#signals.send(session, message, now);
         return;
       case 'resync':
-        await this.#sync.asked(session, message.network);
+        await this.#sync.asked(session, message.network, now);
         return;
       case 'pong':
         if (!this.#logins.answered(session, message.id))
@@ -360,8 +361,12 @@ export class Coordinator {
     const context = this.#hub.context(now);
     try {
       await this.#hub.options.store.commits.run(
-        (tx) => operate(tx, context, session, operation),
-        ({ result, events }) => {
+        (tx) =>
+          this.#hub.telling(tx, operate(tx, context, session, operation), ({ events }) =>
+            toldByEvents(events),
+          ),
+        ({ result: { result, events }, news }) => {
+          this.#hub.heard(news, now);
           this.#hub.send(session.id, { t: 'response', id, result: { ok: true, ...result } });
           for (const event of events) {
             this.#hub.delivery.deliver(event);

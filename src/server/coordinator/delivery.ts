@@ -5,6 +5,7 @@ import type {
   CoordinatorEvent,
   NetworkDelta,
   NetworkView,
+  SeenMember,
   StoredChange,
   StoredMember,
 } from './events.ts';
@@ -207,7 +208,7 @@ export class Delivery {
           this.#tell(clientId, this.viewMessage(item.view));
           break;
         case 'delta':
-          this.#resume(clientId, item.delta, item.active, item.memberIds);
+          this.#resume(clientId, item.delta, item.active, item.members);
           break;
         default:
           item satisfies never;
@@ -233,7 +234,7 @@ export class Delivery {
     clientId: string,
     delta: NetworkDelta,
     active: boolean,
-    memberIds: readonly string[],
+    members: readonly SeenMember[],
   ): void {
     const { network } = delta;
     const pending = delta.owner === clientId ? delta.pending : undefined;
@@ -241,10 +242,10 @@ export class Delivery {
     const told = new Set(
       delta.changes.map((change) => (change.op === 'member' ? change.member.clientId : '')),
     );
-    for (const member of memberIds) {
-      if (told.has(member)) continue;
-      const presence = this.#directory.presenceIn(network, member);
-      this.#tell(clientId, { t: 'presence', network, clientId: member, presence });
+    for (const member of members) {
+      if (told.has(member.clientId)) continue;
+      const presence = this.#directory.presenceIn(network, member.clientId);
+      this.#tell(clientId, { t: 'presence', network, clientId: member.clientId, presence });
     }
   }
 
@@ -316,6 +317,8 @@ export class Delivery {
   }
 
   #member(network: string, stored: StoredMember): MemberView {
-    return { ...stored, presence: this.#directory.presenceIn(network, stored.clientId) };
+    const { clientId, nick, certificate, statement } = stored;
+    const presence = this.#directory.presenceIn(network, clientId);
+    return { clientId, nick, certificate, statement, presence };
   }
 }

@@ -3,10 +3,18 @@
  * presence, is decided when they are delivered, after the commit.
  */
 import type { NetworkFacts, PendingRequest, ServerMessageOf } from '#wire/control.ts';
+import type { ClientRow, Flag } from '../store/schema.ts';
 
-/** A member as it is stored: presence is not. */
-export interface StoredMember {
+/** Where the database has seen a member last. Clients are told its presence as this node knows it. */
+export interface SeenMember {
   readonly clientId: string;
+  readonly active: Flag;
+  readonly node: string | null;
+  readonly connected: ClientRow['connected'];
+  readonly serial: number;
+}
+
+export interface StoredMember extends SeenMember {
   readonly nick: string;
   readonly certificate: Uint8Array;
   readonly statement: Uint8Array;

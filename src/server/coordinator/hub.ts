@@ -3,9 +3,11 @@ import type { Crypto } from '#core/crypto.ts';
 import { after, type MonotonicMs, type Now } from '#core/time.ts';
 import type { ServerMessage } from '#wire/control.ts';
 import type { FabricItem } from '../fabric/messages.ts';
+import type { Db } from '../store/schema.ts';
 import type { Store } from '../store/store.ts';
 import type { StunTokens } from '../stun-token.ts';
 import { Agenda } from './agenda.ts';
+import type { News, Told } from './cluster/news.ts';
 import type { FederationOptions, NodeLink } from './cluster/node-link.ts';
 import { type Context, type CoordinatorConfig, Guard, onlyOnce } from './context.ts';
 import { Delivery } from './delivery.ts';
@@ -106,6 +108,16 @@ export class Hub {
     this.latest = now;
     const { guard, ticketSerials } = this;
     return { crypto, config, node, sign, now, guard, ticketSerials, once: onlyOnce() };
+  }
+
+  /** Work whose result tells clients of members: nobody is told before what the database knows of them is known here. */
+  async telling<T>(tx: Db, work: Promise<T>, told: (result: T) => readonly Told[]) {
+    const result = await work;
+    return { result, news: await this.federation?.news(tx, told(result)) };
+  }
+
+  heard(news: News | undefined, now: Now): void {
+    if (news !== undefined) this.federation?.heard(news, now);
   }
 
   schedule(duty: Duty, now: Now, delayMs: number): void {

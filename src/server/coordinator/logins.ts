@@ -9,6 +9,7 @@
 import { forgetOldest } from '#core/forget-oldest.ts';
 import type { Now } from '#core/time.ts';
 import type { ServerMessage } from '#wire/control.ts';
+import { toldBySync } from './cluster/news.ts';
 import { closeReplaced, type Hub, hex } from './hub.ts';
 import { copyChallengeMs } from './limits.ts';
 import type { Liveness } from './liveness.ts';
@@ -194,11 +195,16 @@ export class Logins {
     try {
       await this.#hub.options.store.commits.run(
         async (tx) => {
-          const loggedIn = await login(tx, context, proven);
+          const { result: loggedIn, news } = await this.#hub.telling(
+            tx,
+            login(tx, context, proven),
+            ({ sync }) => toldBySync(sync),
+          );
           const renewAt = await renewalDue(tx, loggedIn.client.client_id);
-          return { loggedIn, renewAt };
+          return { loggedIn, news, renewAt };
         },
-        ({ loggedIn, renewAt }) => {
+        ({ loggedIn, news, renewAt }) => {
+          this.#hub.heard(news, now);
           this.#enter(id, proven, loggedIn, now);
           if (renewAt !== undefined)
             this.#renewals.schedule(loggedIn.client.client_id, renewAt, now);

@@ -31,13 +31,13 @@ export class Resync {
   }
 
   /** One that cannot be served ends the connection: the client waits for the view, and has it at its next login. */
-  async asked(session: Session, network: string): Promise<void> {
+  async asked(session: Session, network: string, now: Now): Promise<void> {
     if (!beginRequest(session)) {
       this.#hub.close(session.id, closeGoingAway);
       return;
     }
     try {
-      await this.#send(session, network);
+      await this.#send(session, network, now);
     } finally {
       session.requestsInWork--;
     }
@@ -52,17 +52,21 @@ export class Resync {
       turn.map(async (key) => {
         const [clientId = '', network = ''] = key.split(' ');
         const session = this.#hub.sessions.ofClient(clientId);
-        if (session !== undefined) await this.#send(session, network);
+        if (session !== undefined) await this.#send(session, network, now);
       }),
     );
   }
 
-  async #send({ id, clientId }: Session, network: string): Promise<void> {
+  async #send({ id, clientId }: Session, network: string, now: Now): Promise<void> {
     const { delivery, options } = this.#hub;
     try {
       await options.store.commits.run(
-        (tx) => find(tx, network, clientId),
-        (found) => {
+        (tx) =>
+          this.#hub.telling(tx, find(tx, network, clientId), (found) =>
+            'view' in found ? [found.view] : [],
+          ),
+        ({ result: found, news }) => {
+          this.#hub.heard(news, now);
           if ('reason' in found) {
             this.#hub.send(id, { t: 'removed', network, reason: found.reason });
             return;

@@ -1,7 +1,13 @@
 /** Revisions of networks and the log that deltas are made from (protocol §4, Revisions). */
 import type { NetworkFacts, PendingRequest } from '#wire/control.ts';
 import type { ChangeKind, Db, NetworkRow } from '../store/schema.ts';
-import type { NetworkDelta, NetworkView, StoredChange, StoredMember } from './events.ts';
+import type {
+  NetworkDelta,
+  NetworkView,
+  SeenMember,
+  StoredChange,
+  StoredMember,
+} from './events.ts';
 import { maxDeltaChanges, maxLoggedRevisions, maxPendingPerNetwork } from './limits.ts';
 import { Refusal } from './refusal.ts';
 
@@ -57,17 +63,29 @@ export const factsOf = (row: NetworkRow): NetworkFacts => ({
   epoch: row.epoch,
 });
 
-const memberQuery = (tx: Db, network: string) =>
+const seenQuery = (tx: Db, network: string) =>
   tx
     .selectFrom('memberships')
     .innerJoin('clients', 'clients.client_id', 'memberships.client_id')
     .select([
       'clients.client_id as clientId',
-      'clients.nick as nick',
-      'clients.certificate as certificate',
-      'memberships.statement as statement',
+      'memberships.active as active',
+      'clients.node as node',
+      'clients.connected as connected',
+      'clients.login_serial as serial',
     ])
     .where('memberships.network_id', '=', network);
+
+/** Who is in it, and where they were seen. */
+export const seenIn = (tx: Db, network: string): Promise<SeenMember[]> =>
+  seenQuery(tx, network).orderBy('memberships.client_id').execute();
+
+const memberQuery = (tx: Db, network: string) =>
+  seenQuery(tx, network).select([
+    'clients.nick as nick',
+    'clients.certificate as certificate',
+    'memberships.statement as statement',
+  ]);
 
 export const membersOf = (tx: Db, network: string): Promise<StoredMember[]> =>
   memberQuery(tx, network).orderBy('memberships.client_id').execute();

@@ -1,17 +1,17 @@
 /** Synchronisation at login: for each network a delta where the log reaches back to what the client holds, else the view. */
 import { idGroups } from '../store/id-groups.ts';
 import type { Db } from '../store/schema.ts';
-import type { NetworkDelta, NetworkView, RemovedReason } from './events.ts';
-import { deltaSince, membersOf, viewFor } from './revisions.ts';
+import type { NetworkDelta, NetworkView, RemovedReason, SeenMember } from './events.ts';
+import { deltaSince, seenIn, viewFor } from './revisions.ts';
 
 export type SyncItem =
   | { readonly kind: 'view'; readonly view: NetworkView }
-  /** `memberIds`: everybody, so that presence, which has no revision, can be told anew. */
+  /** `members`: everybody, so that presence, which has no revision, can be told anew. */
   | {
       readonly kind: 'delta';
       readonly delta: NetworkDelta;
       readonly active: boolean;
-      readonly memberIds: readonly string[];
+      readonly members: readonly SeenMember[];
     }
   | { readonly kind: 'removed'; readonly network: string; readonly reason: RemovedReason };
 
@@ -65,6 +65,8 @@ async function participations(
     add(client_id, { network, revision, active: false, state: 'pending' });
 }
 
+export type ParticipatingByClient = ReadonlyMap<string, readonly Participating[]>;
+
 export interface Participating {
   readonly network: string;
   /** Of the network, now. */
@@ -87,9 +89,7 @@ export async function synchronise(tx: Db, client: string, known: readonly Holdin
     if (delta === undefined) {
       items.push({ kind: 'view', view: await viewFor(tx, network, client, state, active) });
     } else {
-      const members = await membersOf(tx, network);
-      const memberIds = members.map(({ clientId }) => clientId);
-      items.push({ kind: 'delta', delta, active, memberIds });
+      items.push({ kind: 'delta', delta, active, members: await seenIn(tx, network) });
     }
   }
   return { items, networks };

@@ -34,9 +34,9 @@ test('what is done at one node reaches the members at the others at once', async
   const [change] = anna.last('delta').changes;
   assert.ok(change?.op === 'member');
   assert.deepEqual([change.member.clientId, change.member.presence], [bert.clientId, 'online']);
-  const members = bert.last('view').members.map(({ clientId }) => clientId);
-  assert.deepEqual(members.sort(), [anna.clientId, bert.clientId].sort());
-  assert.deepEqual(presences(bert).at(-1), `${anna.clientId} online`);
+  const members = bert.last('view').members.map(({ clientId, presence }) => [clientId, presence]);
+  const both = [anna, bert].map(({ clientId }) => [clientId, 'online']);
+  assert.deepEqual(members.sort(), both.sort());
   await anna.granted({ op: 'set-access', network, locked: true });
   await cluster.advance(50);
   assert.equal(bert.last('delta').to, anna.last('delta').to);
@@ -163,6 +163,64 @@ test('a node that ends in order and is back at once: its clients are not doubted
   await cluster.advance(handoverMs);
   assert.deepEqual(presences(anna), []);
   assert.equal(cluster.rig(0).coordinator.presenceOf(bert.clientId), 'online');
+});
+
+test('a node that fails twice: the second time its clients have the whole grace period', async () => {
+  await using world = await pair(3);
+  const { cluster, anna, bert } = world;
+  cluster.kill(1);
+  await cluster.advance(10_000);
+  await cluster.revive(1);
+  await cluster.login(1, 'bert');
+  await cluster.advance(40_000);
+  const rig = cluster.rig(1);
+  await rig.coordinator.federation?.leave('ended', rig.now);
+  await cluster.advance(10);
+  cluster.kill(1);
+  anna.clear();
+  await cluster.advance(40_000);
+  assert.deepEqual(presences(anna), [`${bert.clientId} unconfirmed`]);
+});
+
+test('members who joined while nobody here took part are online to the first who comes', async () => {
+  await using world = await pair(3);
+  const { cluster, anna, bert } = world;
+  const carl = await cluster.login(2, 'carl');
+  await carl.joined('lan');
+  await carl.lose(true);
+  const dora = await cluster.login(1, 'dora');
+  await cluster.advance(50);
+  await dora.joined('lan');
+  await cluster.advance(50);
+  const again = await cluster.login(2, 'carl', { login: { known: [] } });
+  const known = anna.last('delta').to;
+  assert.equal(again.last('view').revision, known);
+  const others = again.last('view').members.filter(({ clientId }) => clientId !== again.clientId);
+  assert.deepEqual(
+    others.map(({ clientId, presence }) => [clientId, presence]).sort(),
+    [anna, bert, dora].map(({ clientId }) => [clientId, 'online']).sort(),
+  );
+});
+
+test('without a fabric whoever joins or logs in is told at once who is online', async () => {
+  await using cluster = await ClusterRig.open(2);
+  for (const node of [0, 1]) {
+    cluster.cut.add(node);
+    cluster.rig(node).coordinator.fabric(false, cluster.rig(node).now);
+  }
+  const anna = await cluster.rig(0).login('anna');
+  await anna.create('lan');
+  const bert = await cluster.rig(1).login('bert');
+  await bert.joined('lan');
+  assert.deepEqual(
+    bert.last('view').members.map(({ presence }) => presence),
+    ['online', 'online'],
+  );
+  await cluster.advance(2_500);
+  const [change] = anna.last('delta').changes;
+  assert.ok(change?.op === 'member');
+  assert.equal(change.member.presence, 'online');
+  assert.ok(![...presences(anna), ...presences(bert)].some((text) => text.endsWith('offline')));
 });
 
 test('without a fabric everything still arrives, by the database, and nobody is called offline', async () => {

@@ -1,22 +1,26 @@
 /** This node against the database: who is connected where, and what happened to the networks that its clients take part in. */
 import type { Now } from '#core/time.ts';
 import { idGroups } from '../../store/id-groups.ts';
+import type { Db } from '../../store/schema.ts';
 import type { Hub } from '../hub.ts';
-import { type Participating, participationsOfMany } from '../sync.ts';
+import { type ParticipatingByClient, participationsOfMany } from '../sync.ts';
 import { catchUp } from './catch-up.ts';
+import { type News, type Told, toldByEvents } from './news.ts';
 import { connectedTo, type Sighting, sightingsOf } from './node-store.ts';
-import type { Peers } from './peers.ts';
-import type { Whereabouts } from './whereabouts.ts';
 
 export interface ComparisonParts {
-  readonly whereabouts: Whereabouts;
+  /** The database's word on a client of another node. */
+  readonly sighted: (sighting: Sighting, networks: ParticipatingByClient, now: Now) => void;
+  /** What is about to be told: of members that this node has not heard of, the database's word comes first. */
+  readonly news: (tx: Db, told: readonly Told[]) => Promise<News>;
+  readonly heard: (news: News, now: Now) => void;
   /** The client is in the database no more. */
   readonly expel: (clientId: string) => void;
 }
 
 interface Look {
   readonly sightings: readonly Sighting[];
-  readonly networks: ReadonlyMap<string, readonly Participating[]>;
+  readonly networks: ParticipatingByClient;
   /** Clients that are not in the database. */
   readonly missing: readonly string[];
 }
@@ -26,16 +30,14 @@ const catchUpGroup = 64;
 
 export class Comparison {
   readonly #hub: Hub;
-  readonly #peers: Peers;
   readonly #parts: ComparisonParts;
   /** Networks to be caught up; true: wholly. */
   readonly #behind = new Map<string, boolean>();
   #catchingUp = false;
   #failed = false;
 
-  constructor(hub: Hub, peers: Peers, parts: ComparisonParts) {
+  constructor(hub: Hub, parts: ComparisonParts) {
     this.#hub = hub;
-    this.#peers = peers;
     this.#parts = parts;
   }
 
@@ -60,9 +62,7 @@ export class Comparison {
     const { sightings, networks, missing } = await this.#look(ids);
     for (const sighting of sightings) {
       if (sighting.node === node) continue;
-      const silent = this.#peers.get(sighting.node ?? '')?.silent === true;
-      const list = networks.get(sighting.clientId) ?? [];
-      this.#parts.whereabouts.sighted(sighting, list, silent, now);
+      this.#parts.sighted(sighting, networks, now);
     }
     for (const clientId of missing) this.#parts.expel(clientId);
   }
@@ -88,7 +88,7 @@ export class Comparison {
   }
 
   /** Tells what happened to the next few networks that are behind. */
-  async catchUp(): Promise<void> {
+  async catchUp(now: Now): Promise<void> {
     if (this.#catchingUp) return;
     const { delivery, directory, sessions, options } = this.#hub;
     const work = [...this.#behind].slice(0, catchUpGroup);
@@ -105,9 +105,11 @@ export class Comparison {
           else if (head !== undefined)
             results.push(await catchUp(tx, { directory, isHere }, { network, head, whole }));
         }
-        return results;
+        const told = results.flatMap(({ events }) => toldByEvents(events));
+        return { results, news: await this.#parts.news(tx, told) };
       });
-      for (const result of caught)
+      this.#parts.heard(caught.news, now);
+      for (const result of caught.results)
         if (!delivery.catchUp(result)) this.#behind.set(result.network, true);
     } catch (error) {
       options.failed?.(error);

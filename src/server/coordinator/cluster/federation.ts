@@ -7,7 +7,7 @@
  */
 import type { Now } from '#core/time.ts';
 import type { FabricItem, FabricItemOf, Parcel } from '../../fabric/messages.ts';
-import type { NodeRow } from '../../store/schema.ts';
+import type { Db, NodeRow } from '../../store/schema.ts';
 import type { Duty, Hub } from '../hub.ts';
 import {
   catchUpDelayMs,
@@ -18,9 +18,11 @@ import {
   nodeBeatMs,
   nodeGoneMs,
 } from '../limits.ts';
+import type { ParticipatingByClient } from '../sync.ts';
 import { Comparison } from './comparison.ts';
+import { type News, newsOf, type Told, unknownThere } from './news.ts';
 import type { FederationOptions, LiveNode, NodeLink } from './node-link.ts';
-import { beatNode, clearNode, forgetNodes, nodeRows } from './node-store.ts';
+import { beatNode, clearNode, forgetNodes, nodeRows, type Sighting } from './node-store.ts';
 import { type DropReason, type Peer, Peers } from './peers.ts';
 import type { Whereabouts } from './whereabouts.ts';
 
@@ -64,7 +66,12 @@ export class Federation implements NodeLink {
     this.#options = options;
     this.#parts = parts;
     this.#peers = new Peers(hub.options.node);
-    this.#comparison = new Comparison(hub, this.#peers, parts);
+    this.#comparison = new Comparison(hub, {
+      sighted: (sighting, networks, now) => this.#sighted(sighting, networks, now),
+      news: (tx, told) => this.news(tx, told),
+      heard: (news, now) => this.heard(news, now),
+      expel: parts.expel,
+    });
   }
 
   get isUp(): boolean {
@@ -112,6 +119,7 @@ export class Federation implements NodeLink {
       return;
     }
     const { peer, gap, back } = verdict;
+    if (back) this.#isBack(peer);
     if (gap || back) this.#compareSoon(now);
     for (const item of parcel.items) this.#take(item, peer, now);
   }
@@ -134,6 +142,23 @@ export class Federation implements NodeLink {
     this.#comparison.behind(network, whole);
     if (now !== undefined && !this.#hub.isScheduled({ kind: 'catch-up' }))
       this.#schedule({ kind: 'catch-up' }, now, catchUpDelayMs);
+  }
+
+  news(tx: Db, told: readonly Told[]): Promise<News> {
+    return newsOf(tx, this.#hub.directory, this.#hub.options.node, told);
+  }
+
+  heard({ sightings, networks, told }: News, now: Now): void {
+    const { directory, options } = this.#hub;
+    for (const sighting of sightings) this.#sighted(sighting, networks, now);
+    for (const { clientId, network, active } of unknownThere(directory, options.node, told))
+      directory.participate(clientId, network, { state: 'member', active });
+  }
+
+  #sighted(sighting: Sighting, networks: ParticipatingByClient, now: Now): void {
+    const silent = this.#peers.get(sighting.node ?? '')?.silent === true;
+    const list = networks.get(sighting.clientId) ?? [];
+    this.#parts.whereabouts.sighted(sighting, list, silent, now);
   }
 
   /** Something could not be written: once the database is back it is compared with what is true. */
@@ -160,7 +185,7 @@ export class Federation implements NodeLink {
         await this.#beatNode(now);
         return;
       case 'catch-up':
-        await this.#comparison.catchUp();
+        await this.#comparison.catchUp(now);
         if (this.#comparison.isBehind)
           this.#schedule(duty, now, this.#comparison.failed ? retryMs : catchUpDelayMs);
         return;
@@ -231,10 +256,16 @@ export class Federation implements NodeLink {
   }
 
   #silent(peer: Peer, now: Now): void {
+    peer.silent = true;
     this.#parts.whereabouts.suspect(peer.id);
     const { graceMs } = this.#hub.options.config;
     const duty = { kind: 'node-grace', node: peer.id } as const;
     if (!this.#hub.isScheduled(duty)) this.#schedule(duty, now, graceMs);
+  }
+
+  /** The grace period of its clients begins anew the next time. */
+  #isBack(peer: Peer): void {
+    this.#hub.cancel({ kind: 'node-grace', node: peer.id });
   }
 
   /** Offline is said only of clients of a node that the database has not heard of either, and only while that can be asked. */
@@ -291,6 +322,7 @@ export class Federation implements NodeLink {
       this.#storeUp = true;
       this.#options.onStore?.(undefined);
       const fresh = this.#peers.know(rows, now);
+      for (const peer of fresh) this.#isBack(peer);
       if (fresh.some(({ state }) => state !== 'ended')) this.#compareSoon(now);
       this.#tellNodes(now);
       if (!wasDown) return;

@@ -1,6 +1,8 @@
 /** How the other nodes are seen from the coordinator's parts. */
 import type { Now } from '#core/time.ts';
 import type { FabricItem } from '../../fabric/messages.ts';
+import type { Db } from '../../store/schema.ts';
+import type { News, Told } from './news.ts';
 
 export interface LiveNode {
   readonly id: string;
@@ -26,6 +28,9 @@ export interface NodeLink {
   to(node: string, item: FabricItem): boolean;
   /** Somebody here holds less of a network than the database. */
   behind(network: string, whole: boolean, now: Now | undefined): void;
+  /** What the database knows of these members and this node does not: to be {@link heard} before they are told. */
+  news(tx: Db, told: readonly Told[]): Promise<News>;
+  heard(news: News, now: Now): void;
   /** Something could not be written: once the database is back it is compared with what is true. */
   doubt(): void;
 }

@@ -102,7 +102,6 @@ export class Peers {
     for (const peer of this.#peers.values()) {
       if (peer.silent || peer.state === 'ended') continue;
       if (now.monotonic - peer.heardAt < nodeSilentMs) continue;
-      peer.silent = true;
       silent.push(peer);
     }
     return silent;
