@@ -22,6 +22,8 @@ export interface GridResult {
   readonly directMs?: number;
   readonly kinds: readonly [string, string];
   readonly reason?: string;
+  /** What each side says that it tried, where the path did not become direct. */
+  readonly hardNat?: readonly [string, string];
   /** Of each side, until the path was direct or the time was over. */
   readonly probes: readonly [number, number];
   /** Most that were open beyond those of before. */
@@ -71,6 +73,7 @@ export async function measureMeeting(
   const after = await Promise.all(pair.members.map((member) => member.counted()));
   const probes = after.map(({ probes: count }, i) => count - (before[i]?.probes ?? 0));
   const reason = paths.find((path) => path.kind !== 'direct')?.reason;
+  const tried = [paths[0].hardNat ?? '', paths[1].hardNat ?? ''] as const;
   return {
     scenario: 'meet',
     ...about,
@@ -78,6 +81,7 @@ export async function measureMeeting(
     ...(directMs === undefined ? {} : { directMs: rounded(directMs) }),
     kinds: [paths[0].kind, paths[1].kind],
     ...(reason === undefined ? {} : { reason }),
+    ...(directMs === undefined && isGuessed ? { hardNat: tried } : {}),
     probes: [probes[0] ?? 0, probes[1] ?? 0],
     sockets,
     ...(isGuessed ? { perSecond: [rates[0]?.peak ?? 0, rates[1]?.peak ?? 0] as const } : {}),

@@ -315,7 +315,7 @@ export class Coordinator {
     const { value } = await this.#hub.options.store.commits.run(
       (tx) => work(tx, context),
       ({ events, expel = [], expelRelays = [] }) => {
-        for (const event of events) this.#hub.delivery.deliver(event);
+        this.#hub.delivery.deliver(events);
         for (const clientId of expel) {
           this.#hub.federation?.all({ t: 'expel', clientId });
           this.#expel(clientId);
@@ -368,11 +368,10 @@ export class Coordinator {
         ({ result: { result, events }, news }) => {
           this.#hub.heard(news, now);
           this.#hub.send(session.id, { t: 'response', id, result: { ok: true, ...result } });
-          for (const event of events) {
-            this.#hub.delivery.deliver(event);
+          this.#hub.delivery.deliver(events);
+          for (const event of events)
             if (event.kind === 'entered' && this.presenceOf(event.client) === 'online')
               this.#renewals.joined(event.client, now);
-          }
         },
       );
     } catch (error) {

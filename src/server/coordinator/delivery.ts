@@ -29,6 +29,8 @@ export class Delivery {
   readonly #isHere: (clientId: string) => boolean;
   /** Revisions up to which those who are present were told, by network. */
   readonly #heads = new Map<string, number>();
+  /** By network: whom commits of this node have taken out at revisions that those who are present were not told yet. */
+  readonly #outAhead = new Map<string, Map<string, number>>();
   /** A commit of this node has changed a network; without a revision it is deleted. */
   onChanged: (network: string, revision: number | undefined) => void = () => {};
   /**
@@ -50,16 +52,56 @@ export class Delivery {
   }
 
   /** What a commit of this node has brought. */
-  deliver(event: CoordinatorEvent): void {
-    if (event.kind === 'delta') {
-      const { network, to } = event.delta;
-      this.onChanged(network, to);
-      if (!this.#isNext(event.delta)) return;
-    } else if (event.kind === 'removed' && event.reason === 'deleted') {
-      this.onChanged(event.network, undefined);
-      this.#heads.delete(event.network);
+  deliver(events: readonly CoordinatorEvent[]): void {
+    const revisions = revisionsOf(events);
+    for (const event of events) {
+      if (event.kind === 'delta') {
+        const { network, to } = event.delta;
+        this.onChanged(network, to);
+        if (!this.#isNext(event.delta)) continue;
+      } else if (event.kind === 'removed' && event.reason === 'deleted') {
+        this.onChanged(event.network, undefined);
+        this.forget(event.network);
+      } else if (event.kind === 'removed' && this.#isPast(event.network, revisions)) {
+        continue;
+      }
+      this.#tellOf(event);
+      if (event.kind === 'entered' && this.#isPast(event.view.network, revisions))
+        this.onOutOfStep(event.client, event.view.network);
     }
-    this.#tellOf(event);
+    for (const event of events)
+      if (event.kind === 'removed' && event.reason !== 'deleted')
+        this.#noteOut(event.client, event.network, revisions.get(event.network));
+  }
+
+  #noteOut(client: string, network: string, revision: number | undefined): void {
+    const head = this.#heads.get(network);
+    if (head === undefined || revision === undefined || head >= revision) return;
+    const out = this.#outAhead.get(network) ?? new Map<string, number>();
+    this.#outAhead.set(network, out.set(client, revision));
+  }
+
+  /** Whether a commit of this node, or a login at it, knows more of who takes part than the database did at this revision. */
+  #isAhead(client: string, network: string, revision: number): boolean {
+    const told = this.#directory.get(client)?.told.get(network) ?? 0;
+    return Math.max(told, this.#outAhead.get(network)?.get(client) ?? 0) > revision;
+  }
+
+  #forgetOut(network: string, revision: number): void {
+    const out = this.#outAhead.get(network);
+    for (const [client, at] of out ?? []) if (at <= revision) out?.delete(client);
+    if (out?.size === 0) this.#outAhead.delete(network);
+  }
+
+  /**
+   * The database had more to tell, and was asked, before this commit was heard of: what it says of who takes part is
+   * out of date, and everything later is known already.
+   */
+  #isPast(network: string, revisions: ReadonlyMap<string, number>): boolean {
+    const head = this.#heads.get(network);
+    if (head === undefined || head <= (revisions.get(network) ?? head)) return false;
+    this.onBehind(network, true);
+    return true;
   }
 
   /** Networks that connections of this node take part in, with the revision up to which they were told. */
@@ -76,12 +118,13 @@ export class Delivery {
   /** What happens to a network is of no interest until somebody here takes part in it. */
   forget(network: string): void {
     this.#heads.delete(network);
+    this.#outAhead.delete(network);
   }
 
   /** What the store says of a network that another node has changed; false when it must be asked again. */
   catchUp({ network, from, to, events }: CaughtUp): boolean {
     if (to === undefined) {
-      this.#heads.delete(network);
+      this.forget(network);
       for (const { clientId: client } of [...this.#directory.presentIn(network)])
         this.#tellOf({ kind: 'removed', client, network, reason: 'deleted' });
       return true;
@@ -90,7 +133,11 @@ export class Delivery {
     if (head === undefined || to < head) return true;
     if (from !== head) return false;
     this.#heads.set(network, to);
-    for (const event of events) this.#tellOf(event);
+    for (const event of events) {
+      const isOfOne = 'client' in event && event.kind !== 'tickets-revoked';
+      if (!isOfOne || !this.#isAhead(event.client, network, to)) this.#tellOf(event);
+    }
+    this.#forgetOut(network, to);
     return true;
   }
 
@@ -121,7 +168,7 @@ export class Delivery {
 
   #isNext({ network, from, to }: NetworkDelta): boolean {
     if (!this.isWatched(network)) {
-      this.#heads.delete(network);
+      this.forget(network);
       return true;
     }
     const head = this.#heads.get(network) ?? from;
@@ -321,4 +368,14 @@ export class Delivery {
     const presence = this.#directory.presenceIn(network, clientId);
     return { clientId, nick, certificate, statement, presence };
   }
+}
+
+/** Up to which revision of each network a commit has gone. */
+function revisionsOf(events: readonly CoordinatorEvent[]): Map<string, number> {
+  const revisions = new Map<string, number>();
+  for (const event of events) {
+    if (event.kind === 'delta') revisions.set(event.delta.network, event.delta.to);
+    else if (event.kind === 'entered') revisions.set(event.view.network, event.view.revision);
+  }
+  return revisions;
 }

@@ -241,10 +241,11 @@ export class Logins {
     const session = sessionOf(id, clientId, proven);
     const { identity, instance } = session;
     const before = known?.presence;
+    const networksBefore = [...(known?.networks.keys() ?? [])];
     directory.set(clientId, 'online', networks, { node: options.node, serial, identity, instance });
     sessions.add(session);
     federation?.all({ t: 'online', clientId, serial, identity, instance, networks: [...networks] });
-    for (const event of loggedIn.events) delivery.deliver(event);
+    delivery.deliver(loggedIn.events);
     this.#hub.send(id, this.#welcome(loggedIn, now));
     this.#relayLists.welcome(session, proven.certificate.identity, now);
     delivery.synchronise(clientId, loggedIn.sync);
@@ -252,6 +253,9 @@ export class Logins {
     this.#hub.send(id, { t: 'synchronised', networks: ids });
     for (const { network, revision } of networks)
       delivery.entered(clientId, network, revision, true);
+    // It may have been approved, or evicted, since the login was committed.
+    for (const network of networksBefore)
+      if (!ids.includes(network) && delivery.heads.has(network)) delivery.onBehind(network, true);
     if (before !== 'online') delivery.broadcastPresence(clientId);
     this.#liveness.ping(session, now);
   }

@@ -35,7 +35,7 @@ export class Renewals {
       await hub.options.store.commits.run(
         (tx) => renewStatements(tx, context, online),
         (events) => {
-          for (const event of events) hub.delivery.deliver(event);
+          hub.delivery.deliver(events);
         },
       );
       for (const client of online) {
