@@ -190,7 +190,7 @@ struct udp_socket {
   uint32_t overflow;  // last value of SO_RXQ_OVFL
 };
 
-enum { MAX_SOCKETS = 18 };
+enum { MAX_SOCKETS = 258 };
 
 // How a socket shares its port with those of other threads: not, as their first, as one of the others.
 enum { SHARE_NOT = 0, SHARE_FIRST = 1, SHARE_JOIN = 2 };

@@ -42,6 +42,8 @@ export interface ConnectOptions {
   /** The login message, made when it is its turn. */
   readonly login: () => Extract<ClientMessage, { t: 'login' | 'relay-login' }>;
   readonly signal: AbortSignal;
+  /** Address of this machine to connect from; default: as the system chooses. */
+  readonly localAddress?: string;
 }
 
 /** What of `Mailbox` a logged-in connection goes on with. */
@@ -56,7 +58,8 @@ export interface Handlers {
  * `openTunnel`, or the server's own code for a refused login.
  */
 export async function connect(options: ConnectOptions): Promise<ControlConnection> {
-  const mailbox = new Mailbox(options.url, options.proxies ?? noProxy, options.signal);
+  const { url, proxies = noProxy, signal, localAddress } = options;
+  const mailbox = new Mailbox(url, proxies, signal, localAddress);
   const timer = setTimeout(() => mailbox.fail(timedOut(options.url)), connectTimeoutMs);
   try {
     await mailbox.opened();

@@ -27,9 +27,16 @@ export class Mailbox {
   #handle: ((bytes: Uint8Array) => void) | undefined;
   #end: ((reason: ControlError) => void) | undefined;
 
-  constructor(url: ServerUrl, proxies: ProxyChoice, signal: AbortSignal) {
+  /** @param localAddress address of this machine to connect from; undefined: as the system chooses. */
+  constructor(
+    url: ServerUrl,
+    proxies: ProxyChoice,
+    signal: AbortSignal,
+    localAddress: string | undefined,
+  ) {
     this.socket = openWebSocket(url.webSocketUrl, proxies, {
       maxPayload: maxWebSocketMessageBytes,
+      localAddress,
     });
     this.socket.binaryType = 'nodebuffer';
     const target = targetOf(url.webSocketUrl);

@@ -105,7 +105,7 @@ export const MAX_PREFIX_BYTES = 64;
 export const LEAST_PATH_MTU = 320;
 export const MAX_SEGMENTS = 64;
 export const MAX_SEND_BYTES = 65_507;
-export const MAX_SOCKETS = 18;
+export const MAX_SOCKETS = 258;
 
 /** Size of what the threads of an engine share of a key: counter, replay window. */
 export const KEY_STATE_BYTES = 1_104;

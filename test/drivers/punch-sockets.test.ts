@@ -8,6 +8,7 @@ import { PunchSockets } from '#client/punch-sockets.ts';
 import { BuriError } from '#core/errors.ts';
 import type { PathInput } from '#core/path/io.ts';
 import type { EngineEvents } from '#engine/engine.ts';
+import { MAX_SOCKETS } from '#engine/layout.ts';
 import { PacketEngine } from '#engine/packet-engine.ts';
 import { openUdpDescriptor } from '#engine/udp-descriptor.ts';
 import type { Endpoint } from '#wire/endpoint.ts';
@@ -185,12 +186,12 @@ describe('the one that is met', () => {
 
   test('stays out when the engine is full, and the attempt hears why', async () => {
     await using rig = await Rig.create();
-    for (let i = 0; i < 18; i++) await rig.engine.openSocket({ family: 4, port: 0 });
+    for (let i = 0; i < MAX_SOCKETS; i++) await rig.engine.openSocket({ family: 4, port: 0 });
     const before = descriptors();
     await rig.open(2);
     const { socket, reason } = await rig.adopt(0);
     assert.equal(socket, undefined);
-    assert.match(reason!, /at most 18 sockets/);
+    assert.match(reason!, new RegExp(`at most ${MAX_SOCKETS} sockets`));
     rig.sockets.handle({ type: 'punch-close' });
     await waitFor('the descriptors', () => descriptors() <= before);
   });
@@ -206,7 +207,7 @@ describe('the one that is met', () => {
     await rig.open(1);
     rig.sockets.handle({ type: 'punch-adopt', index: 0 });
     rig.sockets.close();
-    for (let i = 0; i < 18; i++) await rig.engine.openSocket({ family: 4, port: 0 });
+    for (let i = 0; i < MAX_SOCKETS; i++) await rig.engine.openSocket({ family: 4, port: 0 });
     assert.equal(rig.of('punch-adopted').length, 0);
   });
 });

@@ -14,8 +14,21 @@ export class AdoptedSockets {
     return [...this.#usedAt.keys()];
   }
 
-  get hasRoom(): boolean {
-    return this.#usedAt.size < maxAdopted;
+  /** Whether another one may be taken over, perhaps instead of one that no path is on. */
+  hasRoom(host: PunchHost): boolean {
+    return this.#usedAt.size < maxAdopted || this.list.some(({ socket }) => !host.isInUse(socket));
+  }
+
+  /** Right before another one is taken over: when all places are taken, the one that no path has used for longest goes. */
+  makeRoom(host: PunchHost, now: Now): void {
+    if (this.#usedAt.size < maxAdopted) return;
+    const idle = [...this.#usedAt].filter(([{ socket }]) => !host.isInUse(socket));
+    const [oldest] = idle.sort(([, a], [, b]) => a - b);
+    if (oldest === undefined) return;
+    const [socket] = oldest;
+    this.#usedAt.delete(socket);
+    host.socketsChanged(now);
+    host.emit({ type: 'drop-socket', socket: socket.socket });
   }
 
   add(socket: LocalSocket, now: MonotonicMs): void {

@@ -136,6 +136,7 @@ export class Attempts {
     const { attempt, run } = state;
     const until = after(now.monotonic, limits.adoptMs);
     this.#state = { name: 'adopting', attempt, run, index, first: { bytes, remote }, until };
+    this.#adopted.makeRoom(this.#host, now);
     this.#host.emit({ type: 'punch-adopt', index });
   }
 
@@ -235,7 +236,7 @@ export class Attempts {
     const objection = this.#own.objection(peer, terms, proven);
     if (objection !== undefined) return objection;
     const opens = this.#own.guessFor(peer)?.role === 'opens';
-    if (opens && !this.#adopted.hasRoom) return 'no-room';
+    if (opens && !this.#adopted.hasRoom(this.#host)) return 'no-room';
     const state = this.#state;
     const isOwnProposal =
       (state.name === 'preparing' || state.name === 'agreeing') && state.attempt.proposed;
@@ -271,7 +272,7 @@ export class Attempts {
     const until = after(now.monotonic, limits.prepareMs);
     this.#state = { name: 'preparing', attempt, sampler, until };
     if (!sampler.done) this.#transmission.open(samples);
-    else if (role === 'opens' && !this.#adopted.hasRoom) {
+    else if (role === 'opens' && !this.#adopted.hasRoom(this.#host)) {
       this.end({ type: 'failed', why: 'no socket can be spared' }, now);
     }
   }

@@ -62,8 +62,8 @@ export const allocationWaitMs = 2500;
 /** While another attempt goes on. */
 export const busyRetryMs = 3000;
 
-/** Sockets that were adopted and stay open; the engine has 18 in all. */
-export const maxAdopted = 16;
+/** Sockets that were adopted and stay open, one for each peer that was met in this way; the engine has two more. */
+export const maxAdopted = 256;
 /** An adopted socket without a living path goes after this. */
 export const adoptedIdleMs = 60_000;
 
