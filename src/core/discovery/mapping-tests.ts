@@ -85,8 +85,11 @@ export class MappingTests {
     return this.#sampleAt === undefined && this.#unanswered === 0 && this.#hairpinAt === undefined;
   }
 
+  /** The mapping is another one. What was found of its NAT holds until it is found again: a NAT that has restarted is the same. */
   start(found: Found, now: MonotonicMs): void {
+    const [allocation, hairpin] = [this.#allocation, this.#hairpin];
     this.forget();
+    [this.#allocation, this.#hairpin] = [allocation, hairpin];
     this.#found = found;
     const { samples, servers } = this.#options;
     const targets = [...servers].sort((a, b) => nearness(b, found) - nearness(a, found));
@@ -164,7 +167,7 @@ export class MappingTests {
     const first = (this.#found?.seen ?? []).map((seen) => sampleOf(main, seen));
     const second = this.#testSeen === undefined ? [] : [sampleOf(test, this.#testSeen)];
     const rest = this.#samples.filter((sample) => sample !== undefined);
-    this.#allocation = classifyAllocation([...first, ...second, ...rest]);
+    this.#allocation = classifyAllocation([...first, ...second, ...rest]) ?? this.#allocation;
   }
 
   #beginHairpin(testSeen: Endpoint, now: MonotonicMs): void {
