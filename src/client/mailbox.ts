@@ -3,7 +3,7 @@ import { assert, BuriError } from '#core/errors.ts';
 import { addressBytes, formatAddress } from '#wire/endpoint.ts';
 import { ControlError } from './control-error.ts';
 import { dialFailure } from './dial-failure.ts';
-import { maxWaitingMessages, maxWebSocketMessageBytes } from './limits.ts';
+import { maxWaitingMessages, maxWebSocketMessageBytes, mostRetryAfterMs } from './limits.ts';
 import type { ProxyChoice } from './proxy.ts';
 import type { ServerUrl } from './server-url.ts';
 import { openWebSocket } from './web-socket.ts';
@@ -49,6 +49,10 @@ export class Mailbox {
       this.localAddress = socket.localAddress?.split('%')[0];
     });
     this.socket.on('message', (data, isBinary) => this.#receive(data as Buffer, isBinary));
+    this.socket.on('unexpected-response', (request, response) => {
+      this.fail(turnedAway(url, response.statusCode, response.headers['retry-after']));
+      request.destroy();
+    });
     this.socket.on('error', (error) => this.fail(unreachable(url, error)));
     this.socket.on('close', () => this.fail(lost('the server closed the connection')));
     this.#signal = signal;
@@ -152,12 +156,26 @@ const goodbyeMs = 3000;
 const lost = (why: string): ControlError => new ControlError('connection-lost', why);
 
 /** What went wrong below, in words that help. */
+/** An HTTP answer instead of the upgrade. @param retryAfter seconds (RFC 9110 §10.2.3); a date is not looked at. */
+function turnedAway(
+  url: ServerUrl,
+  status: number | undefined,
+  retryAfter: string | undefined,
+): ControlError {
+  if (status !== 503)
+    return new ControlError('not-a-buri-server', `what answers at ${url.text} is no Buri server`);
+  const retryAfterMs = 1000 * Number(retryAfter);
+  const isUsable = retryAfterMs >= 0 && retryAfterMs <= mostRetryAfterMs;
+  return new ControlError(
+    'server-busy',
+    `the server at ${url.text} is busy now`,
+    isUsable ? retryAfterMs : undefined,
+  );
+}
+
 function unreachable(url: ServerUrl, error: Error): ControlError {
   if (error instanceof ControlError) return error;
   const why = dialFailure(error);
-  if (error.message.startsWith('Unexpected server response')) {
-    return new ControlError('not-a-buri-server', `what answers at ${url.text} is no Buri server`);
-  }
   return new ControlError(
     'server-unreachable',
     `cannot reach the server at ${url.text}: ${why}`,
