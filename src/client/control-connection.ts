@@ -204,9 +204,6 @@ async function handshake(mailbox: Mailbox, options: ConnectOptions) {
   const replyBytes = await mailbox.next();
   const reply = helloReply.safeParse(decodeCbor(replyBytes, 2 * maxHelloBytes + 4096));
   if (!reply.success) throw notBuri(options.url);
-  if (reply.data.t === 'busy') {
-    throw new ControlError('server-busy', 'the server is busy now', reply.data.retryAfterMs);
-  }
   if (reply.data.t === 'unsupported') throw unsupported(reply.data.versions);
   if (reply.data.version !== controlVersion) throw unsupported([reply.data.version]);
   const { clusterKey, certificate } = reply.data;

@@ -4,6 +4,7 @@ import { type ConnectOptions, type ControlConnection, connect } from './control-
 import { ControlError } from './control-error.ts';
 import {
   maxRequestsInFlight,
+  movingMs,
   networkProbeMs,
   reconnectFirstMs,
   reconnectMostMs,
@@ -42,6 +43,12 @@ export class ControlLink {
   readonly #handlers: LinkHandlers;
   #state: LinkState = { kind: 'stopped' };
   #stop: AbortController | undefined;
+  /** The server ends, and is left when it has answered what it was asked. */
+  #leaving: NodeJS.Timeout | undefined;
+  /** When there was a connection last. */
+  #seenAt = Number.NEGATIVE_INFINITY;
+  /** Requests that wait for the next connection. */
+  readonly #comers = new Set<() => void>();
   /** The next attempt does not wait: what ended the connection was here, and is over. */
   #isUrgent = false;
   /** Attempts that failed since the last connection. */
@@ -78,6 +85,8 @@ export class ControlLink {
     this.#stop?.abort();
     this.#stop = undefined;
     clearTimeout(this.#timer);
+    this.#stay();
+    this.#wakeComers();
     this.#failRequests(new ControlError('not-connected', 'the daemon has logged out'));
     await goodbye;
   }
@@ -87,8 +96,12 @@ export class ControlLink {
     return this.#state.kind === 'connected' && this.#state.connection.send(message);
   }
 
-  /** One request, its response. BuriError: not-connected, server-timeout, or the server's own code. */
+  /**
+   * One request, its response. Between two connections, when one follows the other, it waits a moment for the next. BuriError:
+   * not-connected, server-timeout, or the server's own code.
+   */
   async request(operation: Operation): Promise<Extract<OperationResult, { ok: true }>> {
+    if (this.#isBetween) await this.#nextConnection();
     if (this.#state.kind !== 'connected') throw notConnected(this.#state);
     if (this.#inFlight.size >= maxRequestsInFlight) {
       throw new BuriError('busy', 'too many requests wait for the server; try again in a moment');
@@ -109,7 +122,51 @@ export class ControlLink {
     } finally {
       clearTimeout(timer);
       this.#inFlight.delete(id);
+      if (this.#inFlight.size === 0 && this.#leaving !== undefined) this.#moveOn();
     }
+  }
+
+  /** The server is being left, or a connection was lost a moment ago. */
+  get #isBetween(): boolean {
+    if (this.#state.kind === 'connected') return this.#leaving !== undefined;
+    return performance.now() - this.#seenAt < movingMs;
+  }
+
+  #nextConnection(): Promise<void> {
+    if (this.#state.kind === 'stopped' || this.#comers.size >= maxRequestsInFlight)
+      return Promise.resolve();
+    return new Promise((resolve) => {
+      const come = () => {
+        clearTimeout(timer);
+        this.#comers.delete(come);
+        resolve();
+      };
+      const timer = setTimeout(come, movingMs);
+      this.#comers.add(come);
+    });
+  }
+
+  #wakeComers(): void {
+    for (const come of [...this.#comers]) come();
+  }
+
+  /** The server is about to end. */
+  #leave(): void {
+    if (this.#leaving !== undefined) return;
+    this.#leaving = setTimeout(() => this.#moveOn(), movingMs);
+    if (this.#inFlight.size === 0) this.#moveOn();
+  }
+
+  #moveOn(): void {
+    this.#stay();
+    if (this.#state.kind !== 'connected') return;
+    this.#isUrgent = true;
+    this.#state.connection.drop('the server ends');
+  }
+
+  #stay(): void {
+    clearTimeout(this.#leaving);
+    this.#leaving = undefined;
   }
 
   /** Ends the connection as if it had been lost; the next one follows. */
@@ -167,6 +224,7 @@ export class ControlLink {
     this.#failures = 0;
     this.#state = { kind: 'connected', connection };
     this.#handlers.onConnected(connection);
+    this.#wakeComers();
     connection.start({
       onMessage: (message) => this.#receive(message),
       onClosed: (error) => {
@@ -180,10 +238,13 @@ export class ControlLink {
 
   #receive(message: ServerMessage): void {
     if (message.t === 'response') this.#inFlight.get(message.id)?.(message.result);
+    else if (message.t === 'moving') this.#leave();
     else this.#handlers.onMessage(message);
   }
 
   #lost(error: ControlError, signal: AbortSignal, wasConnected: boolean): void {
+    this.#stay();
+    if (wasConnected) this.#seenAt = performance.now();
     this.#failRequests(error);
     if (!wasConnected || this.#failures === 0) this.#failures++;
     this.#wait(error, signal);
@@ -235,7 +296,8 @@ export function reconnectDelayMs(failures: number, error: ControlError, random: 
   const mostMs = known
     ? reconnectMostMs
     : Math.min(reconnectMostMs, reconnectFirstMs * 2 ** Math.max(0, exponent));
-  return Math.max(mostMs * (1 - random / 2), error.retryAfterMs ?? 0);
+  // Whoever was told the same moment does not come at the same moment.
+  return Math.max(mostMs * (1 - random / 2), (error.retryAfterMs ?? 0) * (1 + random / 2));
 }
 
 /** Whether the server itself said no, so that the user must be told rather than kept waiting. */

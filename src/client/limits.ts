@@ -16,6 +16,10 @@ export const maxWebSocketMessageBytes = 65_535;
 /** Reconnection: 1, 2, 4 … 60 s, each shortened by up to a half so that clients of a restarted server spread out. */
 export const reconnectFirstMs = 1000;
 export const reconnectMostMs = 60_000;
+/** A server may ask for no longer pause. */
+export const mostRetryAfterMs = 600_000;
+/** A server that ends is left by then, whatever it has not answered; and requests wait so long for the connection that follows. */
+export const movingMs = 5_000;
 /** A connection that lived this long was a good one: the next attempt is a first one. */
 export const reconnectSettledMs = 30_000;
 /** After a change of the network the server has this long to answer. */

@@ -21,7 +21,8 @@ test('a wrong key, a wrong version and a copied identity are no reason to hurry'
 });
 
 test('a server that asks for patience is given it', () => {
-  assert.equal(reconnectDelayMs(1, new ControlError('server-busy', '', 90_000), 0.5), 90_000);
+  assert.equal(reconnectDelayMs(1, new ControlError('server-busy', '', 90_000), 0.5), 112_500);
+  assert.equal(reconnectDelayMs(1, new ControlError('server-busy', '', 90_000), 0), 90_000);
 });
 
 test('only trouble on the way is worth trying again behind the back of the user', () => {

@@ -61,6 +61,8 @@ const closeServiceRestart = 1012;
 const drainMs = 5_000;
 const drainTurnMs = 100;
 const drainLeast = 20;
+/** How long the last of them have to leave by themselves. */
+const leaveMs = 3_000;
 const maxTimerMs = 2 ** 31 - 1;
 
 export class Server implements AsyncDisposable {
@@ -330,17 +332,17 @@ export class Server implements AsyncDisposable {
     work().catch((error) => this.#log.error({ err: error }, 'a chore failed'));
   }
 
-  #welcome({ socket, address, prefixes, busy, settled }: Newcomer): void {
+  #welcome({ socket, stream, address, prefixes, settled }: Newcomer): void {
     const { cluster, coordinator } = this.#state;
     const id = this.#nextSession++;
     const session = new ControlSession(
       socket,
       {
+        stream,
         crypto: this.#crypto,
         nodeKeyPair: cluster.nodeKeyPair,
         clusterKey: cluster.publicKey,
         certificate: cluster.certificate,
-        busy,
       },
       {
         onLogin: (controlKey, message, capabilities) => {
@@ -420,19 +422,24 @@ export class Server implements AsyncDisposable {
     await this.#state[Symbol.asyncDispose]();
   }
 
-  /** Clients are told to come back: to other nodes a few at a time, so that these are not stormed. */
+  /** Clients are told to come back, or to go on to the other nodes: a few at a time, so that these are not stormed. */
   async #sendAway(elsewhere: boolean): Promise<void> {
     const sessions = [...this.#sessions.values()];
-    const perTurn = elsewhere
-      ? Math.max(drainLeast, Math.ceil((sessions.length * drainTurnMs) / drainMs))
-      : sessions.length;
-    for (let from = 0; from < sessions.length; from += perTurn) {
-      for (const session of sessions.slice(from, from + perTurn))
-        session.close(closeServiceRestart);
-      if (elsewhere) await wait(drainTurnMs);
-    }
+    if (elsewhere) await this.#moveAway(sessions);
+    for (const session of this.#sessions.values()) session.close(closeServiceRestart);
     const until = performance.now() + closeMs;
     while (elsewhere && this.#sessions.size > 0 && performance.now() < until) await wait(50);
+  }
+
+  /** Each leaves by itself, once what it has asked is answered. */
+  async #moveAway(sessions: readonly ControlSession[]): Promise<void> {
+    const perTurn = Math.max(drainLeast, Math.ceil((sessions.length * drainTurnMs) / drainMs));
+    for (let from = 0; from < sessions.length; from += perTurn) {
+      for (const session of sessions.slice(from, from + perTurn)) session.send({ t: 'moving' });
+      await wait(drainTurnMs);
+    }
+    const until = performance.now() + leaveMs;
+    while (this.#sessions.size > 0 && performance.now() < until) await wait(50);
   }
 }
 

@@ -47,7 +47,6 @@ export const helloReply = z.discriminatedUnion('t', [
     certificate: document,
   }),
   z.object({ t: z.literal('unsupported'), versions: z.array(z.number().int()).max(16) }),
-  z.object({ t: z.literal('busy'), retryAfterMs: field.milliseconds }),
 ]);
 
 /** How a network lets people in: the verifier proves the password, the wrapped secret opens with it (protocol §5). */
@@ -233,6 +232,13 @@ export const serverMessage = z.discriminatedUnion('t', [
     clientId: field.clientId,
     presence: field.presence,
   }),
+  /** The same of all members at once: whoever is not named is offline. */
+  z.object({
+    t: z.literal('presences'),
+    network: field.networkId,
+    online: z.array(field.clientId).max(16_384),
+    unconfirmed: z.array(field.clientId).max(16_384),
+  }),
   /** Login is complete: every network that this client is in has been brought up to date. */
   z.object({
     t: z.literal('synchronised'),
@@ -255,6 +261,8 @@ export const serverMessage = z.discriminatedUnion('t', [
   /** A signal could not be delivered: the other side has no control connection now. */
   z.object({ t: z.literal('undelivered'), to: field.clientId }),
   z.object({ t: z.literal('ping'), id, serverTime: field.wallTime }),
+  /** This node is about to end: go on to another one, once what was asked here has been answered. */
+  z.object({ t: z.literal('moving') }),
   /** Something a person should know, shown in `status`. */
   z.object({ t: z.literal('notice'), code: z.string().max(64), message: z.string().max(1000) }),
   ...relayMessagesOfServer,

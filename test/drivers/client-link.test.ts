@@ -7,7 +7,8 @@ import { type ControlConnection, connect } from '#client/control-connection.ts';
 import type { ControlError } from '#client/control-error.ts';
 import { ControlLink, type LinkHandlers } from '#client/control-link.ts';
 import { encodeCbor } from '#wire/cbor.ts';
-import type { ServerMessage } from '#wire/control.ts';
+import { decodeClientMessage, type ServerMessage } from '#wire/control.ts';
+import { waitFor } from '../../lab/wait.ts';
 import { Random } from '../../sim/random.ts';
 import { keyOf } from '../support/cluster.ts';
 import {
@@ -132,11 +133,24 @@ test('a server that cannot be believed or understood is refused with its own rea
   }
 });
 
-test('a busy server says when to come back', async () => {
-  const reply = encodeCbor({ t: 'busy', retryAfterMs: 5000 });
-  const error = await refusalOf({ reply });
-  assert.equal(error.code, 'server-busy');
-  assert.equal(error.retryAfterMs, 5000);
+test('a busy server says when to come back; any other answer is no Buri server', async () => {
+  for (const [answer, code, retryAfterMs] of [
+    ['503 Busy\r\nretry-after: 5', 'server-busy', 5000],
+    ['503 Busy', 'server-busy', undefined],
+    ['503 Busy\r\nretry-after: 99999999', 'server-busy', undefined],
+    ['404 Not Found', 'not-a-buri-server', undefined],
+  ] as const) {
+    await using server = createHttpServer();
+    server.on('upgrade', (_request, socket) => socket.end(`HTTP/1.1 ${answer}\r\n\r\n`));
+    server.listen(0, '127.0.0.1');
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const error = await connect(connectOptions(`buri://127.0.0.1:${port}`)).then(
+      () => assert.fail('it connected'),
+      (caught) => caught as ControlError,
+    );
+    assert.deepEqual([error.code, error.retryAfterMs], [code, retryAfterMs], answer);
+  }
 });
 
 test('random, truncated and edited frames end the connection and nothing else', async () => {
@@ -346,4 +360,49 @@ test('a wrong key is no reason to storm the server', async () => {
   assert.ok(state.kind === 'waiting' && state.retryAt - performance.now() > 20_000);
   assert.equal(server.connections, 1);
   await link.stop();
+});
+
+test('a server that is about to end answers what it was asked, and what is asked meanwhile goes to the next', async () => {
+  const answered: string[] = [];
+  let logins = 0;
+  await using server = await FakeControlServer.start({
+    onLogin: (connection) => {
+      const number = ++logins;
+      connection.send(welcome());
+      connection.socket.on('message', (data: Buffer) => {
+        const opened = connection.channel.open(new Uint8Array(data));
+        if (opened.kind !== 'message') return;
+        const asked = decodeClientMessage(opened.bytes);
+        if (typeof asked === 'string' || asked.t !== 'request') return;
+        const answer = () => {
+          answered.push(`${number}`);
+          connection.send({ t: 'response', id: asked.id, result: { ok: true } });
+        };
+        if (number > 1) answer();
+        else {
+          connection.send({ t: 'moving' });
+          setTimeout(answer, 300);
+        }
+      });
+    },
+  });
+  const lost: string[] = [];
+  const link = new ControlLink({
+    options: () => connectOptions(server.url),
+    onConnected: () => {},
+    onMessage: () => {},
+    onLost: (error) => lost.push(error.code),
+  });
+  link.start();
+  try {
+    await waitFor('a connection', () => link.state.kind === 'connected');
+    const first = link.request({ op: 'set-nick', nick: 'first' });
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    const second = link.request({ op: 'set-nick', nick: 'second' });
+    await Promise.all([first, second]);
+    assert.deepEqual(answered, ['1', '2']);
+    assert.deepEqual(lost, ['connection-lost'], 'once');
+  } finally {
+    await link.stop();
+  }
 });

@@ -175,6 +175,25 @@ test('a node that is told to end sends its clients to the others, and nobody not
   await world.up(0);
 });
 
+test('every node is replaced in turn under load: no request fails, nobody is seen otherwise than online', {
+  skip,
+}, async () => {
+  forgetPresences();
+  await using running = load();
+  for (let node = 0; node < 3; node++) {
+    await world.nodes[node]!.stop('SIGTERM');
+    await world.up(node);
+    // The others hear of it, and may send their own clients there.
+    await sleep(4_000);
+  }
+  assert.deepEqual([...(await running.stop()).keys()], ['ok']);
+  await converged();
+  const seen = world.clients.flatMap(({ model }) =>
+    model.presences.filter((text) => !text.endsWith(' online')),
+  );
+  assert.deepEqual(seen, []);
+});
+
 test('random operations on all nodes with random faults: nothing acknowledged is lost or doubled', {
   skip,
 }, async () => {

@@ -2,8 +2,10 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { WebSocket } from 'ws';
+import { maxHandshakesPerPrefix } from '#server/control/limits.ts';
 import { decodeCbor, encodeCbor } from '#wire/cbor.ts';
 import { controlPath, maxSignalBytes } from '#wire/control.ts';
+import { waitFor } from '../../lab/wait.ts';
 import { ControlClient, DeviceKeys, parseUrl } from '../support/control-client.ts';
 import { ServerProcess } from '../support/server-process.ts';
 
@@ -84,34 +86,45 @@ test('beyond its rate a client waits, and loses nothing', async () => {
   assert.ok(seconds > 2, `1,500 messages took ${seconds} s: 1,000 at once, then 200 a second`);
 });
 
-test('a crowd that does not log in is told to come back, and does not keep others out for long', async () => {
+/** WebSockets that say hello and no more, and what each is answered: `hello`, or the HTTP status. */
+function crowd(count: number) {
   const { host } = parseUrl(server.url);
-  const crowd: WebSocket[] = [];
-  const answers = new Map<string, number>();
   const hello = encodeCbor({ t: 'hello', versions: [1], capabilities: [] });
-  await Promise.all(
-    Array.from(
-      { length: 400 },
-      () =>
-        new Promise<void>((resolve) => {
-          const socket = new WebSocket(`ws://${host}${controlPath}`);
-          crowd.push(socket);
-          const count = (what: string) => {
-            answers.set(what, (answers.get(what) ?? 0) + 1);
-            resolve();
-          };
-          socket.on('open', () => socket.send(hello));
-          socket.on('message', (data: Buffer) => {
-            count((decodeCbor(new Uint8Array(data), 8192) as { t: string }).t);
-          });
-          socket.on('error', () => count('cut'));
-        }),
-    ),
-  );
-  assert.equal(answers.get('hello'), 256);
-  assert.equal(answers.get('busy'), 144);
-  for (const socket of crowd) socket.terminate();
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  await using late = await login('late');
-  assert.ok(late.clientId);
+  const answers = new Map<string, number>();
+  const pauses: number[] = [];
+  const sockets = Array.from({ length: count }, () => {
+    const socket = new WebSocket(`ws://${host}${controlPath}`);
+    const answered = (what: string) => answers.set(what, (answers.get(what) ?? 0) + 1);
+    socket.on('open', () => socket.send(hello));
+    socket.on('message', (data: Buffer) => {
+      answered((decodeCbor(new Uint8Array(data), 8192) as { t: string }).t);
+    });
+    socket.on('unexpected-response', (request, { statusCode, headers }) => {
+      answered(`${statusCode}`);
+      pauses.push(Number(headers['retry-after']));
+      request.destroy();
+    });
+    socket.on('error', () => {});
+    return socket;
+  });
+  return { answers, pauses, sockets };
+}
+
+test('a crowd that does not log in waits for its turn, and does not keep others out for long', async () => {
+  const { answers, sockets } = crowd(400);
+  await waitFor('places to be taken', () => answers.get('hello') === maxHandshakesPerPrefix);
+  const late = login('late');
+  for (const socket of sockets.slice(0, 300)) socket.terminate();
+  await waitFor('the next ones', () => (answers.get('hello') ?? 0) >= maxHandshakesPerPrefix + 90);
+  assert.ok((await late).clientId);
+  assert.equal(answers.get('503'), undefined);
+  for (const socket of sockets) socket.terminate();
+  (await late).terminate();
+});
+
+test('who comes too often from one address is told when to come back', async () => {
+  const { answers, pauses, sockets } = crowd(500);
+  await waitFor('refusals', () => (answers.get('503') ?? 0) > 0);
+  assert.ok(pauses.every((seconds) => seconds >= 1 && seconds <= 60));
+  for (const socket of sockets) socket.terminate();
 });

@@ -9,7 +9,7 @@ import type { Operation } from '#wire/control.ts';
 import type { Random } from '../../sim/random.ts';
 import type { ClusterWorld, LinkClient } from './cluster-world.ts';
 import { verifierFor } from './control-client.ts';
-import { assertView } from './view-model.ts';
+import { assertView, toldOffline } from './view-model.ts';
 
 export interface HistoryOptions {
   readonly world: ClusterWorld;
@@ -205,7 +205,6 @@ async function check(
     assert.ok(kept >= n, `${client.name}: nick ${n} was acknowledged, ${row?.nick} is there`);
   }
   for (const { model, name } of world.clients) {
-    const offline = model.presences.filter((text) => text.endsWith(' offline'));
-    assert.deepEqual(offline, [], `${name} was told that somebody is offline`);
+    assert.deepEqual(toldOffline(model), [], `${name} was told that somebody is offline`);
   }
 }

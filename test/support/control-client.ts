@@ -155,6 +155,15 @@ export class ControlClient implements AsyncDisposable {
     await new Promise<void>((resolve, reject) => {
       socket.once('open', resolve);
       socket.once('error', reject);
+      socket.once('unexpected-response', (request, { statusCode, headers }) => {
+        request.destroy();
+        const isBusy = statusCode === 503;
+        reject(
+          isBusy
+            ? new BusyError(1000 * Number(headers['retry-after']))
+            : new Error(`answered ${statusCode}`),
+        );
+      });
     });
     const versions = [...(options.versions ?? [1])];
     const helloBytes = encodeCbor({
@@ -164,7 +173,6 @@ export class ControlClient implements AsyncDisposable {
     socket.send(helloBytes);
     const replyBytes = await inbox();
     const reply = helloReply.parse(decodeCbor(replyBytes, 8192));
-    if (reply.t === 'busy') throw new BusyError(reply.retryAfterMs);
     assert.equal(reply.t, 'hello', `answered ${JSON.stringify(reply)}`);
     assert.ok(reply.t === 'hello');
     assert.deepEqual(Buffer.from(reply.clusterKey), Buffer.from(key), 'another cluster key');

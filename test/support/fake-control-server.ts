@@ -63,7 +63,6 @@ export const welcome = (): ServerMessage => ({
   software: 'fake',
 });
 
-/** One connection of a client, after the handshake: messages in and out, or raw bytes. */
 /** For `connect`: a client that logs in. */
 export const connectOptions = (url: string, pin: Uint8Array | undefined = clusterKey) => ({
   url: parseServerUrl(url),
@@ -82,6 +81,7 @@ export const connectOptions = (url: string, pin: Uint8Array | undefined = cluste
   signal: new AbortController().signal,
 });
 
+/** One connection of a client, after the handshake: messages in and out, or raw bytes. */
 export interface FakeConnection {
   readonly socket: WebSocket;
   readonly channel: FrameChannel;

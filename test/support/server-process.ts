@@ -43,8 +43,8 @@ export class ServerProcess implements AsyncDisposable {
     this.#owned = owned;
     this.#store = store;
     const args = ['server', '--data', this.data, '--public', '127.0.0.1'];
-    args.push('--listen', '127.0.0.1:0', '--stun', '127.0.0.1:0,127.0.0.1:0');
-    args.push('--relay', '127.0.0.1:0');
+    if (options.args?.includes('--listen') !== true) args.push('--listen', '127.0.0.1:0');
+    args.push('--stun', '127.0.0.1:0,127.0.0.1:0', '--relay', '127.0.0.1:0');
     this.child = spawn(program, [...args, ...(options.args ?? [])], {
       stdio: ['ignore', 'ignore', 'pipe'],
     });

@@ -17,6 +17,16 @@ export interface ModelNetwork {
   readonly members: Map<string, ModelMember>;
 }
 
+/** Members whom a client was told to be offline, but for those who were on their way out of the network. */
+export function toldOffline({ presences }: ViewModel): string[] {
+  return presences.filter((text, i) => {
+    const [, network, client, presence] = text.split(' ');
+    if (presence !== 'offline') return false;
+    const next = presences.slice(i + 1).find((later) => later.includes(`${network} ${client} `));
+    return next?.startsWith('gone ') !== true;
+  });
+}
+
 export class ViewModel {
   readonly networks = new Map<string, ModelNetwork>();
   /** Presences in the order told: `message network client presence`. */
@@ -51,6 +61,16 @@ export class ViewModel {
         );
         return undefined;
       }
+      case 'presences': {
+        const { network, online, unconfirmed } = message;
+        for (const [clientId, member] of this.networks.get(network)?.members ?? []) {
+          const isOnline = online.includes(clientId);
+          const other = unconfirmed.includes(clientId) ? 'unconfirmed' : 'offline';
+          member.presence = isOnline ? 'online' : other;
+          this.presences.push(`presences ${network} ${clientId} ${member.presence}`);
+        }
+        return undefined;
+      }
       default:
         return undefined;
     }
@@ -70,8 +90,10 @@ export class ViewModel {
         this.presences.push(
           `${process.env.HIST ? Date.now() : ''}delta ${delta.network} ${clientId} ${presence}`,
         );
-      } else if (change.op === 'gone') known.members.delete(change.clientId);
-      else if (change.op === 'facts') known.facts = change.facts;
+      } else if (change.op === 'gone') {
+        known.members.delete(change.clientId);
+        this.presences.push(`gone ${delta.network} ${change.clientId} -`);
+      } else if (change.op === 'facts') known.facts = change.facts;
     }
     return undefined;
   }

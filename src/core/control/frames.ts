@@ -26,7 +26,8 @@ export type OpenedFrame =
 export type FrameFault = 'forged' | 'malformed' | 'too-long' | 'after-broken';
 
 const moreFollow = 1;
-const noAd = new Uint8Array(0);
+/** Shared: a server has one channel for each of many clients. */
+const nothing = new Uint8Array(0);
 const partial = { kind: 'partial' } as const;
 
 export class FrameChannel {
@@ -34,7 +35,7 @@ export class FrameChannel {
   readonly #receive: FrameCipher;
   readonly #maxReceivedBytes: number;
   /** Grows with what really arrived, never with what was announced. */
-  #assembly = new Uint8Array(0);
+  #assembly = nothing;
   #assembledBytes = 0;
   #broken = false;
 
@@ -53,7 +54,7 @@ export class FrameChannel {
       const frame = new Uint8Array(1 + chunk.length);
       frame[0] = offset + chunk.length < message.length ? moreFollow : 0;
       frame.set(chunk, 1);
-      frames.push(this.#send.encryptWithAd(noAd, frame));
+      frames.push(this.#send.encryptWithAd(nothing, frame));
     }
     return frames;
   }
@@ -61,7 +62,7 @@ export class FrameChannel {
   /** One received WebSocket message. The bytes of a message belong to the caller. */
   open(received: Uint8Array): OpenedFrame {
     if (this.#broken) return { kind: 'broken', reason: 'after-broken' };
-    const frame = this.#receive.decryptWithAd(noAd, received);
+    const frame = this.#receive.decryptWithAd(nothing, received);
     if (frame === undefined) return this.#fail('forged');
     const flags = frame[0];
     if (flags === undefined || flags > moreFollow || frame.length === 1) {
@@ -75,7 +76,7 @@ export class FrameChannel {
     this.#append(chunk);
     if (flags === moreFollow) return partial;
     const bytes = this.#assembly.subarray(0, this.#assembledBytes);
-    this.#assembly = new Uint8Array(0);
+    this.#assembly = nothing;
     this.#assembledBytes = 0;
     return { kind: 'message', bytes };
   }
@@ -95,7 +96,7 @@ export class FrameChannel {
 
   #fail(reason: FrameFault): OpenedFrame {
     this.#broken = true;
-    this.#assembly = new Uint8Array(0);
+    this.#assembly = nothing;
     this.#assembledBytes = 0;
     return { kind: 'broken', reason };
   }

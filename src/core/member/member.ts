@@ -417,6 +417,11 @@ export class Member {
         this.#presumed.delete(message.clientId);
         if (this.#mesh.applyPresence(message)) this.#reviewSoon(now);
         return;
+      case 'presences':
+        for (const clientId of [...message.online, ...message.unconfirmed])
+          this.#presumed.delete(clientId);
+        if (this.#mesh.applyPresences(message)) this.#reviewSoon(now);
+        return;
       case 'synchronised':
         this.#synchronising = false;
         this.#changed(undefined, this.#mesh.applySynchronised(message));
@@ -447,6 +452,7 @@ export class Member {
       case 'welcome':
       case 'refused':
       case 'response':
+      case 'moving':
       // For a machine that is a relay.
       case 'relay-state':
       case 'relay-revoke':

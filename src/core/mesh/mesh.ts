@@ -163,6 +163,10 @@ export class Mesh {
     return { resync: [], removed: [{ network, reason }] };
   }
 
+  applyPresences({ network, online, unconfirmed }: ServerMessageOf<'presences'>): boolean {
+    return this.#networks.get(network)?.setPresences(online, unconfirmed) ?? false;
+  }
+
   applyPresence({ network, clientId, presence }: ServerMessageOf<'presence'>): boolean {
     return this.#networks.get(network)?.setPresence(clientId, presence) ?? false;
   }

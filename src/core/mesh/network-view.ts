@@ -92,6 +92,21 @@ export class NetworkView {
     return true;
   }
 
+  /** Of all members: whoever is in neither list is offline. */
+  setPresences(online: readonly string[], unconfirmed: readonly string[]): boolean {
+    const [isOnline, isUnconfirmed] = [new Set(online), new Set(unconfirmed)];
+    let isChanged = false;
+    for (const clientId of [...this.members.keys()]) {
+      const presence = isOnline.has(clientId)
+        ? 'online'
+        : isUnconfirmed.has(clientId)
+          ? 'unconfirmed'
+          : 'offline';
+      isChanged = this.setPresence(clientId, presence) || isChanged;
+    }
+    return isChanged;
+  }
+
   memberByIdentity(identity: string): MeshMember | undefined {
     for (const member of this.members.values()) if (member.identity === identity) return member;
     return undefined;

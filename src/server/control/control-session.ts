@@ -2,8 +2,9 @@
  * One control connection, from hello to goodbye (protocol §4):
  *
  *   greeting ──hello──► handshaking ──Noise message 1──► proving ──login──► deciding ──welcome──► serving
- *       └─────── busy, unsupported, malformed, forged, out of turn, 10 s over ─────► closed ◄──────┘
+ *       └─────────── unsupported, malformed, forged, out of turn, 10 s over ─────► closed ◄──────┘
  */
+import type { Duplex } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
 import { FrameChannel } from '#core/control/frames.ts';
 import type { Crypto } from '#core/crypto.ts';
@@ -20,11 +21,10 @@ import {
   type ServerMessage,
 } from '#wire/control.ts';
 import { relayCapability } from '#wire/relay-control.ts';
-import { Limiter } from '../coordinator/limiter.ts';
+import { Bucket } from '../coordinator/limiter.ts';
 import type { LoginMessage } from '../coordinator/login.ts';
 import type { RelayLoginMessage } from '../coordinator/relays/desk.ts';
 import {
-  busyRetryMs,
   bytesPerSession,
   closeTimeoutMs,
   loginTimeoutMs,
@@ -60,12 +60,12 @@ export type SessionFault =
   | 'too-slow';
 
 export interface SessionOptions {
+  /** What the WebSocket is on: all that is sent in one turn is one write. */
+  readonly stream: Pick<Duplex, 'cork' | 'uncork'>;
   readonly crypto: Crypto;
   readonly nodeKeyPair: KeyPair;
   readonly clusterKey: Uint8Array;
   readonly certificate: Uint8Array;
-  /** Tell whoever says hello to come back later. */
-  readonly busy: boolean;
 }
 
 type State =
@@ -77,23 +77,41 @@ type State =
   | { readonly kind: 'closed' };
 
 const closeProtocolError = 1002;
-const closeTryLater = 1013;
 const closedCleanly = 1000;
-const rateKey = '';
 
 /** One message often goes to many: encoded once. */
 const encodings = new WeakMap<ServerMessage, Uint8Array>();
+
+/** The answer to hello: the same for all as long as the certificate is, and everybody may come at once. */
+const replies = new WeakMap<
+  Uint8Array,
+  { readonly reply: Uint8Array; readonly hash: Uint8Array }
+>();
+const prologueLabel = Buffer.from('buri control 1');
+
+function replyOf(crypto: Crypto, clusterKey: Uint8Array, certificate: Uint8Array) {
+  const known = replies.get(certificate);
+  if (known !== undefined) return known;
+  const reply = encodeCbor({
+    ...{ t: 'hello', version: controlVersion, capabilities: [relayCapability] },
+    ...{ clusterKey, certificate },
+  });
+  const made = { reply, hash: crypto.blake2s(reply) };
+  replies.set(certificate, made);
+  return made;
+}
 
 export class ControlSession {
   readonly #socket: WebSocket;
   readonly #options: SessionOptions;
   readonly #handlers: SessionHandlers;
-  readonly #messages = new Limiter(messagesPerSession, 1);
-  readonly #bytes = new Limiter(bytesPerSession, 1);
+  readonly #messages = new Bucket(messagesPerSession);
+  readonly #bytes = new Bucket(bytesPerSession);
   #state: State = { kind: 'greeting' };
   #loginTimer: NodeJS.Timeout | undefined;
   #resumeTimer: NodeJS.Timeout | undefined;
   #ended = false;
+  #corked = false;
   #capabilities: readonly string[] = [];
 
   constructor(socket: WebSocket, options: SessionOptions, handlers: SessionHandlers) {
@@ -127,7 +145,20 @@ export class ControlSession {
       bytes = encodeMessage(message);
       encodings.set(message, bytes);
     }
+    this.#cork();
     for (const frame of state.channel.seal(bytes)) this.#socket.send(frame);
+  }
+
+  /** A login, or a commit that concerns many, sends a dozen small messages: a system call each would cost more than all the rest. */
+  #cork(): void {
+    if (this.#corked) return;
+    const { stream } = this.#options;
+    this.#corked = true;
+    stream.cork();
+    process.nextTick(() => {
+      this.#corked = false;
+      stream.uncork();
+    });
   }
 
   /** Ends it after what was sent before. */
@@ -191,12 +222,6 @@ export class ControlSession {
       this.#fault('malformed-hello');
       return;
     }
-    if (this.#options.busy) {
-      this.#socket.send(encodeCbor({ t: 'busy', retryAfterMs: busyRetryMs }));
-      this.#state = { kind: 'closed' };
-      this.close(closeTryLater);
-      return;
-    }
     if (!greeting.data.versions.includes(controlVersion)) {
       this.#handlers.onFault('version-unsupported');
       this.#socket.send(encodeCbor({ t: 'unsupported', versions: [controlVersion] }));
@@ -206,18 +231,8 @@ export class ControlSession {
     }
     this.#capabilities = greeting.data.capabilities;
     const { crypto, nodeKeyPair, clusterKey, certificate } = this.#options;
-    const reply = encodeCbor({
-      t: 'hello',
-      version: controlVersion,
-      capabilities: [relayCapability],
-      clusterKey,
-      certificate,
-    });
-    const prologue = Buffer.concat([
-      Buffer.from('buri control 1'),
-      crypto.blake2s(bytes),
-      crypto.blake2s(reply),
-    ]);
+    const { reply, hash } = replyOf(crypto, clusterKey, certificate);
+    const prologue = Buffer.concat([prologueLabel, crypto.blake2s(bytes), hash]);
     const noise = new HandshakeState(crypto, {
       pattern: 'IK',
       role: 'responder',
@@ -281,12 +296,7 @@ export class ControlSession {
   /** Beyond its rate a client is not read: it waits in its own socket buffers. */
   #throttle(lengthBytes: number): void {
     const nowMs = performance.now();
-    this.#messages.take(rateKey, nowMs);
-    this.#bytes.take(rateKey, nowMs, lengthBytes);
-    const waitMs = Math.max(
-      this.#messages.waitMs(rateKey, nowMs),
-      this.#bytes.waitMs(rateKey, nowMs),
-    );
+    const waitMs = Math.max(this.#messages.take(nowMs), this.#bytes.take(nowMs, lengthBytes));
     if (waitMs === 0 || this.#resumeTimer !== undefined) return;
     this.#socket.pause();
     this.#resumeTimer = setTimeout(() => {

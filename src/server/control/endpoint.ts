@@ -15,13 +15,13 @@ import { relayPath } from '#wire/relay.ts';
 import { Limiter } from '../coordinator/limiter.ts';
 import type { ListenAddress } from '../listen-address.ts';
 import type { UpgradeHandler } from '../relays/relay-host.ts';
+import { AdmissionQueue } from './admission-queue.ts';
 import {
   connectionsPerPrefix,
   connectionsPerWidePrefix,
-  maxBusyAnswers,
+  leastRetryMs,
+  maxBacklog,
   maxConnections,
-  maxHandshakes,
-  maxHandshakesPerPrefix,
   maxHeaderBytes,
   maxWaitingPerPrefix,
   requestTimeoutMs,
@@ -40,9 +40,10 @@ export interface TlsFiles {
 /** A newcomer as it is handed on. `settled` gives its place among the handshakes free; it may be called again. */
 export interface Newcomer {
   readonly socket: WebSocket;
+  /** What the WebSocket is on. */
+  readonly stream: Duplex;
   readonly address: string;
   readonly prefixes: Prefixes;
-  readonly busy: boolean;
   readonly settled: () => void;
 }
 
@@ -59,9 +60,7 @@ export class ControlEndpoint {
   readonly #lobby = new Lobby(maxWaitingPerPrefix, requestTimeoutMs);
   readonly #narrow = new Limiter(connectionsPerPrefix);
   readonly #wide = new Limiter(connectionsPerWidePrefix);
-  readonly #handshakes = new Map<string, number>();
-  #handshakeCount = 0;
-  #busyCount = 0;
+  readonly #queue = new AdmissionQueue();
   #connections = 0;
   /** Who takes what comes to the relay's path. */
   onRelayUpgrade: UpgradeHandler | undefined;
@@ -93,7 +92,8 @@ export class ControlEndpoint {
     await new Promise<void>((resolve, reject) => {
       server.once('error', (error) => reject(listenError(error, address)));
       const { host, port } = address;
-      server.listen(host === undefined ? { port } : { host, port }, resolve);
+      const backlog = maxBacklog;
+      server.listen(host === undefined ? { port, backlog } : { host, port, backlog }, resolve);
     });
     server.on('error', () => {});
     this.#servers.push(server);
@@ -134,61 +134,60 @@ export class ControlEndpoint {
       this.onRelayUpgrade(request, socket, head);
       return;
     }
-    if (this.#state !== 'open' || path !== controlPath) {
-      turnAway(socket, this.#state === 'open' ? '404 Not Found' : '503 Busy');
+    if (path !== controlPath) {
+      turnAway(socket, '404 Not Found');
       return;
     }
     const address = canonicalAddress(request.socket.remoteAddress ?? '');
     const prefixes = prefixesOf(address);
-    const busy = !this.#admits(prefixes);
-    if (this.#connections >= maxConnections || (busy && this.#busyCount >= maxBusyAnswers)) {
-      turnAway(socket, '503 Busy\r\nretry-after: 5');
+    const retryMs = this.#refusedForMs(prefixes);
+    if (retryMs > 0) {
+      turnAway(socket, busy(retryMs));
       return;
     }
+    const leave = () => this.#queue.leave(waiting);
+    const waiting = {
+      prefix: prefixes.narrow,
+      begin: (settled: () => void) => {
+        // Nothing of the request stays with the connection.
+        socket.off('close', leave);
+        this.#begin(request, socket, head, { address, prefixes, settled });
+      },
+      giveUp: (ms: number) => turnAway(socket, busy(ms)),
+    };
+    socket.once('close', leave);
+    this.#queue.enter(waiting);
+  }
+
+  /** How long a newcomer is to stay away; 0: it may come in, or wait for its turn. */
+  #refusedForMs({ narrow, wide }: Prefixes): number {
+    if (this.#state !== 'open' || this.#connections >= maxConnections) return leastRetryMs;
+    const nowMs = performance.now();
+    return this.#narrow.tryTake(narrow, nowMs) || this.#wide.tryTake(wide, nowMs);
+  }
+
+  #begin(
+    request: IncomingMessage,
+    socket: Duplex,
+    head: Buffer,
+    newcomer: Pick<Newcomer, 'address' | 'prefixes' | 'settled'>,
+  ): void {
+    const { settled } = newcomer;
     this.#lobby.leave(request.socket);
+    // A request that is no proper one is answered, and its socket closed, by `ws`.
+    socket.once('close', settled);
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       this.#connections++;
-      const settled = this.#occupy(prefixes.narrow, busy);
       webSocket.on('close', () => {
         this.#connections--;
         settled();
       });
-      this.#accept({ socket: webSocket, address, prefixes, busy, settled });
+      this.#accept({ socket: webSocket, stream: socket, ...newcomer });
     });
   }
-
-  #admits({ narrow, wide }: Prefixes): boolean {
-    const nowMs = performance.now();
-    return (
-      this.#handshakeCount < maxHandshakes &&
-      (this.#handshakes.get(narrow) ?? 0) < maxHandshakesPerPrefix &&
-      this.#narrow.tryTake(narrow, nowMs) === 0 &&
-      this.#wide.tryTake(wide, nowMs) === 0
-    );
-  }
-
-  /** Takes a place among the handshakes, or among those who are told to come back. Returns what gives it free. */
-  #occupy(prefix: string, busy: boolean): () => void {
-    let occupied = true;
-    if (busy) this.#busyCount++;
-    else {
-      this.#handshakeCount++;
-      this.#handshakes.set(prefix, (this.#handshakes.get(prefix) ?? 0) + 1);
-    }
-    return () => {
-      if (!occupied) return;
-      occupied = false;
-      if (busy) {
-        this.#busyCount--;
-        return;
-      }
-      this.#handshakeCount--;
-      const left = (this.#handshakes.get(prefix) ?? 1) - 1;
-      if (left > 0) this.#handshakes.set(prefix, left);
-      else this.#handshakes.delete(prefix);
-    };
-  }
 }
+
+const busy = (retryMs: number) => `503 Busy\r\nretry-after: ${Math.ceil(retryMs / 1000)}`;
 
 /** Says why and lets go at once: HTTP's time limits end with the upgrade, so whoever keeps its side open would stay. */
 const turnAway = (socket: Duplex, answer: string): void => {

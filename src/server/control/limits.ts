@@ -3,14 +3,18 @@ import type { Rate } from '../coordinator/limiter.ts';
 
 /** From the connection to the answered login. */
 export const loginTimeoutMs = 10_000;
-/** Connections that have not logged in yet; beyond, newcomers are told to come back. */
-export const maxHandshakes = 1_024;
-export const maxHandshakesPerPrefix = 256;
+/** Connections whose login is under way. */
+export const maxHandshakes = 256;
+export const maxHandshakesPerPrefix = 128;
+/** Newcomers who wait for their turn, and how long; beyond, they are told when to come back. */
+export const maxQueuedNewcomers = 4_096;
+export const handshakePatienceMs = 8_000;
+export const leastRetryMs = 1_000;
+export const mostRetryMs = 30_000;
+/** Connections that the system holds until they are looked at: whoever finds no place is not heard for a second, then for three. */
+export const maxBacklog = 4_096;
 /** Connections altogether. */
 export const maxConnections = 50_000;
-/** Connections that are only being told that the server is busy; beyond, they are cut. */
-export const maxBusyAnswers = 256;
-export const busyRetryMs = 2_000;
 
 /** New connections of one address (or /64), and of its neighbourhood. */
 export const connectionsPerPrefix: Rate = { burst: 500, intervalMs: 20 };

@@ -29,6 +29,8 @@ export interface Context {
   readonly config: CoordinatorConfig;
   /** Identifier of this node. */
   readonly node: string;
+  /** There are no other nodes. */
+  readonly isAlone: boolean;
   /** Ed25519 by the cluster key. */
   readonly sign: (message: Uint8Array) => Uint8Array;
   readonly now: Now;

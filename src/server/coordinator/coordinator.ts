@@ -20,6 +20,7 @@ import type { Context } from './context.ts';
 import type { Present } from './directory.ts';
 import type { CoordinatorEvent } from './events.ts';
 import { type CoordinatorOptions, closeNormal, closeReplaced, Hub } from './hub.ts';
+import { maxProvenCertificates } from './limits.ts';
 import { Liveness } from './liveness.ts';
 import type { LoginMessage, Remote } from './login.ts';
 import { Logins } from './logins.ts';
@@ -32,7 +33,7 @@ import { Renewals } from './renewals.ts';
 import { Resync } from './resync.ts';
 import { beginRequest, type Session, type SessionId } from './sessions.ts';
 import { Signals } from './signals.ts';
-import { participationsOf, participationsOfMany } from './sync.ts';
+import { participating, participationsOf, participationsOfMany } from './sync.ts';
 
 export type { CoordinatorOptions, Effect, RelayCheckOrder } from './hub.ts';
 export type { LocalRelay, RelayLoginMessage } from './relays/desk.ts';
@@ -115,6 +116,7 @@ export class Coordinator {
         networks: networks.get(sighting.clientId) ?? [],
       }));
     });
+    await this.#knowCertificates();
     await store.commits.run((tx) => unconfirmAll(tx, node));
     for (const { clientId, serial, identity, instance, networks } of mine) {
       const whereabouts = { node, serial, identity: hex(identity), instance };
@@ -123,6 +125,16 @@ export class Coordinator {
     }
     await this.#federation?.start(now);
     await this.#relays.start(now);
+  }
+
+  async #knowCertificates(): Promise<void> {
+    const rows = await this.#hub.options.store.db
+      .selectFrom('clients')
+      .select('certificate')
+      .orderBy('last_seen_at', 'desc')
+      .limit(maxProvenCertificates)
+      .execute();
+    this.#logins.knowCertificates(rows.reverse().map(({ certificate }) => certificate));
   }
 
   /** A parcel of another node, opened. */
@@ -459,15 +471,17 @@ export class Coordinator {
       const present = directory.get(clientId);
       if (present === undefined) continue;
       const { serial, identity, instance } = present;
-      const networks = await participationsOf(options.store.db, clientId);
+      const networks = (await participationsOf(options.store.db, clientId)).map(participating);
       federation?.all({ t: 'online', clientId, serial, identity, instance, networks });
     }
   }
 
   async #writeSeen(present: Present, connected: 0 | 2, now: Now): Promise<void> {
     try {
-      await this.#hub.options.store.commits.run((tx) =>
-        writeConnected(tx, present, connected, now.wall),
+      await this.#hub.options.store.commits.run(
+        (tx) => writeConnected(tx, present, connected, now.wall),
+        () => {},
+        () => false,
       );
     } catch (error) {
       this.#hub.federation?.doubt();

@@ -5,7 +5,6 @@ import type {
   CoordinatorEvent,
   NetworkDelta,
   NetworkView,
-  SeenMember,
   StoredChange,
   StoredMember,
 } from './events.ts';
@@ -255,7 +254,7 @@ export class Delivery {
           this.#tell(clientId, this.viewMessage(item.view));
           break;
         case 'delta':
-          this.#resume(clientId, item.delta, item.active, item.members);
+          this.#resume(clientId, item.delta, item.active);
           break;
         default:
           item satisfies never;
@@ -277,23 +276,19 @@ export class Delivery {
     };
   }
 
-  #resume(
-    clientId: string,
-    delta: NetworkDelta,
-    active: boolean,
-    members: readonly SeenMember[],
-  ): void {
+  #resume(clientId: string, delta: NetworkDelta, active: boolean): void {
     const { network } = delta;
     const pending = delta.owner === clientId ? delta.pending : undefined;
     this.#tell(clientId, this.#deltaMessage(delta, pending, active));
-    const told = new Set(
-      delta.changes.map((change) => (change.op === 'member' ? change.member.clientId : '')),
-    );
-    for (const member of members) {
-      if (told.has(member.clientId)) continue;
-      const presence = this.#directory.presenceIn(network, member.clientId);
-      this.#tell(clientId, { t: 'presence', network, clientId: member.clientId, presence });
+    const online: string[] = [];
+    const unconfirmed: string[] = [];
+    for (const { clientId: other, presence, networks } of this.#directory.presentIn(network)) {
+      const participation = networks.get(network);
+      if (participation?.state !== 'member' || !participation.active) continue;
+      if (presence === 'online') online.push(other);
+      else unconfirmed.push(other);
     }
+    this.#tell(clientId, { t: 'presences', network, online, unconfirmed });
   }
 
   #broadcastDelta(delta: NetworkDelta, except: string | undefined): void {

@@ -107,7 +107,18 @@ export class Hub {
     const { crypto, config, node, sign } = this.options;
     this.latest = now;
     const { guard, ticketSerials } = this;
-    return { crypto, config, node, sign, now, guard, ticketSerials, once: onlyOnce() };
+    const isAlone = this.federation === undefined;
+    return {
+      isAlone,
+      crypto,
+      config,
+      node,
+      sign,
+      now,
+      guard,
+      ticketSerials,
+      once: onlyOnce(),
+    };
   }
 
   /** Work whose result tells clients of members: nobody is told before what the database knows of them is known here. */

@@ -8,6 +8,24 @@ export interface Rate {
   readonly intervalMs: number;
 }
 
+/** One token bucket, as the generic cell rate algorithm: a single number, the time at which it is full again. */
+export class Bucket {
+  readonly #rate: Rate;
+  #fullAt = 0;
+
+  constructor(rate: Rate) {
+    this.#rate = rate;
+  }
+
+  /** Takes, allowed or not (the debt is bounded by one burst), and returns the milliseconds until that is paid for. */
+  take(nowMs: number, count = 1): number {
+    const { burst, intervalMs } = this.#rate;
+    const fullAt = Math.max(this.#fullAt, nowMs) + count * intervalMs;
+    this.#fullAt = Math.min(fullAt, nowMs + 2 * burst * intervalMs);
+    return Math.max(0, Math.ceil(this.#fullAt + intervalMs - (nowMs + burst * intervalMs)));
+  }
+}
+
 /**
  * Token buckets by key, as the generic cell rate algorithm: one number per key, the time at which its bucket is full
  * again. Bounded; forgetting the least recently used key forgives it.

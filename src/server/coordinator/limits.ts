@@ -21,6 +21,8 @@ export const defaultGraceMs = 60 * secondMs;
 /** A view is one control message of at most 8 MiB: so many members with certificates so long fit it. */
 export const maxMembersPerNetwork = 4_096;
 export const maxCertificateBytes = 1_024;
+/** Certificates remembered as checked; the oldest are checked again. */
+export const maxProvenCertificates = 65_536;
 export const maxPendingPerNetwork = 1_000;
 /** Revisions that deltas reach back; beyond, the whole view is sent. */
 export const maxLoggedRevisions = 4_096;

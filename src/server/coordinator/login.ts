@@ -6,13 +6,14 @@ import { type DeviceCertificate, openDocument, peekDocument } from '#wire/signed
 import type { ClientRow, Db } from '../store/schema.ts';
 import type { Context } from './context.ts';
 import type { CoordinatorEvent } from './events.ts';
-import { maxCertificateBytes } from './limits.ts';
+import { maxCertificateBytes, statementRenewAfterMs } from './limits.ts';
 import { newClientId } from './names.ts';
 import { clientChanged } from './operations/members.ts';
 import { allocateAddress } from './pool.ts';
+import type { ProvenCertificates } from './proven-certificates.ts';
 import { Refusal } from './refusal.ts';
 import { renewStatements } from './renewal.ts';
-import { type Participating, type SyncItem, synchronise } from './sync.ts';
+import { type Held, participationsOf, type SyncItem, synchronise } from './sync.ts';
 import { redeemToken } from './tokens.ts';
 
 export type LoginMessage = Extract<ClientMessage, { t: 'login' }>;
@@ -41,12 +42,15 @@ export interface LoggedIn {
   readonly sync: readonly SyncItem[];
   /** For the others. */
   readonly events: readonly CoordinatorEvent[];
-  readonly networks: readonly Participating[];
+  readonly networks: readonly Held[];
   readonly enrolled: boolean;
+  /** When the first of its statements falls due; undefined when it has none. */
+  readonly renewAt: number | undefined;
 }
 
 export function proveLogin(
   crypto: Crypto,
+  proven: ProvenCertificates,
   remote: Remote,
   message: LoginMessage,
   nowMs: number,
@@ -55,11 +59,14 @@ export function proveLogin(
     throw new Refusal('certificate-invalid', { detail: 'it is too long' });
   const named = peekDocument('device-certificate', message.certificate);
   if (named === undefined) throw new Refusal('certificate-invalid', { detail: 'malformed' });
-  const certificate = openDocument('device-certificate', message.certificate, (bytes, signature) =>
-    crypto.ed25519Verify(named.identity, bytes, signature),
-  );
+  const certificate = proven.has(message.certificate)
+    ? named
+    : openDocument('device-certificate', message.certificate, (bytes, signature) =>
+        crypto.ed25519Verify(named.identity, bytes, signature),
+      );
   if (certificate === undefined)
     throw new Refusal('certificate-invalid', { detail: 'its signature is not by its identity' });
+  proven.add(message.certificate);
   if (!crypto.equal(certificate.controlKey, remote.controlKey))
     throw new Refusal('certificate-invalid', { detail: 'it is for another control key' });
   if (certificate.notAfter <= nowMs)
@@ -68,6 +75,7 @@ export function proveLogin(
 }
 
 export async function login(tx: Db, context: Context, proven: ProvenLogin): Promise<LoggedIn> {
+  const { known: held } = proven.message;
   const known = await tx
     .selectFrom('clients')
     .selectAll()
@@ -75,18 +83,29 @@ export async function login(tx: Db, context: Context, proven: ProvenLogin): Prom
     .executeTakeFirst();
   if (known === undefined) {
     const client = await enrol(tx, context, proven);
-    const { items, networks } = await synchronise(tx, client.client_id, proven.message.known);
-    return { client, sync: items, events: [], networks, enrolled: true };
+    const removed = await synchronise(tx, client.client_id, held, [], context.isAlone);
+    return { client, sync: removed, events: [], networks: [], enrolled: true, renewAt: undefined };
   }
   const { client, changed } = await update(tx, context, known, proven);
   const { client_id } = client;
-  const events = [
-    ...(changed ? await clientChanged(tx, client_id, client_id) : []),
-    ...(await renewStatements(tx, context, [client_id], client_id)),
-  ];
-  const { items, networks } = await synchronise(tx, client_id, proven.message.known);
-  return { client, sync: items, events, networks, enrolled: false };
+  const events = changed ? await clientChanged(tx, client_id, client_id) : [];
+  let networks = await participationsOf(tx, client_id);
+  if (isRenewalDue(networks, context.now.wall)) {
+    events.push(...(await renewStatements(tx, context, [client_id], client_id)));
+    networks = await participationsOf(tx, client_id);
+  }
+  const sync = await synchronise(tx, client_id, held, networks, context.isAlone);
+  return { client, sync, events, networks, enrolled: false, renewAt: renewalOf(networks) };
 }
+
+/** When the first of these statements falls due. */
+function renewalOf(networks: readonly Held[]): number | undefined {
+  const issued = networks.flatMap(({ issuedAt }) => (issuedAt === undefined ? [] : [issuedAt]));
+  return issued.length === 0 ? undefined : Math.min(...issued) + statementRenewAfterMs;
+}
+
+const isRenewalDue = (networks: readonly Held[], nowMs: number): boolean =>
+  (renewalOf(networks) ?? Number.POSITIVE_INFINITY) <= nowMs;
 
 async function enrol(tx: Db, context: Context, proven: ProvenLogin): Promise<ClientRow> {
   const { message, certificate, remote } = proven;
@@ -129,10 +148,11 @@ async function update(tx: Db, context: Context, known: ClientRow, proven: Proven
   if (!sameCertificate && certificate.serial <= known.certificate_serial)
     throw new Refusal('certificate-stale');
   const fresh = {
-    nick: message.nick,
-    certificate: message.certificate,
-    certificate_serial: certificate.serial,
-    software: message.software,
+    ...(sameCertificate
+      ? {}
+      : { certificate: message.certificate, certificate_serial: certificate.serial }),
+    ...(known.nick === message.nick ? {} : { nick: message.nick }),
+    ...(known.software === message.software ? {} : { software: message.software }),
     connected: 1 as const,
     last_seen_at: context.now.wall,
     node: context.node,

@@ -22,11 +22,12 @@ import {
   type Remote,
 } from './login.ts';
 import { formatIpv4, formatIpv6, pool6 } from './pool.ts';
+import { ProvenCertificates } from './proven-certificates.ts';
 import { Refusal } from './refusal.ts';
 import type { RelayLists } from './relays/lists.ts';
-import { renewalDue } from './renewal.ts';
 import type { Renewals } from './renewals.ts';
 import type { Session, SessionId } from './sessions.ts';
+import { participating } from './sync.ts';
 
 /** A second daemon wants in while the first has a connection. */
 interface Challenge {
@@ -57,6 +58,7 @@ export class Logins {
   readonly #asked = new Map<string, Asked>();
   /** Identities whose login is at the database, by session. */
   readonly #underWay = new Map<string, SessionId>();
+  readonly #proven: ProvenCertificates;
   /** Sessions lost while their login was at the database. */
   readonly #lostEarly = new Set<SessionId>();
 
@@ -65,12 +67,18 @@ export class Logins {
     this.#liveness = liveness;
     this.#renewals = renewals;
     this.#relayLists = relayLists;
+    this.#proven = new ProvenCertificates(hub.options.crypto);
+  }
+
+  /** Those of clients that were connected lately, from the database. */
+  knowCertificates(certificates: Iterable<Uint8Array>): void {
+    for (const certificate of certificates) this.#proven.add(certificate);
   }
 
   /** Resolves when the login has been answered, or waits for a challenge. True: the session was lost meanwhile. */
   async login(id: SessionId, remote: Remote, message: LoginMessage, now: Now): Promise<boolean> {
     try {
-      const proven = proveLogin(this.#hub.options.crypto, remote, message, now.wall);
+      const proven = proveLogin(this.#hub.options.crypto, this.#proven, remote, message, now.wall);
       const identity = hex(proven.certificate.identity);
       const older = this.#hub.sessions.ofIdentity(identity) ?? this.#elsewhere(identity);
       if (older === undefined || older.instance === hex(message.instance))
@@ -200,15 +208,16 @@ export class Logins {
             login(tx, context, proven),
             ({ sync }) => toldBySync(sync),
           );
-          const renewAt = await renewalDue(tx, loggedIn.client.client_id);
-          return { loggedIn, news, renewAt };
+          return { loggedIn, news };
         },
-        ({ loggedIn, news, renewAt }) => {
+        ({ loggedIn, news }) => {
           this.#hub.heard(news, now);
           this.#enter(id, proven, loggedIn, now);
+          const { renewAt } = loggedIn;
           if (renewAt !== undefined)
             this.#renewals.schedule(loggedIn.client.client_id, renewAt, now);
         },
+        ({ loggedIn }) => loggedIn.enrolled || loggedIn.events.length > 0,
       );
     } catch (error) {
       this.#lostEarly.delete(id);
@@ -244,7 +253,14 @@ export class Logins {
     const networksBefore = [...(known?.networks.keys() ?? [])];
     directory.set(clientId, 'online', networks, { node: options.node, serial, identity, instance });
     sessions.add(session);
-    federation?.all({ t: 'online', clientId, serial, identity, instance, networks: [...networks] });
+    federation?.all({
+      t: 'online',
+      clientId,
+      serial,
+      identity,
+      instance,
+      networks: networks.map(participating),
+    });
     delivery.deliver(loggedIn.events);
     this.#hub.send(id, this.#welcome(loggedIn, now));
     this.#relayLists.welcome(session, proven.certificate.identity, now);

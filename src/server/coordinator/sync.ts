@@ -6,7 +6,7 @@ import { deltaSince, seenIn, viewFor } from './revisions.ts';
 
 export type SyncItem =
   | { readonly kind: 'view'; readonly view: NetworkView }
-  /** `members`: everybody, so that presence, which has no revision, can be told anew. */
+  /** `members`: everybody, where this node may know less of them than the database; else empty. */
   | {
       readonly kind: 'delta';
       readonly delta: NetworkDelta;
@@ -21,7 +21,7 @@ export interface Holding {
 }
 
 /** Every network that a client is in or waits for. */
-export async function participationsOf(db: Db, client: string): Promise<Participating[]> {
+export async function participationsOf(db: Db, client: string): Promise<Held[]> {
   return (await participationsOfMany(db, [client])).get(client) ?? [];
 }
 
@@ -29,9 +29,9 @@ export async function participationsOf(db: Db, client: string): Promise<Particip
 export async function participationsOfMany(
   db: Db,
   clients: readonly string[],
-): Promise<Map<string, Participating[]>> {
-  const found = new Map<string, Participating[]>();
-  const add = (client: string, participating: Participating) => {
+): Promise<Map<string, Held[]>> {
+  const found = new Map<string, Held[]>();
+  const add = (client: string, participating: Held) => {
     const list = found.get(client);
     if (list === undefined) found.set(client, [participating]);
     else list.push(participating);
@@ -43,26 +43,32 @@ export async function participationsOfMany(
 async function participations(
   db: Db,
   clients: readonly string[],
-  add: (client: string, participating: Participating) => void,
+  add: (client: string, participating: Held) => void,
 ): Promise<void> {
   const memberships = await db
     .selectFrom('memberships')
     .innerJoin('networks', 'networks.network_id', 'memberships.network_id')
-    .select(['memberships.network_id as network', 'active', 'client_id', 'revision'])
+    .select(['memberships.network_id as network', 'active', 'client_id', 'revision', 'owner'])
+    .select('issued_at')
     .where('client_id', 'in', clients)
     .orderBy('memberships.network_id')
     .execute();
-  for (const { client_id, network, revision, active } of memberships)
-    add(client_id, { network, revision, active: active === 1, state: 'member' });
+  for (const { client_id, network, revision, active, owner, issued_at } of memberships)
+    add(client_id, {
+      ...{ network, revision, active: active === 1, state: 'member', owner },
+      issuedAt: Number(issued_at),
+    });
   const requests = await db
     .selectFrom('join_requests')
     .innerJoin('networks', 'networks.network_id', 'join_requests.network_id')
-    .select(['join_requests.network_id as network', 'client_id', 'revision'])
+    .select(['join_requests.network_id as network', 'client_id', 'revision', 'owner'])
     .where('client_id', 'in', clients)
     .orderBy('join_requests.network_id')
     .execute();
-  for (const { client_id, network, revision } of requests)
-    add(client_id, { network, revision, active: false, state: 'pending' });
+  for (const { client_id, network, revision, owner } of requests)
+    add(client_id, {
+      ...{ network, revision, active: false, state: 'pending', owner, issuedAt: undefined },
+    });
 }
 
 export type ParticipatingByClient = ReadonlyMap<string, readonly Participating[]>;
@@ -75,24 +81,50 @@ export interface Participating {
   readonly state: 'member' | 'pending';
 }
 
-export async function synchronise(tx: Db, client: string, known: readonly Holding[]) {
+export interface Held extends Participating {
+  readonly owner: string;
+  /** When the statement of a member was issued. */
+  readonly issuedAt: number | undefined;
+}
+
+/** What other nodes are told of it. */
+export const participating = ({ network, revision, active, state }: Held): Participating => ({
+  ...{ network, revision, active, state },
+});
+
+/**
+ * @param networks what the client takes part in.
+ * @param isAlone there are no other nodes: presence is in memory, and nothing has to be read for it.
+ */
+export async function synchronise(
+  tx: Db,
+  client: string,
+  known: readonly Holding[],
+  networks: readonly Held[],
+  isAlone: boolean,
+): Promise<SyncItem[]> {
   const held = new Map(known.map(({ network, revision }) => [network, revision]));
-  const networks = await participationsOf(tx, client);
   const items: SyncItem[] = [];
   const current = new Set(networks.map(({ network }) => network));
   for (const network of held.keys())
     if (!current.has(network))
       items.push({ kind: 'removed', network, reason: await whyRemoved(tx, network, client) });
-  for (const { network, active, state } of networks) {
+  for (const { network, active, state, revision, owner } of networks) {
+    const has = held.get(network);
     const delta =
-      state === 'member' ? await deltaFor(tx, network, held.get(network), client) : undefined;
+      state !== 'member'
+        ? undefined
+        : has === revision
+          ? { network, from: revision, to: revision, changes: [], owner }
+          : await deltaFor(tx, network, has, client);
     if (delta === undefined) {
       items.push({ kind: 'view', view: await viewFor(tx, network, client, state, active) });
     } else {
-      items.push({ kind: 'delta', delta, active, members: await seenIn(tx, network) });
+      const members = isAlone ? [] : await seenIn(tx, network);
+      items.push({ kind: 'delta', delta, active, members });
     }
   }
-  return { items, networks };
+  return items;
 }
 
 /**

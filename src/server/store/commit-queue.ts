@@ -13,6 +13,7 @@ export const maxQueuedWork = 16_384;
 
 interface Piece {
   readonly work: (tx: Db) => Promise<unknown>;
+  readonly mustLast: (result: unknown) => boolean;
   readonly committed: (result: unknown) => void;
   readonly failed: (error: unknown) => void;
 }
@@ -40,13 +41,19 @@ export class CommitQueue {
    * that. `committed` is called once, synchronously after the commit, in the order of submission and
    * before anybody's promise resolves: what it changes in memory is never ahead of or out of step with the database.
    * When `work` throws, its own changes are undone, and only they.
+   * @param mustLast false for what may be forgotten when the power fails (who is connected, say): of SQLite's disk it is not waited for.
    */
-  run<T>(work: (tx: Db) => Promise<T>, committed: (result: T) => void = () => {}): Promise<T> {
+  run<T>(
+    work: (tx: Db) => Promise<T>,
+    committed: (result: T) => void = () => {},
+    mustLast: (result: T) => boolean = () => true,
+  ): Promise<T> {
     if (this.#waiting.length >= maxQueuedWork)
       return Promise.reject(new Error('more work is waiting for the database than it can do'));
     const done = Promise.withResolvers<T>();
     this.#waiting.push({
       work,
+      mustLast: (result) => mustLast(result as T),
       committed: (result) => {
         committed(result as T);
         done.resolve(result as T);
@@ -69,7 +76,10 @@ export class CommitQueue {
       const group = this.#waiting.splice(0, maxGroup);
       let outcomes: Outcome[];
       try {
-        outcomes = await this.#transactions.write((tx, isFatal) => runAll(tx, group, isFatal));
+        outcomes = await this.#transactions.write(
+          (tx, isFatal) => runAll(tx, group, isFatal),
+          (all) => all.some((one, i) => one.ok && group[i]!.mustLast(one.result)),
+        );
       } catch (error) {
         for (const piece of group) piece.failed(error);
         continue;

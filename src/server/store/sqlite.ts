@@ -1,7 +1,9 @@
 /**
- * Kysely on node:sqlite: one connection, one writer. Durable before acknowledged: WAL with synchronous=FULL, so that a
- * commit that returned has been synchronised to the disk.
+ * Kysely on node:sqlite: one connection, one writer. A commit is written to the write-ahead log; that the disk has it is waited for
+ * apart from it, on another thread (as synchronous=FULL would do within the commit), and only when what was written has to outlive
+ * a failure of power.
  */
+import { type FileHandle, open } from 'node:fs/promises';
 import { DatabaseSync, type StatementSync } from 'node:sqlite';
 import {
   CompiledQuery,
@@ -20,13 +22,43 @@ const busyTimeoutMs = 5_000;
 /** Prepared statements kept; the queries of the server are fewer. */
 const maxCachedStatements = 512;
 
-export function sqliteDialect(path: string): Dialect {
-  return {
-    createAdapter: () => new SqliteAdapter(),
-    createDriver: () => new NodeSqliteDriver(path),
-    createIntrospector: (db) => new SqliteIntrospector(db),
-    createQueryCompiler: () => new SqliteQueryCompiler(),
-  };
+export const sqliteDialect = (path: string): Dialect => ({
+  createAdapter: () => new SqliteAdapter(),
+  createDriver: () => new NodeSqliteDriver(path),
+  createIntrospector: (db) => new SqliteIntrospector(db),
+  createQueryCompiler: () => new SqliteQueryCompiler(),
+});
+
+/** The write-ahead log beside a database: what has been committed is in it. */
+export class WriteAheadLog implements AsyncDisposable {
+  readonly #path: string | undefined;
+  #file: Promise<FileHandle> | undefined;
+  #broken: unknown;
+
+  /** @param database path; ":memory:" has no log, and survives nothing. */
+  constructor(database: string) {
+    this.#path = database === ':memory:' ? undefined : `${database}-wal`;
+  }
+
+  /**
+   * Resolves when the disk has all that was committed before. Once that has failed it is not known any more what the disk has, and
+   * nothing is acknowledged until the server is started anew (a second try can succeed although pages of the first are lost).
+   */
+  async synchronise(): Promise<void> {
+    if (this.#path === undefined) return;
+    if (this.#broken !== undefined) throw this.#broken;
+    try {
+      this.#file ??= open(this.#path);
+      await (await this.#file).datasync();
+    } catch (error) {
+      this.#broken = error;
+      throw error;
+    }
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await (await this.#file)?.close();
+  }
 }
 
 class NodeSqliteDriver implements Driver {
@@ -45,7 +77,7 @@ class NodeSqliteDriver implements Driver {
       enableForeignKeyConstraints: true,
       timeout: busyTimeoutMs,
     });
-    database.exec('pragma journal_mode = wal; pragma synchronous = full');
+    database.exec('pragma journal_mode = wal; pragma synchronous = normal');
     this.#connection = new NodeSqliteConnection(database);
   }
 

@@ -5,8 +5,11 @@ import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { test } from 'node:test';
 import { sql } from 'kysely';
+import { CommitQueue } from './commit-queue.ts';
 import { readSetting, writeSetting } from './settings.ts';
+import { WriteAheadLog } from './sqlite.ts';
 import { Store } from './store.ts';
+import { sqliteTransactions } from './transactions.ts';
 
 function directory() {
   const path = mkdtempSync(join(tmpdir(), 'buri-store-'));
@@ -26,7 +29,7 @@ test('what was committed is there when the database is opened again', async () =
   const [mode] = (await sql<{ journal_mode: string }>`pragma journal_mode`.execute(again.db)).rows;
   const [level] = (await sql<{ synchronous: number }>`pragma synchronous`.execute(again.db)).rows;
   const [keys] = (await sql<{ foreign_keys: number }>`pragma foreign_keys`.execute(again.db)).rows;
-  assert.deepEqual([mode?.journal_mode, level?.synchronous, keys?.foreign_keys], ['wal', 2, 1]);
+  assert.deepEqual([mode?.journal_mode, level?.synchronous, keys?.foreign_keys], ['wal', 1, 1]);
 });
 
 test('a file that is no database is refused and left as it was', async () => {
@@ -112,4 +115,34 @@ test('when the transaction itself fails, everybody in it is told and nothing is 
   assert.equal(await readSetting(store.db, 'good'), undefined);
   await store.commits.run(async (tx) => await writeSetting(tx, 'later', 'x'));
   assert.equal(await readSetting(store.db, 'later'), 'x');
+});
+
+test('what must last is synchronised before it is acknowledged, the rest is not waited for', async () => {
+  await using store = await Store.open(':memory:');
+  const order: string[] = [];
+  const log = { synchronise: async () => void order.push('synchronised') } as WriteAheadLog;
+  const commits = new CommitQueue(sqliteTransactions(store.db, log));
+  const write = (key: string, mustLast: boolean) =>
+    commits.run(
+      async (tx) => await writeSetting(tx, key, 'x'),
+      () => order.push(key),
+      () => mustLast,
+    );
+  await write('a', false);
+  await write('b', true);
+  assert.deepEqual(order, ['a', 'synchronised', 'b']);
+  await assert.rejects(
+    commits.run(async () => {
+      throw new Error('refused');
+    }),
+  );
+  assert.equal(order.length, 3, 'nothing was written');
+});
+
+test('once the disk could not be synchronised nothing is acknowledged any more', async () => {
+  using place = directory();
+  const log = new WriteAheadLog(join(place.path, 'none.db'));
+  await assert.rejects(log.synchronise(), { code: 'ENOENT' });
+  writeFileSync(join(place.path, 'none.db-wal'), '');
+  await assert.rejects(log.synchronise(), { code: 'ENOENT' });
 });

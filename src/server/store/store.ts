@@ -7,7 +7,7 @@ import { migrations } from './migrations.ts';
 import { postgresDialect } from './postgres.ts';
 import { isPostgresUrl, parsePostgresUrl } from './postgres-url.ts';
 import type { Db, Schema } from './schema.ts';
-import { sqliteDialect } from './sqlite.ts';
+import { sqliteDialect, WriteAheadLog } from './sqlite.ts';
 import { postgresTransactions, sqliteTransactions, type Transactions } from './transactions.ts';
 
 export interface StoreOptions {
@@ -22,13 +22,15 @@ export class Store implements AsyncDisposable {
   /** For people: no password. */
   readonly place: string;
   readonly #transactions: Transactions;
+  readonly #log: WriteAheadLog | undefined;
 
   private constructor(kind: Store['kind'], db: Db, place: string) {
     this.kind = kind;
     this.db = db;
     this.place = place;
+    this.#log = kind === 'sqlite' ? new WriteAheadLog(place) : undefined;
     this.#transactions =
-      kind === 'sqlite' ? sqliteTransactions(db) : postgresTransactions(db, place);
+      this.#log === undefined ? postgresTransactions(db, place) : sqliteTransactions(db, this.#log);
     this.commits = new CommitQueue(this.#transactions);
   }
 
@@ -83,6 +85,7 @@ export class Store implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     await this.commits.idle();
+    await this.#log?.[Symbol.asyncDispose]();
     await this.db.destroy();
   }
 }

@@ -9,10 +9,14 @@
 import { sql } from 'kysely';
 import { isConflict, isConnectionLoss, isTaken, StoreUnavailable } from './failures.ts';
 import type { Db } from './schema.ts';
+import type { WriteAheadLog } from './sqlite.ts';
 
 export interface Transactions {
-  /** Everything that `work` writes, or nothing. `work` may be run several times. */
-  readonly write: <T>(work: Work<T>) => Promise<T>;
+  /**
+   * Everything that `work` writes, or nothing. `work` may be run several times.
+   * @param mustLast whether its result may be acknowledged only when not even a failure of power can undo it.
+   */
+  readonly write: <T>(work: Work<T>, mustLast: (result: T) => boolean) => Promise<T>;
   /** One state of the database. */
   readonly read: <T>(work: (tx: Db) => Promise<T>) => Promise<T>;
 }
@@ -27,8 +31,12 @@ const maxAttempts = 4;
 const doubtMs = 10_000;
 const doubtPauseMs = 200;
 
-export const sqliteTransactions = (db: Db): Transactions => ({
-  write: (work) => db.transaction().execute((tx) => work(tx, () => false)),
+export const sqliteTransactions = (db: Db, log: WriteAheadLog): Transactions => ({
+  write: async (work, mustLast) => {
+    const result = await db.transaction().execute((tx) => work(tx, () => false));
+    if (mustLast(result)) await log.synchronise();
+    return result;
+  },
   read: (work) =>
     db.connection().execute(async (session) => {
       // Deferred: in WAL mode whoever only reads keeps nobody from writing.

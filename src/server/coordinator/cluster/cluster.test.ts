@@ -9,7 +9,12 @@ import { closeReplaced } from '../hub.ts';
 import { handoverMs } from '../limits.ts';
 
 const presences = (client: RigClient) =>
-  client.all('presence').map(({ clientId, presence }) => `${clientId} ${presence}`);
+  client.received.flatMap((message) => {
+    if (message.t === 'presence') return [`${message.clientId} ${message.presence}`];
+    if (message.t !== 'presences') return [];
+    const { online, unconfirmed } = message;
+    return [...online.map((id) => `${id} online`), ...unconfirmed.map((id) => `${id} unconfirmed`)];
+  });
 
 /** A network `lan`: anna at node 1 owns it, bert at node 2 is a member. */
 async function pair(count = 2) {

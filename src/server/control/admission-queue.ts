@@ -1,0 +1,116 @@
+/**
+ * Who may begin a handshake now, who waits for that, and who is to come back later. After an outage all clients come at once: as
+ * many as the server carries are let in, in order, and nobody's work is begun that would be given up before its end.
+ *
+ *   newcomer ──a place is free──► handshake ──logged in, or gone──► the next one's turn
+ *       └──none──► queue ──8 s──► told when to come back
+ */
+import { performance } from 'node:perf_hooks';
+import {
+  handshakePatienceMs,
+  leastRetryMs,
+  maxHandshakes,
+  maxHandshakesPerPrefix,
+  maxQueuedNewcomers,
+  mostRetryMs,
+} from './limits.ts';
+
+export interface Newcomer {
+  /** Address prefix: no crowd behind one takes all places. */
+  readonly prefix: string;
+  readonly begin: (release: () => void) => void;
+  readonly giveUp: (retryMs: number) => void;
+}
+
+/** Over which the rate of logins is averaged. */
+const averageMs = 2_000;
+
+export class AdmissionQueue {
+  readonly #perPrefix = new Map<string, number>();
+  readonly #waiting = new Map<Newcomer, NodeJS.Timeout>();
+  readonly #random: () => number;
+  #handshakes = 0;
+  /** Logins a second of late, and when that was reckoned. */
+  #rate = 0;
+  #ratedAt = performance.now();
+
+  constructor(random: () => number = Math.random) {
+    this.#random = random;
+  }
+
+  get length(): number {
+    return this.#waiting.size;
+  }
+
+  /**
+   * Calls `begin` when it is this newcomer's turn, with what gives its place free (and may be called again), or `giveUp` with the
+   * time after which to come back.
+   */
+  enter(newcomer: Newcomer): void {
+    if (this.#hasPlace(newcomer.prefix)) this.#begin(newcomer);
+    else if (this.#waiting.size >= maxQueuedNewcomers) newcomer.giveUp(this.#retryMs());
+    else
+      this.#waiting.set(
+        newcomer,
+        setTimeout(() => this.#giveUp(newcomer), handshakePatienceMs),
+      );
+  }
+
+  /** It is not there any more. */
+  leave(newcomer: Newcomer): void {
+    clearTimeout(this.#waiting.get(newcomer));
+    this.#waiting.delete(newcomer);
+  }
+
+  #giveUp(newcomer: Newcomer): void {
+    this.leave(newcomer);
+    newcomer.giveUp(this.#retryMs());
+  }
+
+  #hasPlace(prefix: string): boolean {
+    return (
+      this.#handshakes < maxHandshakes &&
+      (this.#perPrefix.get(prefix) ?? 0) < maxHandshakesPerPrefix
+    );
+  }
+
+  #begin({ prefix, begin }: Newcomer): void {
+    this.#handshakes++;
+    this.#perPrefix.set(prefix, (this.#perPrefix.get(prefix) ?? 0) + 1);
+    let isHeld = true;
+    begin(() => {
+      if (!isHeld) return;
+      isHeld = false;
+      this.#release(prefix);
+    });
+  }
+
+  #release(prefix: string): void {
+    this.#handshakes--;
+    const left = (this.#perPrefix.get(prefix) ?? 1) - 1;
+    if (left > 0) this.#perPrefix.set(prefix, left);
+    else this.#perPrefix.delete(prefix);
+    this.#count();
+    for (const newcomer of this.#waiting.keys()) {
+      if (this.#handshakes >= maxHandshakes) return;
+      if (!this.#hasPlace(newcomer.prefix)) continue;
+      this.leave(newcomer);
+      this.#begin(newcomer);
+      return;
+    }
+  }
+
+  #count(): void {
+    const now = performance.now();
+    const passed = (now - this.#ratedAt) / averageMs;
+    this.#rate = this.#rate * Math.exp(-passed) + 1000 / averageMs;
+    this.#ratedAt = now;
+  }
+
+  /** When those before it will have been served, at the rate of late; a little later, each at a moment of its own. */
+  #retryMs(): number {
+    const servedMs = (1000 * (this.#waiting.size + 1)) / Math.max(this.#rate, 1);
+    const bounded = Math.min(mostRetryMs, Math.max(leastRetryMs, servedMs));
+    return Math.ceil(bounded * (1 + this.#random()));
+  }
+}
