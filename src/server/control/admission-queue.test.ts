@@ -7,6 +7,7 @@ import {
   maxHandshakes,
   maxHandshakesPerPrefix,
   maxQueuedNewcomers,
+  maxQueuedPerPrefix,
   mostRetryMs,
 } from './limits.ts';
 
@@ -84,4 +85,14 @@ test('beyond the queue newcomers are refused at once, for a bounded time', () =>
   assert.equal(name, 'one too many');
   assert.equal(retryMs, 1.5 * mostRetryMs, 'nobody has been served: as late as it may be');
   assert.equal(queue.length, maxQueuedNewcomers);
+});
+
+test('a crowd behind one address fills neither the places nor the queue', () => {
+  many(maxHandshakesPerPrefix + maxQueuedPerPrefix + 10, 'crowd', '198.51.100.1');
+  assert.equal(begun.length, maxHandshakesPerPrefix);
+  assert.equal(queue.length, maxQueuedPerPrefix);
+  assert.equal(refused.length, 10);
+  release.get('crowd 0')!();
+  enter('crowd again', '198.51.100.1');
+  assert.equal(refused.length, 10, 'one of them has moved up');
 });

@@ -12,6 +12,7 @@ import {
   maxHandshakes,
   maxHandshakesPerPrefix,
   maxQueuedNewcomers,
+  maxQueuedPerPrefix,
   mostRetryMs,
 } from './limits.ts';
 
@@ -28,6 +29,7 @@ const averageMs = 2_000;
 export class AdmissionQueue {
   readonly #perPrefix = new Map<string, number>();
   readonly #waiting = new Map<Newcomer, NodeJS.Timeout>();
+  readonly #waitingPerPrefix = new Map<string, number>();
   readonly #random: () => number;
   #handshakes = 0;
   /** Logins a second of late, and when that was reckoned. */
@@ -47,19 +49,25 @@ export class AdmissionQueue {
    * time after which to come back.
    */
   enter(newcomer: Newcomer): void {
-    if (this.#hasPlace(newcomer.prefix)) this.#begin(newcomer);
-    else if (this.#waiting.size >= maxQueuedNewcomers) newcomer.giveUp(this.#retryMs());
-    else
-      this.#waiting.set(
-        newcomer,
-        setTimeout(() => this.#giveUp(newcomer), handshakePatienceMs),
-      );
+    const { prefix } = newcomer;
+    if (this.#hasPlace(prefix)) {
+      this.#begin(newcomer);
+      return;
+    }
+    const before = this.#waitingPerPrefix.get(prefix) ?? 0;
+    if (this.#waiting.size >= maxQueuedNewcomers || before >= maxQueuedPerPrefix) {
+      newcomer.giveUp(this.#retryMs());
+      return;
+    }
+    const timer = setTimeout(() => this.#giveUp(newcomer), handshakePatienceMs);
+    this.#waiting.set(newcomer, timer);
+    this.#waitingPerPrefix.set(prefix, before + 1);
   }
 
   /** It is not there any more. */
   leave(newcomer: Newcomer): void {
     clearTimeout(this.#waiting.get(newcomer));
-    this.#waiting.delete(newcomer);
+    if (this.#waiting.delete(newcomer)) countDown(this.#waitingPerPrefix, newcomer.prefix);
   }
 
   #giveUp(newcomer: Newcomer): void {
@@ -87,9 +95,7 @@ export class AdmissionQueue {
 
   #release(prefix: string): void {
     this.#handshakes--;
-    const left = (this.#perPrefix.get(prefix) ?? 1) - 1;
-    if (left > 0) this.#perPrefix.set(prefix, left);
-    else this.#perPrefix.delete(prefix);
+    countDown(this.#perPrefix, prefix);
     this.#count();
     for (const newcomer of this.#waiting.keys()) {
       if (this.#handshakes >= maxHandshakes) return;
@@ -113,4 +119,10 @@ export class AdmissionQueue {
     const bounded = Math.min(mostRetryMs, Math.max(leastRetryMs, servedMs));
     return Math.ceil(bounded * (1 + this.#random()));
   }
+}
+
+function countDown(counts: Map<string, number>, key: string): void {
+  const left = (counts.get(key) ?? 1) - 1;
+  if (left > 0) counts.set(key, left);
+  else counts.delete(key);
 }

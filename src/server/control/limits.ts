@@ -4,10 +4,11 @@ import type { Rate } from '../coordinator/limiter.ts';
 /** From the connection to the answered login. */
 export const loginTimeoutMs = 10_000;
 /** Connections whose login is under way. */
-export const maxHandshakes = 256;
-export const maxHandshakesPerPrefix = 128;
+export const maxHandshakes = 512;
+export const maxHandshakesPerPrefix = 64;
 /** Newcomers who wait for their turn, and how long; beyond, they are told when to come back. */
 export const maxQueuedNewcomers = 4_096;
+export const maxQueuedPerPrefix = 256;
 export const handshakePatienceMs = 8_000;
 export const leastRetryMs = 1_000;
 export const mostRetryMs = 30_000;
