@@ -3,6 +3,7 @@ import type { ClientMessage, Operation, OperationResult, ServerMessage } from '#
 import { type ConnectOptions, type ControlConnection, connect } from './control-connection.ts';
 import { ControlError } from './control-error.ts';
 import {
+  maxQuickMoves,
   maxRequestsInFlight,
   movingMs,
   networkProbeMs,
@@ -160,7 +161,8 @@ export class ControlLink {
   #moveOn(): void {
     this.#stay();
     if (this.#state.kind !== 'connected') return;
-    this.#isUrgent = true;
+    // A server that sends everybody on, again and again, is not followed at any pace.
+    this.#isUrgent = this.#shortLives < maxQuickMoves;
     this.#state.connection.drop('the server ends');
   }
 

@@ -20,6 +20,8 @@ export const reconnectMostMs = 60_000;
 export const mostRetryAfterMs = 600_000;
 /** A server that ends is left by then, whatever it has not answered; and requests wait so long for the connection that follows. */
 export const movingMs = 5_000;
+/** So many servers in a row may end right after the login before the next one is waited for. */
+export const maxQuickMoves = 3;
 /** A connection that lived this long was a good one: the next attempt is a first one. */
 export const reconnectSettledMs = 30_000;
 /** After a change of the network the server has this long to answer. */

@@ -406,3 +406,25 @@ test('a server that is about to end answers what it was asked, and what is asked
     await link.stop();
   }
 });
+
+test('servers that all end right after the login are not gone through at any pace', async () => {
+  await using server = await FakeControlServer.start({
+    onLogin: ({ send }) => {
+      send(welcome());
+      send({ t: 'moving' });
+    },
+  });
+  const link = new ControlLink({
+    options: () => connectOptions(server.url),
+    onConnected: () => {},
+    onMessage: () => {},
+    onLost: () => {},
+  });
+  link.start();
+  await new Promise((resolve) => setTimeout(resolve, 1_500));
+  await link.stop();
+  assert.ok(
+    server.connections >= 4 && server.connections <= 6,
+    `${server.connections} connections`,
+  );
+});

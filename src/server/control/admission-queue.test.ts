@@ -87,6 +87,19 @@ test('beyond the queue newcomers are refused at once, for a bounded time', () =>
   assert.equal(queue.length, maxQueuedNewcomers);
 });
 
+test('when the server ends, whoever waits is told to come again', () => {
+  many(maxHandshakes, 'first');
+  enter('a');
+  enter('b');
+  queue.close();
+  assert.deepEqual(
+    refused.map(([name]) => name),
+    ['a', 'b'],
+  );
+  release.get('first 0')!();
+  assert.equal(begun.length, maxHandshakes);
+});
+
 test('a crowd behind one address fills neither the places nor the queue', () => {
   many(maxHandshakesPerPrefix + maxQueuedPerPrefix + 10, 'crowd', '198.51.100.1');
   assert.equal(begun.length, maxHandshakesPerPrefix);

@@ -70,6 +70,11 @@ export class AdmissionQueue {
     if (this.#waiting.delete(newcomer)) countDown(this.#waitingPerPrefix, newcomer.prefix);
   }
 
+  /** Nobody's turn comes any more. */
+  close(): void {
+    for (const newcomer of [...this.#waiting.keys()]) this.#giveUp(newcomer);
+  }
+
   #giveUp(newcomer: Newcomer): void {
     this.leave(newcomer);
     newcomer.giveUp(this.#retryMs());

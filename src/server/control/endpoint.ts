@@ -115,6 +115,7 @@ export class ControlEndpoint {
   /** No newcomers from now on; connections that were upgraded stay until their owner ends them. */
   async close(): Promise<void> {
     this.#state = 'closing';
+    this.#queue.close();
     await Promise.all(
       this.#servers.map(
         (server) =>
