@@ -121,7 +121,7 @@ describe('a running daemon', { skip }, () => {
       // Buffers and compiled code grow to their working size first.
       await floodUntilArrived(roundDatagrams / 2, order);
       const beforeMb = memoryMb(anna);
-      const pings = bert.host.ping(inner.anna, { count: 200, intervalMs: 100, timeoutMs: 1000 });
+      const pings = bert.host.ping(inner.anna, { count: 100, intervalMs: 50, timeoutMs: 1000 });
       await floodUntilArrived(million, order);
       const { received, output } = await pings;
       const grownMb = memoryMb(anna) - beforeMb;
