@@ -4,12 +4,12 @@
  */
 import type { Crypto } from '#core/crypto.ts';
 import { forgetOldest } from '#core/forget-oldest.ts';
+import { Holdings } from '#core/holdings.ts';
 import { after, type MonotonicMs, monotonicMs, type Now } from '#core/time.ts';
 import { encodePlainRelay, type SealedRelayMessage, sealRelay } from '#wire/relay.ts';
 import { Allocations, type Holder } from './allocations.ts';
 import { Cookies } from './cookies.ts';
 import { RelayCounters } from './counters.ts';
-import { Holdings } from './limiter.ts';
 import * as limits from './limits.ts';
 import { Requests } from './requests.ts';
 import { prefixesOf, type Source } from './source.ts';

@@ -2,13 +2,14 @@
  * Control messages (protocol §11). What one leads to is a verdict: it is served, answered by a challenge or an error, or dropped. A
  * signature is looked at only when the sender has shown that it receives where it sends from, and never more of them than a bound.
  */
+
+import { Limiter } from '#core/limiter.ts';
 import type { Now } from '#core/time.ts';
 import { clientNumber } from '#wire/client-number.ts';
 import type { Allocate, Refresh, RelayErrorCode, Release } from '#wire/relay.ts';
 import { relayMacIsValid } from '#wire/relay.ts';
 import type { Board } from './board.ts';
 import type { RelayCounter } from './counters.ts';
-import { Limiter } from './limiter.ts';
 import * as limits from './limits.ts';
 import { isSame, type Source } from './source.ts';
 import { openTicket, type Ticket, type TicketFault } from './tickets.ts';
@@ -18,7 +19,7 @@ export type Verdict = 'served' | 'challenge' | RelayErrorCode | DropCounter;
 
 export class Desk {
   readonly #board: Board;
-  readonly #tickets = new Limiter(limits.ticketsPerSecond);
+  readonly #tickets = new Limiter(limits.ticketsPerSecond, 1);
 
   constructor(board: Board) {
     this.#board = board;
@@ -31,7 +32,7 @@ export class Desk {
     if (!hasProven || ticket.length === 0) return 'challenge';
     if (board.isDraining) return 'draining';
     if (this.#isOff(time, now)) return 'wrong-time';
-    if (!this.#tickets.take('', now.monotonic)) return 'dropped-ticket-rate';
+    if (this.#tickets.tryTake('', now.monotonic) > 0) return 'dropped-ticket-rate';
     const opened = this.#openTicket(ticket, now);
     if (typeof opened === 'string') return opened;
     if (!relayMacIsValid(board.crypto, opened.macKey, bytes)) return 'dropped-forged';

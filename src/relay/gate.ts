@@ -3,24 +3,27 @@
  * receives there can send, because it has a token or a cookie from there, is counted apart. So a flood with a spoofed source costs its victim
  * neither the allocation nor, once it has a cookie, the way to a new one.
  */
+
+import { Limiter, type Rate } from '#core/limiter.ts';
 import type { Now } from '#core/time.ts';
 import type { RelayMessage } from '#wire/relay.ts';
 import type { Board } from './board.ts';
-import { Limiter } from './limiter.ts';
 import * as limits from './limits.ts';
 import { isSame, prefixesOf, type Source } from './source.ts';
+
+const limiter = (rate: Rate) => new Limiter(rate, limits.maxLimiterKeys);
 
 export class Gate {
   readonly #board: Board;
   readonly #anybody = [
-    new Limiter(limits.controlPerPrefix),
-    new Limiter(limits.controlPerWidePrefix),
+    limiter(limits.controlPerPrefix),
+    limiter(limits.controlPerWidePrefix),
   ] as const;
   readonly #proven = [
-    new Limiter(limits.controlPerPrefix),
-    new Limiter(limits.controlPerWidePrefix),
+    limiter(limits.controlPerPrefix),
+    limiter(limits.controlPerWidePrefix),
   ] as const;
-  readonly #holders = new Limiter(limits.controlPerHolder);
+  readonly #holders = limiter(limits.controlPerHolder);
 
   constructor(board: Board) {
     this.#board = board;
@@ -29,10 +32,10 @@ export class Gate {
   lets(from: Source, message: RelayMessage | undefined, now: Now): boolean {
     const at = now.monotonic;
     const slot = this.#slotOf(from, message);
-    if (slot !== undefined) return this.#holders.take(`${slot}`, at);
+    if (slot !== undefined) return this.#holders.tryTake(`${slot}`, at) === 0;
     const [one, around] = this.#isProven(from, message, now) ? this.#proven : this.#anybody;
     const { narrow, wide } = prefixesOf(from.endpoint.address);
-    return one.take(narrow, at) && around.take(wide, at);
+    return one.tryTake(narrow, at) === 0 && around.tryTake(wide, at) === 0;
   }
 
   /** Of the allocation that the message is about, if it comes from where that is. */

@@ -5,9 +5,9 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
+import { Holdings } from '#core/holdings.ts';
 import { addressBytes, formatAddress } from '#wire/endpoint.ts';
 import { maxRelayDatagramBytes } from '#wire/relay.ts';
-import { Holdings } from './limiter.ts';
 import {
   idleWebSocketMs,
   maxUnsentBytes,

@@ -5,7 +5,7 @@
  *   newcomer ──a place is free──► handshake ──logged in, or gone──► the next one's turn
  *       └──none──► queue ──8 s──► told when to come back
  */
-import { performance } from 'node:perf_hooks';
+import { Holdings } from '#core/holdings.ts';
 import {
   handshakePatienceMs,
   leastRetryMs,
@@ -27,9 +27,9 @@ export interface Newcomer {
 const averageMs = 2_000;
 
 export class AdmissionQueue {
-  readonly #perPrefix = new Map<string, number>();
+  readonly #perPrefix = new Holdings(maxHandshakesPerPrefix);
   readonly #waiting = new Map<Newcomer, NodeJS.Timeout>();
-  readonly #waitingPerPrefix = new Map<string, number>();
+  readonly #waitingPerPrefix = new Holdings(maxQueuedPerPrefix);
   readonly #random: () => number;
   #handshakes = 0;
   /** Logins a second of late, and when that was reckoned. */
@@ -54,20 +54,19 @@ export class AdmissionQueue {
       this.#begin(newcomer);
       return;
     }
-    const before = this.#waitingPerPrefix.get(prefix) ?? 0;
-    if (this.#waiting.size >= maxQueuedNewcomers || before >= maxQueuedPerPrefix) {
+    if (this.#waiting.size >= maxQueuedNewcomers || !this.#waitingPerPrefix.hasRoom(prefix)) {
       newcomer.giveUp(this.#retryMs());
       return;
     }
     const timer = setTimeout(() => this.#giveUp(newcomer), handshakePatienceMs);
     this.#waiting.set(newcomer, timer);
-    this.#waitingPerPrefix.set(prefix, before + 1);
+    this.#waitingPerPrefix.add(prefix);
   }
 
   /** It is not there any more. */
   leave(newcomer: Newcomer): void {
     clearTimeout(this.#waiting.get(newcomer));
-    if (this.#waiting.delete(newcomer)) countDown(this.#waitingPerPrefix, newcomer.prefix);
+    if (this.#waiting.delete(newcomer)) this.#waitingPerPrefix.remove(newcomer.prefix);
   }
 
   /** Nobody's turn comes any more. */
@@ -81,15 +80,12 @@ export class AdmissionQueue {
   }
 
   #hasPlace(prefix: string): boolean {
-    return (
-      this.#handshakes < maxHandshakes &&
-      (this.#perPrefix.get(prefix) ?? 0) < maxHandshakesPerPrefix
-    );
+    return this.#handshakes < maxHandshakes && this.#perPrefix.hasRoom(prefix);
   }
 
   #begin({ prefix, begin }: Newcomer): void {
     this.#handshakes++;
-    this.#perPrefix.set(prefix, (this.#perPrefix.get(prefix) ?? 0) + 1);
+    this.#perPrefix.add(prefix);
     let isHeld = true;
     begin(() => {
       if (!isHeld) return;
@@ -100,7 +96,7 @@ export class AdmissionQueue {
 
   #release(prefix: string): void {
     this.#handshakes--;
-    countDown(this.#perPrefix, prefix);
+    this.#perPrefix.remove(prefix);
     this.#count();
     for (const newcomer of this.#waiting.keys()) {
       if (this.#handshakes >= maxHandshakes) return;
@@ -124,10 +120,4 @@ export class AdmissionQueue {
     const bounded = Math.min(mostRetryMs, Math.max(leastRetryMs, servedMs));
     return Math.ceil(bounded * (1 + this.#random()));
   }
-}
-
-function countDown(counts: Map<string, number>, key: string): void {
-  const left = (counts.get(key) ?? 1) - 1;
-  if (left > 0) counts.set(key, left);
-  else counts.delete(key);
 }

@@ -8,6 +8,7 @@ import type { Duplex } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
 import { FrameChannel } from '#core/control/frames.ts';
 import type { Crypto } from '#core/crypto.ts';
+import { Bucket } from '#core/limiter.ts';
 import { HandshakeState, type KeyPair } from '#core/noise/handshake-state.ts';
 import { decodeCbor, encodeCbor } from '#wire/cbor.ts';
 import {
@@ -21,7 +22,6 @@ import {
   type ServerMessage,
 } from '#wire/control.ts';
 import { relayCapability } from '#wire/relay-control.ts';
-import { Bucket } from '../coordinator/limiter.ts';
 import type { LoginMessage } from '../coordinator/login.ts';
 import type { RelayLoginMessage } from '../coordinator/relays/desk.ts';
 import {

@@ -1,5 +1,5 @@
 /** Every bound of the control endpoint, by name. */
-import type { Rate } from '../coordinator/limiter.ts';
+import type { Rate } from '#core/limiter.ts';
 
 /** From the connection to the answered login. */
 export const loginTimeoutMs = 10_000;

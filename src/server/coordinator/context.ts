@@ -1,7 +1,7 @@
 /** What every rule is given beside the transaction: the time, the primitives, the cluster's signature, the settings. */
 import type { Crypto } from '#core/crypto.ts';
+import { Limiter } from '#core/limiter.ts';
 import type { Now } from '#core/time.ts';
-import { Limiter } from './limiter.ts';
 import {
   networkCreations,
   passwordGuesses,

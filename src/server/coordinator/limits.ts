@@ -40,8 +40,6 @@ export const passwordGuessesPerPrefix = { burst: 30, intervalMs: 10 * secondMs }
 export const tokenGuesses = { burst: 20, intervalMs: 30 * secondMs };
 /** Networks that one client may create: this many at once, then one more each interval. */
 export const networkCreations = { burst: 100, intervalMs: 60 * secondMs };
-/** Keys that one limiter remembers; the least recently used is forgotten first. */
-export const maxLimiterKeys = 65_536;
 
 /** Tickets of relays (protocol §11): renewed at half of this. */
 export const relayTicketLifetimeMs = 6 * hourMs;

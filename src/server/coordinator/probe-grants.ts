@@ -1,7 +1,8 @@
 import { forgetOldest } from '#core/forget-oldest.ts';
+import { maxLimiterKeys } from '#core/limiter.ts';
 import type { AddressProof } from '#wire/control.ts';
 import type { StunTokens } from '../stun-token.ts';
-import { maxLimiterKeys, maxProbeWishes, probeGrantMs, probersPerAddress } from './limits.ts';
+import { maxProbeWishes, probeGrantMs, probersPerAddress } from './limits.ts';
 
 interface Grant {
   readonly prober: string;

@@ -1,9 +1,10 @@
 /** What is common to all kinds of relays: how they come onto the lists, and off them. */
+
+import { Limiter } from '#core/limiter.ts';
 import { sealTicketKey, ticketKeyBytes } from '#core/relay/ticket-key.ts';
 import type { Now } from '#core/time.ts';
 import type { RelayOffer } from '#wire/relay-control.ts';
 import type { Hub } from '../hub.ts';
-import { Limiter } from '../limiter.ts';
 import { relayOffers } from '../limits.ts';
 import type { SessionId } from '../sessions.ts';
 import { Checks } from './checks.ts';
