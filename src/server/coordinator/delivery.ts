@@ -1,6 +1,6 @@
 /** From committed events to messages: who is told what, with the presence of this moment. */
 import type { Change, MemberView, PendingRequest, ServerMessage } from '#wire/control.ts';
-import type { Directory } from './directory.ts';
+import type { Directory, Present } from './directory.ts';
 import type {
   CoordinatorEvent,
   NetworkDelta,
@@ -8,7 +8,7 @@ import type {
   StoredChange,
   StoredMember,
 } from './events.ts';
-import type { SyncItem } from './sync.ts';
+import type { Participating, SyncItem } from './sync.ts';
 
 /** Sends to a client if it has a connection. The same object may go to many. */
 export type Tell = (clientId: string, message: ServerMessage) => void;
@@ -132,10 +132,8 @@ export class Delivery {
     if (head === undefined || to < head) return true;
     if (from !== head) return false;
     this.#heads.set(network, to);
-    for (const event of events) {
-      const isOfOne = 'client' in event && event.kind !== 'tickets-revoked';
-      if (!isOfOne || !this.#isAhead(event.client, network, to)) this.#tellOf(event);
-    }
+    for (const event of events)
+      if (!('client' in event) || !this.#isAhead(event.client, network, to)) this.#tellOf(event);
     this.#forgetOut(network, to);
     return true;
   }
@@ -147,6 +145,14 @@ export class Delivery {
     if (head === undefined || head === revision) return;
     this.onBehind(network, head > revision);
     if (here && head > revision) this.onOutOfStep(clientId, network);
+  }
+
+  /** Where a client takes part though its latest login does not say so: perhaps it has come there since, perhaps it is out. */
+  unnamed(known: Present | undefined, named: readonly Participating[]) {
+    const names = new Set(named.map(({ network }) => network));
+    return [...(known?.networks ?? [])]
+      .filter(([network]) => !names.has(network) && this.#heads.has(network))
+      .map(([network, participation]) => ({ network, ...participation }));
   }
 
   /** A connection has been sent the view of this revision by other means. */

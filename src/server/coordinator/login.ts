@@ -6,13 +6,13 @@ import { type DeviceCertificate, openDocument, peekDocument } from '#wire/signed
 import type { ClientRow, Db } from '../store/schema.ts';
 import type { Context } from './context.ts';
 import type { CoordinatorEvent } from './events.ts';
-import { maxCertificateBytes, statementRenewAfterMs } from './limits.ts';
+import { maxCertificateBytes } from './limits.ts';
 import { newClientId } from './names.ts';
 import { clientChanged } from './operations/members.ts';
 import { allocateAddress } from './pool.ts';
 import type { ProvenCertificates } from './proven-certificates.ts';
 import { Refusal } from './refusal.ts';
-import { renewStatements } from './renewal.ts';
+import { renewalOf, renewStatements } from './renewal.ts';
 import { type Held, participationsOf, type SyncItem, synchronise } from './sync.ts';
 import { redeemToken } from './tokens.ts';
 
@@ -59,19 +59,17 @@ export function proveLogin(
     throw new Refusal('certificate-invalid', { detail: 'it is too long' });
   const named = peekDocument('device-certificate', message.certificate);
   if (named === undefined) throw new Refusal('certificate-invalid', { detail: 'malformed' });
-  const certificate = proven.has(message.certificate)
-    ? named
-    : openDocument('device-certificate', message.certificate, (bytes, signature) =>
-        crypto.ed25519Verify(named.identity, bytes, signature),
-      );
-  if (certificate === undefined)
+  const isSigned = () =>
+    openDocument('device-certificate', message.certificate, (bytes, signature) =>
+      crypto.ed25519Verify(named.identity, bytes, signature),
+    ) !== undefined;
+  if (!proven.holds(message.certificate, isSigned))
     throw new Refusal('certificate-invalid', { detail: 'its signature is not by its identity' });
-  proven.add(message.certificate);
-  if (!crypto.equal(certificate.controlKey, remote.controlKey))
+  if (!crypto.equal(named.controlKey, remote.controlKey))
     throw new Refusal('certificate-invalid', { detail: 'it is for another control key' });
-  if (certificate.notAfter <= nowMs)
+  if (named.notAfter <= nowMs)
     throw new Refusal('certificate-invalid', { detail: 'it has expired; check the clock' });
-  return { remote, message, certificate };
+  return { remote, message, certificate: named };
 }
 
 export async function login(tx: Db, context: Context, proven: ProvenLogin): Promise<LoggedIn> {
@@ -90,22 +88,15 @@ export async function login(tx: Db, context: Context, proven: ProvenLogin): Prom
   const { client_id } = client;
   const events = changed ? await clientChanged(tx, client_id, client_id) : [];
   let networks = await participationsOf(tx, client_id);
-  if (isRenewalDue(networks, context.now.wall)) {
+  let renewAt = renewalOf(networks);
+  if (renewAt !== undefined && renewAt <= context.now.wall) {
     events.push(...(await renewStatements(tx, context, [client_id], client_id)));
     networks = await participationsOf(tx, client_id);
+    renewAt = renewalOf(networks);
   }
   const sync = await synchronise(tx, client_id, held, networks, context.isAlone);
-  return { client, sync, events, networks, enrolled: false, renewAt: renewalOf(networks) };
+  return { client, sync, events, networks, enrolled: false, renewAt };
 }
-
-/** When the first of these statements falls due. */
-function renewalOf(networks: readonly Held[]): number | undefined {
-  const issued = networks.flatMap(({ issuedAt }) => (issuedAt === undefined ? [] : [issuedAt]));
-  return issued.length === 0 ? undefined : Math.min(...issued) + statementRenewAfterMs;
-}
-
-const isRenewalDue = (networks: readonly Held[], nowMs: number): boolean =>
-  (renewalOf(networks) ?? Number.POSITIVE_INFINITY) <= nowMs;
 
 async function enrol(tx: Db, context: Context, proven: ProvenLogin): Promise<ClientRow> {
   const { message, certificate, remote } = proven;

@@ -202,22 +202,15 @@ export class Logins {
     const context = this.#hub.context(now);
     try {
       await this.#hub.options.store.commits.run(
-        async (tx) => {
-          const { result: loggedIn, news } = await this.#hub.telling(
-            tx,
-            login(tx, context, proven),
-            ({ sync }) => toldBySync(sync),
-          );
-          return { loggedIn, news };
-        },
-        ({ loggedIn, news }) => {
+        (tx) => this.#hub.telling(tx, login(tx, context, proven), ({ sync }) => toldBySync(sync)),
+        ({ result: loggedIn, news }) => {
           this.#hub.heard(news, now);
           this.#enter(id, proven, loggedIn, now);
           const { renewAt } = loggedIn;
           if (renewAt !== undefined)
             this.#renewals.schedule(loggedIn.client.client_id, renewAt, now);
         },
-        ({ loggedIn }) => loggedIn.enrolled || loggedIn.events.length > 0,
+        ({ result: { enrolled, events } }) => enrolled || events.length > 0,
       );
     } catch (error) {
       this.#lostEarly.delete(id);
@@ -250,7 +243,7 @@ export class Logins {
     const session = sessionOf(id, clientId, proven);
     const { identity, instance } = session;
     const before = known?.presence;
-    const networksBefore = [...(known?.networks.keys() ?? [])];
+    const unnamed = delivery.unnamed(known, networks);
     directory.set(clientId, 'online', networks, { node: options.node, serial, identity, instance });
     sessions.add(session);
     federation?.all({
@@ -269,9 +262,7 @@ export class Logins {
     this.#hub.send(id, { t: 'synchronised', networks: ids });
     for (const { network, revision } of networks)
       delivery.entered(clientId, network, revision, true);
-    // It may have been approved, or evicted, since the login was committed.
-    for (const network of networksBefore)
-      if (!ids.includes(network) && delivery.heads.has(network)) delivery.onBehind(network, true);
+    for (const { network } of unnamed) delivery.onBehind(network, true);
     if (before !== 'online') delivery.broadcastPresence(clientId);
     this.#liveness.ping(session, now);
   }

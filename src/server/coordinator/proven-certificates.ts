@@ -15,13 +15,23 @@ export class ProvenCertificates {
     this.#crypto = crypto;
   }
 
-  add(certificate: Uint8Array): void {
-    this.#hashes.add(this.#hash(certificate));
-    forgetOldest(this.#hashes, maxProvenCertificates);
+  /** @param isSigned checks one that is not known yet. */
+  holds(certificate: Uint8Array, isSigned: () => boolean): boolean {
+    const hash = this.#hash(certificate);
+    if (this.#hashes.has(hash)) return true;
+    if (!isSigned()) return false;
+    this.#remember(hash);
+    return true;
   }
 
-  has(certificate: Uint8Array): boolean {
-    return this.#hashes.has(this.#hash(certificate));
+  /** One from the database. */
+  add(certificate: Uint8Array): void {
+    this.#remember(this.#hash(certificate));
+  }
+
+  #remember(hash: string): void {
+    this.#hashes.add(hash);
+    forgetOldest(this.#hashes, maxProvenCertificates);
   }
 
   #hash(certificate: Uint8Array): string {

@@ -5,6 +5,7 @@ import type { CoordinatorEvent, StoredChange } from './events.ts';
 import { statementRenewAfterMs } from './limits.ts';
 import { memberOf, nextRevision, record } from './revisions.ts';
 import { issueMembership } from './statements.ts';
+import type { Held } from './sync.ts';
 
 /** Renews what is a day old among the memberships of these clients. */
 export async function renewStatements(
@@ -50,13 +51,8 @@ export async function renewStatements(
   return events;
 }
 
-/** When the first statement of a client falls due; undefined when it has none. */
-export async function renewalDue(db: Db, client: string): Promise<number | undefined> {
-  const row = await db
-    .selectFrom('memberships')
-    .select((eb) => eb.fn.min('issued_at').as('issuedAt'))
-    .where('client_id', '=', client)
-    .executeTakeFirst();
-  const issuedAt: number | null = row?.issuedAt ?? null;
-  return issuedAt === null ? undefined : Number(issuedAt) + statementRenewAfterMs;
+/** When the first of these statements falls due; undefined when there are none. */
+export function renewalOf(networks: readonly Pick<Held, 'issuedAt'>[]): number | undefined {
+  const issued = networks.flatMap(({ issuedAt }) => (issuedAt === undefined ? [] : [issuedAt]));
+  return issued.length === 0 ? undefined : Math.min(...issued) + statementRenewAfterMs;
 }

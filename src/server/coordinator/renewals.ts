@@ -2,7 +2,8 @@
 import type { Now } from '#core/time.ts';
 import type { Hub } from './hub.ts';
 import { renewalRoundMs, statementRenewAfterMs } from './limits.ts';
-import { renewalDue, renewStatements } from './renewal.ts';
+import { renewalOf, renewStatements } from './renewal.ts';
+import { participationsOfMany } from './sync.ts';
 
 export class Renewals {
   readonly #hub: Hub;
@@ -34,12 +35,10 @@ export class Renewals {
     try {
       await hub.options.store.commits.run(
         (tx) => renewStatements(tx, context, online),
-        (events) => {
-          hub.delivery.deliver(events);
-        },
+        (events) => hub.delivery.deliver(events),
       );
-      for (const client of online) {
-        const dueAtMs = await renewalDue(hub.options.store.db, client);
+      for (const [client, networks] of await participationsOfMany(hub.options.store.db, online)) {
+        const dueAtMs = renewalOf(networks);
         if (dueAtMs !== undefined && hub.sessions.ofClient(client) !== undefined)
           this.schedule(client, dueAtMs, now);
       }

@@ -2,18 +2,16 @@
 import type { Now } from '#core/time.ts';
 import { idGroups } from '../../store/id-groups.ts';
 import type { Db } from '../../store/schema.ts';
+import type { CaughtUp } from '../delivery.ts';
 import type { Hub } from '../hub.ts';
 import { type ParticipatingByClient, participationsOfMany } from '../sync.ts';
 import { catchUp } from './catch-up.ts';
-import { type News, type Told, toldByEvents } from './news.ts';
+import { toldByEvents } from './news.ts';
 import { connectedTo, type Sighting, sightingsOf } from './node-store.ts';
 
 export interface ComparisonParts {
   /** The database's word on a client of another node. */
   readonly sighted: (sighting: Sighting, networks: ParticipatingByClient, now: Now) => void;
-  /** What is about to be told: of members that this node has not heard of, the database's word comes first. */
-  readonly news: (tx: Db, told: readonly Told[]) => Promise<News>;
-  readonly heard: (news: News, now: Now) => void;
   /** The client is in the database no more. */
   readonly expel: (clientId: string) => void;
 }
@@ -90,27 +88,20 @@ export class Comparison {
   /** Tells what happened to the next few networks that are behind. */
   async catchUp(now: Now): Promise<void> {
     if (this.#catchingUp) return;
-    const { delivery, directory, sessions, options } = this.#hub;
+    const { delivery, options } = this.#hub;
     const work = [...this.#behind].slice(0, catchUpGroup);
     for (const [network] of work) this.#behind.delete(network);
     this.#catchingUp = true;
     this.#failed = false;
     try {
-      const isHere = (clientId: string) => sessions.ofClient(clientId) !== undefined;
-      const caught = await options.store.read(async (tx) => {
-        const results = [];
-        for (const [network, whole] of work) {
-          const head = delivery.heads.get(network);
-          if (!delivery.isWatched(network)) delivery.forget(network);
-          else if (head !== undefined)
-            results.push(await catchUp(tx, { directory, isHere }, { network, head, whole }));
-        }
-        const told = results.flatMap(({ events }) => toldByEvents(events));
-        return { results, news: await this.#parts.news(tx, told) };
-      });
-      this.#parts.heard(caught.news, now);
-      for (const result of caught.results)
-        if (!delivery.catchUp(result)) this.#behind.set(result.network, true);
+      const { result, news } = await options.store.read((tx) =>
+        this.#hub.telling(tx, this.#caughtUp(tx, work), (results) =>
+          results.flatMap(({ events }) => toldByEvents(events)),
+        ),
+      );
+      this.#hub.heard(news, now);
+      for (const caught of result)
+        if (!delivery.catchUp(caught)) this.#behind.set(caught.network, true);
     } catch (error) {
       options.failed?.(error);
       for (const [network, whole] of work) this.behind(network, whole);
@@ -118,6 +109,19 @@ export class Comparison {
     } finally {
       this.#catchingUp = false;
     }
+  }
+
+  async #caughtUp(tx: Db, work: readonly (readonly [string, boolean])[]): Promise<CaughtUp[]> {
+    const { delivery, directory, sessions } = this.#hub;
+    const isHere = (clientId: string) => sessions.ofClient(clientId) !== undefined;
+    const results: CaughtUp[] = [];
+    for (const [network, whole] of work) {
+      const head = delivery.heads.get(network);
+      if (!delivery.isWatched(network)) delivery.forget(network);
+      else if (head !== undefined)
+        results.push(await catchUp(tx, { directory, isHere }, { network, head, whole }));
+    }
+    return results;
   }
 
   async #look(ids: readonly string[]): Promise<Look> {

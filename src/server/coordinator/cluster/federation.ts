@@ -68,8 +68,6 @@ export class Federation implements NodeLink {
     this.#peers = new Peers(hub.options.node);
     this.#comparison = new Comparison(hub, {
       sighted: (sighting, networks, now) => this.#sighted(sighting, networks, now),
-      news: (tx, told) => this.news(tx, told),
-      heard: (news, now) => this.heard(news, now),
       expel: parts.expel,
     });
   }

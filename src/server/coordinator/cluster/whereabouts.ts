@@ -45,21 +45,13 @@ export class Whereabouts {
     const before = known?.presence;
     if (known !== undefined) this.#release(known);
     this.#hub.cancel({ kind: 'grace', client: clientId });
-    const rest = this.#laterThan(networks, known);
-    directory.set(clientId, presence, [...networks, ...rest], whereabouts);
+    const unnamed = delivery.unnamed(known, networks);
+    directory.set(clientId, presence, [...networks, ...unnamed], whereabouts);
     for (const { network, revision } of networks)
       delivery.entered(clientId, network, revision, false);
-    for (const { network } of rest) delivery.onBehind(network, true);
+    for (const { network } of unnamed) delivery.onBehind(network, true);
     if (before !== presence) delivery.broadcastPresence(clientId);
     if (presence === 'unconfirmed') this.#grace(clientId, now);
-  }
-
-  /** Where the client takes part though its login does not say so: perhaps it has joined since, perhaps it is out. */
-  #laterThan(networks: readonly Participating[], known: Present | undefined) {
-    const named = new Set(networks.map(({ network }) => network));
-    return [...(known?.networks ?? [])]
-      .filter(([network]) => !named.has(network) && this.#hub.delivery.heads.has(network))
-      .map(([network, participation]) => ({ network, ...participation }));
   }
 
   /** The connection of this login has ended. */
