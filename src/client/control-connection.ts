@@ -2,6 +2,7 @@ import { WebSocket } from 'ws';
 import type { z } from 'zod';
 import { sameBytes } from '#core/bytes.ts';
 import { FrameChannel } from '#core/control/frames.ts';
+import { controlPrologue } from '#core/control/prologue.ts';
 import type { Crypto } from '#core/crypto.ts';
 import { assert } from '#core/errors.ts';
 import { openNodeCertificate } from '#core/mesh/documents.ts';
@@ -212,7 +213,7 @@ async function handshake(mailbox: Mailbox, options: ConnectOptions) {
   const noise = new HandshakeState(crypto, {
     pattern: 'IK',
     role: 'initiator',
-    prologue: controlPrologue(crypto, helloBytes, replyBytes),
+    prologue: controlPrologue(crypto, helloBytes, crypto.blake2s(replyBytes)),
     s: { privateKey, publicKey: crypto.x25519PublicKey(privateKey) },
     rs: nodeKey,
   });
@@ -256,15 +257,6 @@ function checkServer(
       opened.fault satisfies never;
       throw invalidCertificate('unknown');
   }
-}
-
-/** "buri control 1" ‖ BLAKE2s-256(hello) ‖ BLAKE2s-256(reply): the negotiation cannot be altered unnoticed. */
-function controlPrologue(crypto: Crypto, helloBytes: Uint8Array, replyBytes: Uint8Array) {
-  return Buffer.concat([
-    Buffer.from('buri control 1'),
-    crypto.blake2s(helloBytes),
-    crypto.blake2s(replyBytes),
-  ]);
 }
 
 function send(socket: WebSocket, channel: FrameChannel, message: ClientMessage): void {

@@ -424,11 +424,9 @@ export class Server implements AsyncDisposable {
 
   /** Clients are told to come back, or to go on to the other nodes: a few at a time, so that these are not stormed. */
   async #sendAway(elsewhere: boolean): Promise<void> {
-    const sessions = [...this.#sessions.values()];
-    if (elsewhere) await this.#moveAway(sessions);
+    if (elsewhere) await this.#moveAway([...this.#sessions.values()]);
     for (const session of this.#sessions.values()) session.close(closeServiceRestart);
-    const until = performance.now() + closeMs;
-    while (elsewhere && this.#sessions.size > 0 && performance.now() < until) await wait(50);
+    if (elsewhere) await this.#allGone(closeMs);
   }
 
   /** Each leaves by itself, once what it has asked is answered. */
@@ -438,7 +436,11 @@ export class Server implements AsyncDisposable {
       for (const session of sessions.slice(from, from + perTurn)) session.send({ t: 'moving' });
       await wait(drainTurnMs);
     }
-    const until = performance.now() + leaveMs;
+    await this.#allGone(leaveMs);
+  }
+
+  async #allGone(withinMs: number): Promise<void> {
+    const until = performance.now() + withinMs;
     while (this.#sessions.size > 0 && performance.now() < until) await wait(50);
   }
 }

@@ -7,6 +7,7 @@
 import type { Duplex } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
 import { FrameChannel } from '#core/control/frames.ts';
+import { controlPrologue } from '#core/control/prologue.ts';
 import type { Crypto } from '#core/crypto.ts';
 import { Bucket } from '#core/limiter.ts';
 import { HandshakeState, type KeyPair } from '#core/noise/handshake-state.ts';
@@ -87,7 +88,6 @@ const replies = new WeakMap<
   Uint8Array,
   { readonly reply: Uint8Array; readonly hash: Uint8Array }
 >();
-const prologueLabel = Buffer.from('buri control 1');
 
 function replyOf(crypto: Crypto, clusterKey: Uint8Array, certificate: Uint8Array) {
   const known = replies.get(certificate);
@@ -232,7 +232,7 @@ export class ControlSession {
     this.#capabilities = greeting.data.capabilities;
     const { crypto, nodeKeyPair, clusterKey, certificate } = this.#options;
     const { reply, hash } = replyOf(crypto, clusterKey, certificate);
-    const prologue = Buffer.concat([prologueLabel, crypto.blake2s(bytes), hash]);
+    const prologue = controlPrologue(crypto, bytes, hash);
     const noise = new HandshakeState(crypto, {
       pattern: 'IK',
       role: 'responder',

@@ -173,15 +173,13 @@ export class ControlEndpoint {
     head: Buffer,
     newcomer: Pick<Newcomer, 'address' | 'prefixes' | 'settled'>,
   ): void {
-    const { settled } = newcomer;
     this.#lobby.leave(request.socket);
-    // A request that is no proper one is answered, and its socket closed, by `ws`.
-    socket.once('close', settled);
+    // Also of a request that is no proper one: `ws` answers it and closes the socket.
+    socket.once('close', newcomer.settled);
     this.#webSockets.handleUpgrade(request, socket, head, (webSocket) => {
       this.#connections++;
       webSocket.on('close', () => {
         this.#connections--;
-        settled();
       });
       this.#accept({ socket: webSocket, stream: socket, ...newcomer });
     });

@@ -25,10 +25,7 @@ export class AdoptedSockets {
     const idle = [...this.#usedAt].filter(([{ socket }]) => !host.isInUse(socket));
     const [oldest] = idle.sort(([, a], [, b]) => a - b);
     if (oldest === undefined) return;
-    const [socket] = oldest;
-    this.#usedAt.delete(socket);
-    host.socketsChanged(now);
-    host.emit({ type: 'drop-socket', socket: socket.socket });
+    this.#drop([oldest[0]], host, now);
   }
 
   add(socket: LocalSocket, now: MonotonicMs): void {
@@ -42,21 +39,20 @@ export class AdoptedSockets {
 
   /** Drops those that no path has used for a while. */
   dropIdle(host: PunchHost, now: Now): void {
-    const idle = this.#takeIdle((socket) => host.isInUse(socket), now.monotonic);
-    if (idle.length === 0) return;
-    host.socketsChanged(now);
-    for (const { socket } of idle) host.emit({ type: 'drop-socket', socket });
-  }
-
-  #takeIdle(isUsed: (socket: number) => boolean, now: MonotonicMs): LocalSocket[] {
-    if (this.#checkAt === undefined || this.#checkAt > now) return [];
+    const at = now.monotonic;
+    if (this.#checkAt === undefined || this.#checkAt > at) return;
     const idle: LocalSocket[] = [];
     for (const [socket, usedAt] of this.#usedAt) {
-      if (isUsed(socket.socket)) this.#usedAt.set(socket, now);
-      else if (now - usedAt >= adoptedIdleMs) idle.push(socket);
+      if (host.isInUse(socket.socket)) this.#usedAt.set(socket, at);
+      else if (at - usedAt >= adoptedIdleMs) idle.push(socket);
     }
-    for (const socket of idle) this.#usedAt.delete(socket);
-    this.#checkAt = this.#usedAt.size > 0 ? after(now, checkEveryMs) : undefined;
-    return idle;
+    this.#drop(idle, host, now);
+    this.#checkAt = this.#usedAt.size > 0 ? after(at, checkEveryMs) : undefined;
+  }
+
+  #drop(sockets: readonly LocalSocket[], host: PunchHost, now: Now): void {
+    for (const socket of sockets) this.#usedAt.delete(socket);
+    if (sockets.length > 0) host.socketsChanged(now);
+    for (const { socket } of sockets) host.emit({ type: 'drop-socket', socket });
   }
 }
