@@ -1,17 +1,11 @@
 /** One client of the load: the daemon's own control code, and what it notes of its connections and of its neighbours. */
-import type { ControlConnection } from '#client/control-connection.ts';
-import { ControlLink } from '#client/control-link.ts';
-import { ServerChoice } from '#client/server-choice.ts';
-import { parseServerUrl } from '#client/server-url.ts';
-import { wallMs } from '#core/time.ts';
-import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
-import { Secret } from '#crypto/secret.ts';
+import type { ControlLink } from '#client/control-link.ts';
 import type { ServerMessage } from '#wire/control.ts';
+import { clusterLink } from '../test/support/cluster-link.ts';
 import {
   admissionFor,
   DeviceKeys,
   loginMessage,
-  parseUrl,
   verifierFor,
 } from '../test/support/control-client.ts';
 
@@ -40,44 +34,29 @@ export class LoadClient {
   network: string | undefined;
   #revision = 0;
   #nick: string;
-  #nodeList: Uint8Array | undefined;
 
   constructor(options: LoadClientOptions) {
     const { name, localAddress } = options;
     this.#nick = name;
     const keys = new DeviceKeys(name);
     const certificate = keys.certificate();
-    const given = parseServerUrl(options.url);
-    const { key } = parseUrl(options.url);
-    const controlKey = new Secret(keys.control.privateKey.slice());
-    const choice = new ServerChoice(crypto);
-    this.link = new ControlLink({
-      options: () => {
-        this.startedAt = performance.now();
-        return {
-          url: choice.pick(given, this.#nodeList, key),
-          ...{ crypto, pin: key, controlKey, time: wallMs(Date.now()), localAddress },
-          login: () => {
-            options.loggingIn(this);
-            const { network } = this;
-            const known = network === undefined ? [] : [{ network, revision: this.#revision }];
-            return loginMessage({ keys, login: { known, nick: this.#nick, certificate } });
-          },
-        };
+    this.link = clusterLink({
+      ...{ keys, url: options.url, localAddress, keepsToUrl: !options.hasNodes },
+      login: () => {
+        options.loggingIn(this);
+        const { network } = this;
+        const known = network === undefined ? [] : [{ network, revision: this.#revision }];
+        return loginMessage({ keys, login: { known, nick: this.#nick, certificate } });
       },
-      servers: () => choice.count(given, this.#nodeList, key),
-      onConnected: ({ welcome }: ControlConnection) => {
-        choice.connected();
-        this.clientId = welcome.clientId;
-        // Its signature is checked at each attempt: not where there is nothing to choose from.
-        if (options.hasNodes) this.#nodeList = welcome.nodeList;
+      onAttempt: () => {
+        this.startedAt = performance.now();
+      },
+      onConnected: ({ clientId }) => {
+        this.clientId = clientId;
         options.online(this);
       },
       onMessage: (message) => this.#message(message, options.heard),
-      onLost: (error) => {
-        choice.failed();
-        options.failed(error.code);
-      },
+      onLost: ({ code }) => options.failed(code),
     });
   }
 

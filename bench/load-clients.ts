@@ -49,7 +49,6 @@ const settleMs = 3_000;
 
 let plan: LoadPlan;
 const clients: LoadClient[] = [];
-const byId = new Map<string, LoadClient>();
 const failures = new Map<string, number>();
 /** Since when neighbours should hear something of a client, and how many of them are left. */
 const expected = new Map<string, { readonly since: number; left: number }>();
@@ -119,7 +118,6 @@ async function enrol(newPlan: LoadPlan, atOnce: number): Promise<LoadResult> {
           if (returning.delete(client)) expect('online', i);
         },
         online: (client) => {
-          byId.set(client.clientId, client);
           loginMs.push(performance.now() - client.startedAt);
           backAt.push(Date.now());
         },

@@ -9,7 +9,6 @@ import { ClusterWorld, type LinkClient } from '../support/cluster-world.ts';
 import { natsSkip } from '../support/nats.ts';
 import { freePort, postgresSkip } from '../support/postgres.ts';
 import { buri } from '../support/server-process.ts';
-import { assertView } from '../support/view-model.ts';
 
 const skip = postgresSkip !== false ? postgresSkip : natsSkip;
 const clientCount = 12;
@@ -35,23 +34,7 @@ after(async () => {
   await world?.[Symbol.asyncDispose]();
 });
 
-/** Everybody online, and every view what the database says. */
-async function converged(timeoutMs = 20_000): Promise<void> {
-  const until = performance.now() + timeoutMs;
-  const online = new Set(world.clients.map(({ clientId }) => clientId));
-  for (;;) {
-    try {
-      for (const client of world.clients) {
-        assert.ok(client.isOnline, `${client.name} is online`);
-        await assertView(store.db, client.clientId, client.model, online);
-      }
-      return;
-    } catch (error) {
-      if (performance.now() > until) throw error;
-      await sleep(100);
-    }
-  }
-}
+const converged = () => world.converged(store, 20_000);
 
 const everOffline = () =>
   world.clients.flatMap(({ model }) => model.presences.filter((text) => text.endsWith(' offline')));

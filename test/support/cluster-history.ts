@@ -9,7 +9,7 @@ import type { Operation } from '#wire/control.ts';
 import type { Random } from '../../sim/random.ts';
 import type { ClusterWorld, LinkClient } from './cluster-world.ts';
 import { verifierFor } from './control-client.ts';
-import { assertView, toldOffline } from './view-model.ts';
+import { toldOffline } from './view-model.ts';
 
 export interface HistoryOptions {
   readonly world: ClusterWorld;
@@ -27,6 +27,7 @@ interface Tally {
   unknown: number;
 }
 
+const convergedMs = 90_000;
 const refused = new Set([
   ...['already-member', 'not-member', 'network-locked', 'not-owner', 'you-are-owner'],
   ...['server-storage', 'rate-limited', 'network-not-found'],
@@ -48,7 +49,7 @@ export async function runHistory(options: HistoryOptions): Promise<void> {
   } finally {
     await Promise.all(work);
   }
-  await converged(options);
+  await world.converged(options.store, convergedMs);
   await check(options, before, tallies, nicks);
   const sum = [...tallies.values()].reduce((total, { acknowledged }) => total + acknowledged, 0);
   say(`${sum} writes acknowledged, ${faults} faults`);
@@ -147,23 +148,6 @@ async function changesSoFar(store: Store): Promise<Map<string, number>> {
     counts.set(key, (counts.get(key) ?? 0) + 1);
   }
   return counts;
-}
-
-async function converged({ world, store }: HistoryOptions, timeoutMs = 90_000): Promise<void> {
-  const until = performance.now() + timeoutMs;
-  for (;;) {
-    try {
-      const online = new Set(world.clients.map(({ clientId }) => clientId));
-      for (const client of world.clients) {
-        assert.ok(client.isOnline, `${client.name} is online`);
-        await assertView(store.db, client.clientId, client.model, online);
-      }
-      return;
-    } catch (error) {
-      if (performance.now() > until) throw error;
-      await sleep(200);
-    }
-  }
 }
 
 async function check(

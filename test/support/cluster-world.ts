@@ -1,20 +1,17 @@
 /** A cluster of real server processes over a real PostgreSQL and real NATS, and clients with the daemon's own control code. */
+import assert from 'node:assert/strict';
 import { copyFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { ControlConnection } from '#client/control-connection.ts';
-import { ControlLink } from '#client/control-link.ts';
-import { ServerChoice } from '#client/server-choice.ts';
-import { parseServerUrl } from '#client/server-url.ts';
-import { wallMs } from '#core/time.ts';
-import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
-import { Secret } from '#crypto/secret.ts';
+import type { ControlLink } from '#client/control-link.ts';
+import type { Store } from '#server/store/store.ts';
 import type { Operation } from '#wire/control.ts';
-import { admissionFor, DeviceKeys, loginMessage, parseUrl, verifierFor } from './control-client.ts';
+import { clusterLink } from './cluster-link.ts';
+import { admissionFor, DeviceKeys, loginMessage, verifierFor } from './control-client.ts';
 import { NatsProcesses } from './nats.ts';
 import { freePort, PostgresProcess } from './postgres.ts';
 import { ServerProcess, temporaryDirectory } from './server-process.ts';
-import { ViewModel } from './view-model.ts';
+import { assertView, ViewModel } from './view-model.ts';
 
 export class ClusterWorld implements AsyncDisposable {
   readonly postgres: PostgresProcess;
@@ -87,6 +84,24 @@ export class ClusterWorld implements AsyncDisposable {
     return this.clients.filter((client) => client.port === this.#ports[index]);
   }
 
+  /** Everybody online, and every view what the database says. */
+  async converged(store: Store, timeoutMs: number): Promise<void> {
+    const until = performance.now() + timeoutMs;
+    const online = new Set(this.clients.map(({ clientId }) => clientId));
+    for (;;) {
+      try {
+        for (const client of this.clients) {
+          assert.ok(client.isOnline, `${client.name} is online`);
+          await assertView(store.db, client.clientId, client.model, online);
+        }
+        return;
+      } catch (error) {
+        if (performance.now() > until) throw error;
+        await sleep(100);
+      }
+    }
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await Promise.all(this.clients.map((client) => client.stop()));
     await Promise.all(this.nodes.map((node) => node.stop('SIGKILL')));
@@ -96,7 +111,7 @@ export class ClusterWorld implements AsyncDisposable {
   }
 }
 
-/** The daemon's control link without a daemon: it moves between nodes as one does. */
+/** A client of a cluster, and what it believes. */
 export class LinkClient {
   readonly name: string;
   readonly keys: DeviceKeys;
@@ -106,8 +121,6 @@ export class LinkClient {
   readonly outages: number[] = [];
   clientId = '';
   port = 0;
-  readonly #choice = new ServerChoice(crypto);
-  #nodeList: Uint8Array | undefined;
   #lostAt: number | undefined;
   #asked = '';
   #nick: string;
@@ -116,27 +129,19 @@ export class LinkClient {
     this.name = name;
     this.#nick = name;
     this.keys = new DeviceKeys(name);
-    const given = parseServerUrl(url);
-    const { key } = parseUrl(url);
-    const controlKey = new Secret(this.keys.control.privateKey.slice());
-    this.link = new ControlLink({
-      options: () => {
-        const server = this.#choice.pick(given, this.#nodeList, key);
-        this.#asked = server.text;
-        return {
-          ...{ url: server, crypto, pin: key, controlKey, time: wallMs(Date.now()) },
-          login: () =>
-            loginMessage({ keys: this.keys, login: { known: this.#known(), nick: this.#nick } }),
-        };
+    this.link = clusterLink({
+      ...{ keys: this.keys, url },
+      login: () =>
+        loginMessage({ keys: this.keys, login: { known: this.#known(), nick: this.#nick } }),
+      onAttempt: ({ text }) => {
+        this.#asked = text;
       },
-      servers: () => this.#choice.count(given, this.#nodeList, key),
-      onConnected: (connection) => this.#connected(connection),
+      onConnected: ({ clientId }) => this.#connected(clientId),
       onMessage: (message) => {
         const stale = this.model.apply(message);
         if (stale !== undefined) this.link.send({ t: 'resync', network: stale });
       },
       onLost: () => {
-        this.#choice.failed();
         this.#lostAt ??= performance.now();
         this.port = 0;
       },
@@ -186,10 +191,8 @@ export class LinkClient {
     return [...this.model.networks].map(([network, { revision }]) => ({ network, revision }));
   }
 
-  #connected({ welcome }: ControlConnection): void {
-    this.#choice.connected();
-    this.clientId = welcome.clientId;
-    this.#nodeList = welcome.nodeList;
+  #connected(clientId: string): void {
+    this.clientId = clientId;
     this.port = Number(/:([0-9]+)$/.exec(this.#asked)?.[1]);
     if (this.#lostAt !== undefined) this.outages.push(performance.now() - this.#lostAt);
     this.#lostAt = undefined;

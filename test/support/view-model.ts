@@ -40,9 +40,7 @@ export class ViewModel {
         const known = new Map<string, ModelMember>();
         for (const member of members) {
           known.set(member.clientId, entry(member));
-          this.presences.push(
-            `${process.env.HIST ? Date.now() : ''}view ${network} ${member.clientId} ${member.presence}`,
-          );
+          this.presences.push(`view ${network} ${member.clientId} ${member.presence}`);
         }
         this.networks.set(network, { revision, state, active, facts, members: known });
         return undefined;
@@ -56,9 +54,7 @@ export class ViewModel {
         const { network, clientId, presence } = message;
         const member = this.networks.get(network)?.members.get(clientId);
         if (member !== undefined) member.presence = presence;
-        this.presences.push(
-          `${process.env.HIST ? Date.now() : ''}presence ${network} ${clientId} ${presence}`,
-        );
+        this.presences.push(`presence ${network} ${clientId} ${presence}`);
         return undefined;
       }
       case 'presences': {
@@ -87,9 +83,7 @@ export class ViewModel {
       if (change.op === 'member') {
         known.members.set(change.member.clientId, entry(change.member));
         const { clientId, presence } = change.member;
-        this.presences.push(
-          `${process.env.HIST ? Date.now() : ''}delta ${delta.network} ${clientId} ${presence}`,
-        );
+        this.presences.push(`delta ${delta.network} ${clientId} ${presence}`);
       } else if (change.op === 'gone') {
         known.members.delete(change.clientId);
         this.presences.push(`gone ${delta.network} ${change.clientId} -`);
