@@ -280,7 +280,9 @@ export class Server implements AsyncDisposable {
     return {
       node: cluster.nodeId,
       fabric: federation?.isUp === true ? 'connected' : 'not connected',
-      nodes: [...(federation?.peers ?? [])].map(({ id, state, silent }) => ({ id, state, silent })),
+      nodes: [...(federation?.peers ?? [])].map(({ id, state, hearing, isDoubted }) => ({
+        ...{ id, state, hearing, doubted: isDoubted },
+      })),
       parcels: { ...this.#node.counters, ...Object.fromEntries(federation?.drops ?? []) },
     };
   }

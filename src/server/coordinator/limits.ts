@@ -73,8 +73,10 @@ export const maxProbeWishes = 65_536;
 /** Nodes of a cluster: beats on the fabric, and in the database. */
 export const fabricBeatMs = secondMs;
 export const nodeBeatMs = 3 * secondMs;
-/** A node that is not heard for this long on a fabric that works: its clients are unconfirmed. */
+/** A node that was heard on the fabric and then is not for this long: its clients are unconfirmed. */
 export const nodeSilentMs = 3_500;
+/** One that is not heard on the fabric anyhow: so long may its beat in the database stand still, of which it makes one in `nodeBeatMs`. */
+export const nodeStillMs = 8 * secondMs;
 /** A node whose beat in the database stands still for this long is gone: its clients are offline after the grace period. */
 export const nodeGoneMs = 12 * secondMs;
 /** How long the clients of a node that ended in order have to be back at another before anybody is told. */

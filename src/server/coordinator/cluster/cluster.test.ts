@@ -113,7 +113,11 @@ test('a node is killed: its clients are unconfirmed, offline after the grace per
   await cluster.advance(90_000);
   const last = (id: string) => presences(anna).findLast((text) => text.startsWith(id));
   assert.equal(last(bert.clientId), `${bert.clientId} online`);
-  assert.equal(last(carl.clientId), `${carl.clientId} offline`);
+  assert.deepEqual(
+    presences(anna).filter((text) => text.startsWith(carl.clientId)),
+    [`${carl.clientId} unconfirmed`, `${carl.clientId} offline`],
+    'the last beat of a dead node does not vouch for it',
+  );
   assert.ok(!presences(anna).includes(`${bert.clientId} offline`), 'never wrongly offline');
   const rows = await cluster.store.db.selectFrom('clients').select(['nick', 'connected']).execute();
   assert.deepEqual(Object.fromEntries(rows.map(({ nick, connected }) => [nick, connected])), {
@@ -253,16 +257,57 @@ test('without a fabric everything still arrives, by the database, and nobody is 
   assert.deepEqual(presences(anna).at(-1), `${bert.clientId} online`);
 });
 
-test('one node is cut off from the fabric: its clients are unconfirmed at most, and online again afterwards', async () => {
+test('one node is cut off from the fabric: its clients are doubted until its beats vouch for it, and news go by the database', async () => {
+  await using world = await pair();
+  const { cluster, anna, bert, network } = world;
+  anna.clear();
+  cluster.cut.add(1);
+  await cluster.advance(5_000);
+  assert.deepEqual(presences(anna), [`${bert.clientId} unconfirmed`]);
+  await cluster.advance(6_000);
+  const vouched = [`${bert.clientId} unconfirmed`, `${bert.clientId} online`];
+  assert.deepEqual(presences(anna), vouched);
+  await bert.granted({ op: 'set-nick', nick: 'berta' });
+  await anna.granted({ op: 'set-access', network, locked: true });
+  await cluster.advance(1_500);
+  const [change] = anna.last('delta').changes;
+  assert.ok(change?.op === 'facts');
+  assert.equal(bert.last('delta').to, anna.last('delta').to);
+  await bert.send({ t: 'signal', to: anna.clientId, sealed: new Uint8Array(1), punch: false });
+  assert.equal(bert.last('undelivered').to, anna.clientId, 'a signal has no other way');
+  await cluster.advance(100_000);
+  assert.deepEqual(presences(anna), vouched, 'and nobody is doubted again');
+  cluster.cut.delete(1);
+  await cluster.advance(3_000);
+  assert.deepEqual(presences(anna), vouched);
+});
+
+test('a fabric that comes back torn makes nobody doubt who beats on', async () => {
   await using world = await pair();
   const { cluster, anna, bert } = world;
   anna.clear();
+  for (const { rig } of cluster.nodes) rig.coordinator.fabric(false, rig.now);
   cluster.cut.add(1);
-  await cluster.advance(100_000);
+  await cluster.advance(5_000);
+  for (const { rig } of cluster.nodes) rig.coordinator.fabric(true, rig.now);
+  await cluster.advance(20_000);
+  assert.deepEqual(presences(anna), []);
+  cluster.kill(1);
+  await cluster.advance(12_000);
   assert.deepEqual(presences(anna), [`${bert.clientId} unconfirmed`]);
-  cluster.cut.delete(1);
-  await cluster.advance(3_000);
-  assert.deepEqual(presences(anna).at(-1), `${bert.clientId} online`);
+});
+
+test('without a fabric a node that is killed is missed as well', async () => {
+  await using world = await pair();
+  const { cluster, anna, bert } = world;
+  anna.clear();
+  for (const { rig } of cluster.nodes) rig.coordinator.fabric(false, rig.now);
+  cluster.cut.add(0).add(1);
+  await cluster.advance(20_000);
+  assert.deepEqual(presences(anna), []);
+  cluster.kill(1);
+  await cluster.advance(90_000);
+  assert.deepEqual(presences(anna), [`${bert.clientId} unconfirmed`, `${bert.clientId} offline`]);
 });
 
 test('a copied identity is found out at two nodes as well as at one', async () => {

@@ -16,7 +16,6 @@ import {
   fabricBeatMs,
   handoverMs,
   nodeBeatMs,
-  nodeGoneMs,
 } from '../limits.ts';
 import type { ParticipatingByClient } from '../sync.ts';
 import { Comparison } from './comparison.ts';
@@ -98,11 +97,11 @@ export class Federation implements NodeLink {
   fabric(up: boolean, now: Now): void {
     if (up === this.#up) return;
     this.#up = up;
+    this.#peers.listen(up, now);
     if (!up) {
       this.#schedule({ kind: 'compare' }, now, compareOfflineMs);
       return;
     }
-    this.#peers.listenAnew(now);
     this.#beat();
     this.#compareSoon(now);
   }
@@ -130,7 +129,7 @@ export class Federation implements NodeLink {
   /** Tells one node; false when it cannot be heard now. */
   to(node: string, item: FabricItem): boolean {
     const peer = this.#peers.get(node);
-    if (!this.#up || peer === undefined || peer.silent) return false;
+    if (peer === undefined || peer.hearing === 'silent') return false;
     this.#hub.options.emit({ kind: 'publish', to: node, item });
     return true;
   }
@@ -154,9 +153,9 @@ export class Federation implements NodeLink {
   }
 
   #sighted(sighting: Sighting, networks: ParticipatingByClient, now: Now): void {
-    const silent = this.#peers.get(sighting.node ?? '')?.silent === true;
+    const isDoubted = this.#peers.get(sighting.node ?? '')?.isDoubted === true;
     const list = networks.get(sighting.clientId) ?? [];
-    this.#parts.whereabouts.sighted(sighting, list, silent, now);
+    this.#parts.whereabouts.sighted(sighting, list, isDoubted, now);
   }
 
   /** Something could not be written: once the database is back it is compared with what is true. */
@@ -176,7 +175,7 @@ export class Federation implements NodeLink {
       case 'fabric-beat':
         this.#schedule(duty, now, fabricBeatMs);
         this.#beat();
-        if (this.#up) for (const peer of this.#peers.fallenSilent(now)) this.#silent(peer, now);
+        this.#listen(now);
         return;
       case 'node-beat':
         this.#schedule(duty, now, nodeBeatMs);
@@ -189,7 +188,7 @@ export class Federation implements NodeLink {
         return;
       case 'compare':
         if (!this.#hub.isScheduled(duty))
-          this.#schedule(duty, now, this.#isWhole(now) ? compareIntervalMs : compareOfflineMs);
+          this.#schedule(duty, now, this.#isWhole() ? compareIntervalMs : compareOfflineMs);
         await this.#compare(now);
         return;
       case 'handover':
@@ -250,12 +249,21 @@ export class Federation implements NodeLink {
 
   /** Whoever has not gone on from a node that ended is not connected, unless the node is back by now. */
   #handedOver(peer: Peer | undefined, now: Now): void {
-    if (peer?.state === 'ended') this.#silent(peer, now);
+    if (peer?.state !== 'ended') return;
+    this.#peers.doubt(peer);
+    this.#doubted(peer, now);
   }
 
-  #silent(peer: Peer, now: Now): void {
-    peer.silent = true;
+  #listen(now: Now): void {
+    const { doubted, torn } = this.#peers.fallenSilent(now);
+    for (const peer of doubted) this.#doubted(peer, now);
+    if (torn) this.#compareSoon(now);
+  }
+
+  #doubted(peer: Peer, now: Now): void {
     this.#parts.whereabouts.suspect(peer.id);
+    // Whether it beats on shows from the second look.
+    this.#schedule({ kind: 'node-beat' }, now, catchUpDelayMs);
     const { graceMs } = this.#hub.options.config;
     const duty = { kind: 'node-grace', node: peer.id } as const;
     if (!this.#hub.isScheduled(duty)) this.#schedule(duty, now, graceMs);
@@ -269,9 +277,9 @@ export class Federation implements NodeLink {
   /** Offline is said only of clients of a node that the database has not heard of either, and only while that can be asked. */
   async #nodeGrace(node: string, now: Now): Promise<void> {
     const peer = this.#peers.get(node);
-    if (peer === undefined || (!peer.silent && peer.state !== 'ended')) return;
+    if (peer === undefined || (!peer.isDoubted && peer.state !== 'ended')) return;
     const again = () => this.#schedule({ kind: 'node-grace', node }, now, nodeBeatMs);
-    if (!this.#storeUp || !this.#peers.isGone(peer, now)) {
+    if (!this.#storeUp || !this.#peers.isGone(peer)) {
       again();
       return;
     }
@@ -293,10 +301,10 @@ export class Federation implements NodeLink {
   }
 
   /** Whether all nodes that live can be heard. */
-  #isWhole(now: Now): boolean {
+  #isWhole(): boolean {
     if (!this.#up) return false;
     for (const peer of this.#peers.all())
-      if (peer.silent && !this.#peers.isGone(peer, now)) return false;
+      if (peer.hearing === 'silent' && !this.#peers.isGone(peer)) return false;
     return true;
   }
 
@@ -337,7 +345,7 @@ export class Federation implements NodeLink {
   #tellNodes(now: Now): void {
     const live: LiveNode[] = [];
     for (const peer of this.#peers.all())
-      if (peer.state === 'serving' && now.monotonic - peer.beatAt < nodeGoneMs)
+      if (peer.state === 'serving' && !this.#peers.isGone(peer))
         live.push({ id: peer.id, facts: peer.facts });
     const text = JSON.stringify(live);
     if (text === this.#liveText) return;

@@ -3,8 +3,8 @@
  * database counts: the higher serial is the later truth, whatever order parcels come in; for one login things only go forward:
  *
  *   online ──lost──► unconfirmed ──goodbye, grace over──► offline
- *      ▲  └─its node is silent─► suspect ─┘
- *      └───────it is heard again────┘
+ *      ▲  └─its node is doubted─► suspect ─┘
+ *      └──────it lives after all────┘
  */
 import { hex } from '#core/bytes.ts';
 import type { Now } from '#core/time.ts';
@@ -75,7 +75,7 @@ export class Whereabouts {
     if (!told) this.#hub.delivery.broadcastPresence(clientId);
   }
 
-  /** A node is not heard: its clients may be cut off, or fine. Peers check their tunnels; nobody is called offline for it. */
+  /** A node is doubted: its clients may be cut off, or fine. Peers check their tunnels; nobody is called offline for it. */
   suspect(node: string): void {
     for (const present of this.#of(node)) {
       if (present.presence !== 'online') continue;
@@ -93,8 +93,13 @@ export class Whereabouts {
     }
   }
 
-  /** The store's word on a client that is, or was, connected to another node. */
-  sighted(sighting: Sighting, networks: readonly Participating[], silent: boolean, now: Now): void {
+  /** The store's word on a client that is, or was, connected to another node; `isDoubted`: that node is. */
+  sighted(
+    sighting: Sighting,
+    networks: readonly Participating[],
+    isDoubted: boolean,
+    now: Now,
+  ): void {
     const { clientId, connected, serial, node } = sighting;
     const known = this.#hub.directory.get(clientId);
     if (known !== undefined && known.serial > serial) return;
@@ -114,7 +119,7 @@ export class Whereabouts {
       networks,
     };
     if (known?.serial === serial && connected === 2) this.lost(arrival, 'unconfirmed', now);
-    else if (silent) {
+    else if (isDoubted) {
       if (known?.serial === serial) return;
       this.arrived(arrival, 'online', now);
       this.suspect(node);
