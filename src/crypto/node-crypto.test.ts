@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { createHmac } from 'node:crypto';
 import { test } from 'node:test';
 import { nodeCrypto as crypto } from './node-crypto.ts';
 
@@ -99,15 +100,18 @@ test('BLAKE2s, keyed and not, gives the values of RFC 7693 and of its reference 
   assert.equal(crypto.blake2sMac(key, 16, text('abc')).length, 16);
 });
 
-test('HMAC-BLAKE2s is HMAC (RFC 2104) over BLAKE2s', () => {
-  const key = text('a key');
-  const pad = (byte: number) => {
-    const block = new Uint8Array(64).fill(byte);
-    for (const [i, value] of key.entries()) block[i]! ^= value;
-    return block;
-  };
-  const expected = crypto.blake2s(pad(0x5c), crypto.blake2s(pad(0x36), text('message')));
-  assert.deepEqual(crypto.hmacBlake2s(key, text('mess'), text('age')), expected);
+test('HMAC-BLAKE2s is that of OpenSSL', () => {
+  for (const [key, parts] of [
+    ['', []],
+    ['a key', ['message']],
+    ['a key', ['mess', 'age']],
+    ['k'.repeat(64), ['', 'm'.repeat(200)]],
+  ] as const) {
+    const reference = createHmac('blake2s256', key);
+    for (const part of parts) reference.update(part);
+    assert.equal(hex(crypto.hmacBlake2s(text(key), ...parts.map(text))), reference.digest('hex'));
+  }
+  assert.throws(() => crypto.hmacBlake2s(new Uint8Array(65), text('')));
 });
 
 test('SHA-256 and HKDF-SHA-256 give the values of FIPS 180-4 and RFC 5869', () => {
