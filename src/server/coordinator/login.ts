@@ -3,6 +3,7 @@ import { hex } from '#core/bytes.ts';
 import type { Crypto } from '#core/crypto.ts';
 import type { ClientMessage } from '#wire/control.ts';
 import { type DeviceCertificate, openDocument, peekDocument } from '#wire/signed.ts';
+import { prepared } from '../store/prepared.ts';
 import type { ClientRow, Db } from '../store/schema.ts';
 import type { Context } from './context.ts';
 import type { CoordinatorEvent } from './events.ts';
@@ -72,13 +73,13 @@ export function proveLogin(
   return { remote, message, certificate: named };
 }
 
+const clientsByIdentity = prepared((db: Db, identity: Uint8Array) =>
+  db.selectFrom('clients').selectAll().where('identity', '=', identity),
+);
+
 export async function login(tx: Db, context: Context, proven: ProvenLogin): Promise<LoggedIn> {
   const { known: held } = proven.message;
-  const known = await tx
-    .selectFrom('clients')
-    .selectAll()
-    .where('identity', '=', proven.certificate.identity)
-    .executeTakeFirst();
+  const [known] = await clientsByIdentity(tx, proven.certificate.identity);
   if (known === undefined) {
     const client = await enrol(tx, context, proven);
     const removed = await synchronise(tx, client.client_id, held, [], context.isAlone);
@@ -138,21 +139,34 @@ async function update(tx: Db, context: Context, known: ClientRow, proven: Proven
   const sameCertificate = context.crypto.equal(known.certificate, message.certificate);
   if (!sameCertificate && certificate.serial <= known.certificate_serial)
     throw new Refusal('certificate-stale');
-  const fresh = {
-    ...(sameCertificate
-      ? {}
-      : { certificate: message.certificate, certificate_serial: certificate.serial }),
-    ...(known.nick === message.nick ? {} : { nick: message.nick }),
-    ...(known.software === message.software ? {} : { software: message.software }),
-    connected: 1 as const,
-    last_seen_at: context.now.wall,
-    node: context.node,
-    login_serial: known.login_serial + 1,
-    instance: hex(message.instance),
+  const changed = !sameCertificate || known.nick !== message.nick;
+  const client: ClientRow = {
+    ...known,
+    ...{ certificate: message.certificate, certificate_serial: certificate.serial },
+    ...{ nick: message.nick, software: message.software },
+    ...{ connected: 1, last_seen_at: context.now.wall, node: context.node },
+    ...{ login_serial: known.login_serial + 1, instance: hex(message.instance) },
   };
-  await tx.updateTable('clients').set(fresh).where('client_id', '=', known.client_id).execute();
-  return {
-    client: { ...known, ...fresh },
-    changed: !sameCertificate || known.nick !== message.nick,
-  };
+  if (changed || known.software !== message.software || known.node !== context.node)
+    await describe(tx, client);
+  const { client_id, last_seen_at, login_serial, instance } = client;
+  await connect(tx, client_id, last_seen_at, login_serial, instance);
+  return { client, changed };
 }
+
+/** What seldom changes is left alone: a login is small, and everybody may come at once. */
+const describe = (tx: Db, client: ClientRow) => {
+  const { client_id, certificate, certificate_serial, nick, software, node } = client;
+  return tx
+    .updateTable('clients')
+    .set({ certificate, certificate_serial, nick, software, node })
+    .where('client_id', '=', client_id)
+    .execute();
+};
+
+const connect = prepared((db: Db, client: string, atMs: number, serial: number, instance: string) =>
+  db
+    .updateTable('clients')
+    .set({ connected: 1, last_seen_at: atMs, login_serial: serial, instance })
+    .where('client_id', '=', client),
+);

@@ -1,5 +1,6 @@
 /** Revisions of networks and the log that deltas are made from (protocol §4, Revisions). */
 import type { NetworkFacts, PendingRequest } from '#wire/control.ts';
+import { prepared } from '../store/prepared.ts';
 import type { ChangeKind, Db, NetworkRow } from '../store/schema.ts';
 import type {
   NetworkDelta,
@@ -77,8 +78,9 @@ const seenQuery = (tx: Db, network: string) =>
     .where('memberships.network_id', '=', network);
 
 /** Who is in it, and where they were seen. */
-export const seenIn = (tx: Db, network: string): Promise<SeenMember[]> =>
-  seenQuery(tx, network).orderBy('memberships.client_id').execute();
+export const seenIn: (tx: Db, network: string) => Promise<SeenMember[]> = prepared(
+  (db: Db, network: string) => seenQuery(db, network).orderBy('memberships.client_id'),
+);
 
 const memberQuery = (tx: Db, network: string) =>
   seenQuery(tx, network).select([
@@ -87,11 +89,19 @@ const memberQuery = (tx: Db, network: string) =>
     'memberships.statement as statement',
   ]);
 
-export const membersOf = (tx: Db, network: string): Promise<StoredMember[]> =>
-  memberQuery(tx, network).orderBy('memberships.client_id').execute();
+export const membersOf: (tx: Db, network: string) => Promise<StoredMember[]> = prepared(
+  (db: Db, network: string) => memberQuery(db, network).orderBy('memberships.client_id'),
+);
 
-export const memberOf = (tx: Db, network: string, client: string) =>
-  memberQuery(tx, network).where('memberships.client_id', '=', client).executeTakeFirst();
+const memberRows = prepared((db: Db, network: string, client: string) =>
+  memberQuery(db, network).where('memberships.client_id', '=', client),
+);
+
+export const memberOf = async (
+  tx: Db,
+  network: string,
+  client: string,
+): Promise<StoredMember | undefined> => (await memberRows(tx, network, client))[0];
 
 export const pendingOf = (tx: Db, network: string): Promise<PendingRequest[]> =>
   tx

@@ -1,5 +1,7 @@
 /** Synchronisation at login: for each network a delta where the log reaches back to what the client holds, else the view. */
+import type { InferResult } from 'kysely';
 import { idGroups } from '../store/id-groups.ts';
+import { prepared } from '../store/prepared.ts';
 import type { Db } from '../store/schema.ts';
 import type { NetworkDelta, NetworkView, RemovedReason, SeenMember } from './events.ts';
 import { deltaSince, seenIn, viewFor } from './revisions.ts';
@@ -20,9 +22,34 @@ export interface Holding {
   readonly revision: number;
 }
 
+const membershipsOf = (db: Db, clients: readonly string[]) =>
+  db
+    .selectFrom('memberships')
+    .innerJoin('networks', 'networks.network_id', 'memberships.network_id')
+    .select(['memberships.network_id as network', 'active', 'client_id', 'revision', 'owner'])
+    .select('issued_at')
+    .where('client_id', 'in', clients)
+    .orderBy('memberships.network_id');
+
+const requestsOf = (db: Db, clients: readonly string[]) =>
+  db
+    .selectFrom('join_requests')
+    .innerJoin('networks', 'networks.network_id', 'join_requests.network_id')
+    .select(['join_requests.network_id as network', 'client_id', 'revision', 'owner'])
+    .where('client_id', 'in', clients)
+    .orderBy('join_requests.network_id');
+
+type MembershipOf = InferResult<ReturnType<typeof membershipsOf>>[number];
+type RequestOf = InferResult<ReturnType<typeof requestsOf>>[number];
+
+const membershipsOfOne = prepared((db: Db, client: string) => membershipsOf(db, [client]));
+const requestsOfOne = prepared((db: Db, client: string) => requestsOf(db, [client]));
+
 /** Every network that a client is in or waits for. */
 export async function participationsOf(db: Db, client: string): Promise<Held[]> {
-  return (await participationsOfMany(db, [client])).get(client) ?? [];
+  const memberships = await membershipsOfOne(db, client);
+  const requests = await requestsOfOne(db, client);
+  return [...memberships.map(asMember), ...requests.map(asPending)];
 }
 
 /** The same of several clients. */
@@ -36,40 +63,21 @@ export async function participationsOfMany(
     if (list === undefined) found.set(client, [participating]);
     else list.push(participating);
   };
-  for (const ids of idGroups(clients)) await participations(db, ids, add);
+  for (const ids of idGroups(clients)) {
+    for (const row of await membershipsOf(db, ids).execute()) add(row.client_id, asMember(row));
+    for (const row of await requestsOf(db, ids).execute()) add(row.client_id, asPending(row));
+  }
   return found;
 }
 
-async function participations(
-  db: Db,
-  clients: readonly string[],
-  add: (client: string, participating: Held) => void,
-): Promise<void> {
-  const memberships = await db
-    .selectFrom('memberships')
-    .innerJoin('networks', 'networks.network_id', 'memberships.network_id')
-    .select(['memberships.network_id as network', 'active', 'client_id', 'revision', 'owner'])
-    .select('issued_at')
-    .where('client_id', 'in', clients)
-    .orderBy('memberships.network_id')
-    .execute();
-  for (const { client_id, network, revision, active, owner, issued_at } of memberships)
-    add(client_id, {
-      ...{ network, revision, active: active === 1, state: 'member', owner },
-      issuedAt: Number(issued_at),
-    });
-  const requests = await db
-    .selectFrom('join_requests')
-    .innerJoin('networks', 'networks.network_id', 'join_requests.network_id')
-    .select(['join_requests.network_id as network', 'client_id', 'revision', 'owner'])
-    .where('client_id', 'in', clients)
-    .orderBy('join_requests.network_id')
-    .execute();
-  for (const { client_id, network, revision, owner } of requests)
-    add(client_id, {
-      ...{ network, revision, active: false, state: 'pending', owner, issuedAt: undefined },
-    });
-}
+const asMember = ({ network, revision, active, owner, issued_at }: MembershipOf): Held => ({
+  ...{ network, revision, active: active === 1, state: 'member', owner },
+  issuedAt: Number(issued_at),
+});
+
+const asPending = ({ network, revision, owner }: RequestOf): Held => ({
+  ...{ network, revision, active: false, state: 'pending', owner, issuedAt: undefined },
+});
 
 export type ParticipatingByClient = ReadonlyMap<string, readonly Participating[]>;
 

@@ -2,7 +2,8 @@
  * Group commit. Work is done in order, each piece in a savepoint of its own, and as many pieces as are waiting share one
  * transaction: one synchronisation of the disk acknowledges them all. Nothing is acknowledged before the commit.
  */
-import { sql } from 'kysely';
+import { setImmediate } from 'node:timers/promises';
+import { CompiledQuery } from 'kysely';
 import type { Db } from './schema.ts';
 import type { Transactions } from './transactions.ts';
 
@@ -21,6 +22,10 @@ interface Piece {
 type Outcome =
   | { readonly ok: true; readonly result: unknown }
   | { readonly ok: false; readonly error: unknown };
+
+const begin = CompiledQuery.raw('savepoint piece');
+const undo = CompiledQuery.raw('rollback to savepoint piece');
+const end = CompiledQuery.raw('release savepoint piece');
 
 export class CommitQueue {
   readonly #transactions: Transactions;
@@ -70,8 +75,8 @@ export class CommitQueue {
   }
 
   async #drain(): Promise<void> {
-    // Let whoever is about to submit in this turn join the group.
-    await Promise.resolve();
+    // Whoever else has something to read in this turn of the loop joins the group.
+    await setImmediate();
     while (this.#waiting.length > 0) {
       const group = this.#waiting.splice(0, maxGroup);
       let outcomes: Outcome[];
@@ -109,16 +114,16 @@ async function runAll(
 ): Promise<Outcome[]> {
   const outcomes: Outcome[] = [];
   for (const piece of group) {
-    await sql`savepoint piece`.execute(tx);
+    await tx.executeQuery(begin);
     try {
       outcomes.push({ ok: true, result: await piece.work(tx) });
     } catch (error) {
       if (isFatal(error)) throw error;
       // When the database itself failed, its transaction is gone and this throws: then the whole group failed.
-      await sql`rollback to savepoint piece`.execute(tx);
+      await tx.executeQuery(undo);
       outcomes.push({ ok: false, error });
     }
-    await sql`release savepoint piece`.execute(tx);
+    await tx.executeQuery(end);
   }
   return outcomes;
 }

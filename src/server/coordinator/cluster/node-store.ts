@@ -1,5 +1,6 @@
 /** What nodes keep in the database for each other: that they live, and who is connected to whom. */
 import { idGroups } from '../../store/id-groups.ts';
+import { prepared } from '../../store/prepared.ts';
 import type { ClientRow, Db, NodeRow } from '../../store/schema.ts';
 
 /** Nodes that ended so long ago are forgotten. */
@@ -70,13 +71,17 @@ export async function writeConnected(
   connected: ClientRow['connected'],
   nowMs: number,
 ): Promise<void> {
-  await tx
-    .updateTable('clients')
-    .set({ connected, last_seen_at: nowMs })
-    .where('client_id', '=', client.clientId)
-    .where('login_serial', '=', client.serial)
-    .execute();
+  await updateConnected(tx, client.clientId, client.serial, connected, nowMs);
 }
+
+const updateConnected = prepared(
+  (db: Db, client: string, serial: number, connected: ClientRow['connected'], nowMs: number) =>
+    db
+      .updateTable('clients')
+      .set({ connected, last_seen_at: nowMs })
+      .where('client_id', '=', client)
+      .where('login_serial', '=', serial),
+);
 
 /** A node is gone, and those of its clients who were not back in time with it. */
 export async function clearNode(tx: Db, node: string, nowMs: number): Promise<void> {
