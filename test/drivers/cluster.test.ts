@@ -3,8 +3,6 @@ import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Store } from '#server/store/store.ts';
-import { Random } from '../../sim/random.ts';
-import { runHistory } from '../support/cluster-history.ts';
 import { ClusterWorld, type LinkClient } from '../support/cluster-world.ts';
 import { natsSkip } from '../support/nats.ts';
 import { freePort, postgresSkip } from '../support/postgres.ts';
@@ -175,19 +173,6 @@ test('every node is replaced in turn under load: no request fails, nobody is see
     model.presences.filter((text) => !text.endsWith(' online')),
   );
   assert.deepEqual(seen, []);
-});
-
-test('random operations on all nodes with random faults: nothing acknowledged is lost or doubled', {
-  skip,
-}, async () => {
-  const seed = Date.now();
-  console.log(`seed ${seed}`);
-  forgetPresences();
-  const networks = new Map(owners.map((network, i) => [`net ${i}`, network]));
-  // What an earlier test left behind.
-  await world.clients[0]!.request({ op: 'set-access', network: owners[0]!, locked: false });
-  const random = new Random(seed);
-  await runHistory({ world, store, networks, random, seconds: 8, say: console.log });
 });
 
 test('a node that is started before PostgreSQL waits, is not ready meanwhile, and says why', {

@@ -14,7 +14,7 @@ const { seed = Date.now(), hours = defaultHours } = nightlyOptions();
 const until = performance.now() + hours * 3_600_000;
 for (let round = 0; performance.now() < until; round++) {
   say(`seed ${seed + round}`);
-  await using world = await ClusterWorld.start(3);
+  await using world = await ClusterWorld.start(3, { isApart: round % 2 === 1 });
   await using store = await Store.open(world.store);
   for (let i = 0; i < clientCount; i++) await world.client(`client ${i}`, i % 3);
   const networks = new Map<string, string>();

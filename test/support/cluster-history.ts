@@ -107,7 +107,7 @@ function count(
 async function fault(world: ClusterWorld, random: Random): Promise<string> {
   const node = Math.floor(random.float() * world.nodes.length);
   const pauseMs = Math.floor(800 * random.float());
-  switch (Math.floor(random.float() * 5)) {
+  switch (Math.floor(random.float() * (world.isApart ? 7 : 5))) {
     case 0:
       await world.nodes[node]!.stop('SIGKILL');
       await sleep(pauseMs);
@@ -127,6 +127,16 @@ async function fault(world: ClusterWorld, random: Random): Promise<string> {
       await sleep(pauseMs);
       for (let i = 0; i < world.nodes.length; i++) await world.nats.up(i);
       return 'all NATS killed';
+    case 5:
+      world.nats.cutOff(node);
+      await sleep(10 * pauseMs);
+      world.nats.mend(node);
+      return `node ${node} was cut off from the others for ${10 * pauseMs} ms`;
+    case 6:
+      world.cutStore(node);
+      await sleep(10 * pauseMs);
+      world.mendStore(node);
+      return `node ${node} was cut off from PostgreSQL for ${10 * pauseMs} ms`;
     default: {
       const signal = random.float() < 0.5 ? 'SIGQUIT' : 'SIGINT';
       await world.postgres.stop(signal);

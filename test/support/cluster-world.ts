@@ -6,12 +6,19 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ControlLink } from '#client/control-link.ts';
 import type { Store } from '#server/store/store.ts';
 import type { Operation } from '#wire/control.ts';
+import { Cable } from './cable.ts';
 import { clusterLink } from './cluster-link.ts';
 import { admissionFor, DeviceKeys, loginMessage, verifierFor } from './control-client.ts';
 import { NatsProcesses } from './nats.ts';
 import { freePort, PostgresProcess } from './postgres.ts';
 import { ServerProcess, temporaryDirectory } from './server-process.ts';
 import { assertView, ViewModel } from './view-model.ts';
+
+export interface ClusterWorldOptions {
+  readonly args?: readonly string[];
+  /** Each node has a NATS server of its own, and a cable to PostgreSQL: both can be cut off from it. */
+  readonly isApart?: boolean;
+}
 
 export class ClusterWorld implements AsyncDisposable {
   readonly postgres: PostgresProcess;
@@ -22,6 +29,8 @@ export class ClusterWorld implements AsyncDisposable {
   readonly #ports: number[] = [];
   readonly #data: string[] = [];
   readonly #args: readonly string[];
+  /** Of each node to PostgreSQL; none unless they are apart. */
+  readonly #cables: Cable[] = [];
 
   private constructor(
     postgres: PostgresProcess,
@@ -35,7 +44,10 @@ export class ClusterWorld implements AsyncDisposable {
     this.#args = args;
   }
 
-  static async start(count = 3, args: readonly string[] = []): Promise<ClusterWorld> {
+  static async start(
+    count = 3,
+    { args = [], isApart = false }: ClusterWorldOptions = {},
+  ): Promise<ClusterWorld> {
     await using stack = new AsyncDisposableStack();
     const postgres = stack.use(await PostgresProcess.start());
     const nats = stack.use(await NatsProcesses.start(count));
@@ -44,6 +56,7 @@ export class ClusterWorld implements AsyncDisposable {
     for (let i = 0; i < count; i++) {
       world.#data.push(temporaryDirectory('node'));
       world.#ports.push(await freePort());
+      if (isApart) world.#cables.push(await Cable.to(postgres.port));
       if (i > 0)
         copyFileSync(join(world.#data[0]!, 'cluster.key'), join(world.#data[i]!, 'cluster.key'));
       await world.up(i);
@@ -54,12 +67,33 @@ export class ClusterWorld implements AsyncDisposable {
     return world;
   }
 
+  get isApart(): boolean {
+    return this.#cables.length > 0;
+  }
+
+  /** Between the node and PostgreSQL nothing passes, until `mend`. */
+  cutStore(index: number): void {
+    this.#cables[index]!.cut();
+  }
+
+  mendStore(index: number): void {
+    this.#cables[index]!.mend();
+  }
+
   async up(index: number, args: readonly string[] = []): Promise<void> {
+    const cable = this.#cables[index];
+    const [store, fabric] =
+      cable === undefined
+        ? [this.store, this.nats.url]
+        : [
+            this.store.replace(`:${this.postgres.port}/`, `:${cable.port}/`),
+            this.nats.urlOf(index),
+          ];
     this.nodes[index] = await ServerProcess.start({
       data: this.#data[index]!,
       args: [
-        ...['--listen', `127.0.0.1:${this.#ports[index]}`, '--store', this.store],
-        ...['--fabric', this.nats.url, '--enrol', 'open', '--roles', 'control'],
+        ...['--listen', `127.0.0.1:${this.#ports[index]}`, '--store', store],
+        ...['--fabric', fabric, '--enrol', 'open', '--roles', 'control'],
         ...this.#args,
         ...args,
       ],
@@ -106,6 +140,7 @@ export class ClusterWorld implements AsyncDisposable {
     await Promise.all(this.clients.map((client) => client.stop()));
     await Promise.all(this.nodes.map((node) => node.stop('SIGKILL')));
     for (const data of this.#data) rmSync(data, { recursive: true, force: true });
+    for (const cable of this.#cables) cable[Symbol.dispose]();
     await this.nats[Symbol.asyncDispose]();
     await this.postgres[Symbol.asyncDispose]();
   }

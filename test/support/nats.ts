@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { connect as connectTcp } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { Cable } from './cable.ts';
 import { freePort } from './postgres.ts';
 
 const program = 'nats-server';
@@ -16,6 +17,8 @@ export class NatsProcesses implements AsyncDisposable {
   readonly ports: readonly number[];
   readonly #routes: readonly number[];
   readonly #children: (ChildProcess | undefined)[] = [];
+  /** From each to each other. */
+  readonly #cables: { readonly from: number; readonly to: number; readonly cable: Cable }[] = [];
 
   private constructor(ports: readonly number[], routes: readonly number[]) {
     this.ports = ports;
@@ -31,6 +34,9 @@ export class NatsProcesses implements AsyncDisposable {
     }
     const nats = new NatsProcesses(ports, routes);
     try {
+      for (let i = 0; i < count; i++)
+        for (let j = 0; j < count; j++)
+          if (i !== j) nats.#cables.push({ from: i, to: j, cable: await Cable.to(routes[j]!) });
       for (let i = 0; i < count; i++) await nats.up(i);
       return nats;
     } catch (error) {
@@ -44,14 +50,31 @@ export class NatsProcesses implements AsyncDisposable {
     return `nats://${this.ports.map((port) => `127.0.0.1:${port}`).join(',')}`;
   }
 
+  /** The `--fabric` of a server that knows only this one. */
+  urlOf(index: number): string {
+    return `nats://127.0.0.1:${this.ports[index]}`;
+  }
+
+  /** Between this one and all others nothing passes. */
+  cutOff(index: number): void {
+    for (const { from, to, cable } of this.#cables) if (from === index || to === index) cable.cut();
+  }
+
+  mend(index: number): void {
+    for (const { from, to, cable } of this.#cables)
+      if (from === index || to === index) cable.mend();
+  }
+
   async up(index: number): Promise<void> {
-    const routes = this.#routes.filter((_, i) => i !== index);
+    const routes = this.#cables
+      .filter(({ from }) => from === index)
+      .map(({ cable }) => `nats://127.0.0.1:${cable.port}`);
     const child = spawn(
       program,
       [
         ...['-a', '127.0.0.1', '-p', `${this.ports[index]}`, '--cluster_name', 'test'],
         ...['--cluster', `nats://127.0.0.1:${this.#routes[index]}`],
-        ...['--routes', routes.map((port) => `nats://127.0.0.1:${port}`).join(',')],
+        ...['--routes', routes.join(',')],
       ],
       { stdio: 'ignore' },
     );
@@ -75,6 +98,7 @@ export class NatsProcesses implements AsyncDisposable {
 
   async [Symbol.asyncDispose](): Promise<void> {
     for (const index of this.#children.keys()) await this.stop(index);
+    for (const { cable } of this.#cables) cable[Symbol.dispose]();
   }
 }
 
