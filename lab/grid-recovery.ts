@@ -57,6 +57,9 @@ export async function measureRecovery(
   scenario: RecoveryScenario,
   about: Pick<RecoveryResult, 'a' | 'b' | 'run' | 'delayMs'>,
 ): Promise<RecoveryResult> {
+  // What an earlier fault taught them of each other is forgotten: paths that fail again and again are not trusted soon.
+  await pair.part();
+  await pair.meet();
   const label = `r${about.run}-${Date.now()}`;
   pair.stream(label);
   const paths = await waitFor(

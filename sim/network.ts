@@ -136,7 +136,7 @@ export class Home {
   readonly realm: Realm;
   readonly outside: Realm;
   /** Of the home itself. */
-  readonly nat: Nat;
+  nat: Nat;
   readonly carrier: Home | undefined;
   /** Its kind as it is seen from outside. */
   readonly row: NatKindRow;
@@ -182,6 +182,18 @@ export class Home {
     this.nat.reboot();
     this.#ipv6.reboot();
     this.carrier?.reboot();
+  }
+
+  /** The provider gives the router another address; it forgets all mappings. */
+  changePublicAddress(address: string): void {
+    if (this.carrier !== undefined) {
+      this.carrier.changePublicAddress(address);
+      return;
+    }
+    this.outside.detach(this.#publicAddress);
+    this.#publicAddress = address;
+    this.outside.attach(address, { receive: (packet) => this.#inbound(packet) });
+    this.nat = this.#makeNat(this.row);
   }
 
   #makeNat(row: NatKindRow): Nat {

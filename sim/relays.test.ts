@@ -219,6 +219,27 @@ test('a path whose direct way comes and goes does not flap: each failure costs i
   }
 });
 
+test('each time that a provider gives another address the path is direct again as soon as the first time', () => {
+  for (const seed of [1, 2, 3]) {
+    const { world, a, b } = settled(seed, easy);
+    stream(world, a, b, 50);
+    stream(world, b, a, 50);
+    const relayed = (address: string) => address.startsWith('203.0.113.');
+    for (let i = 0; i < 6; i++) {
+      a.home!.changePublicAddress(`198.51.100.${200 + i}`);
+      // As long as it takes in practice until the server is reached from there.
+      world.network.drop = ({ source, destination }) =>
+        !relayed(source.address) && !relayed(destination.address);
+      world.run(2500);
+      world.network.drop = undefined;
+      assert(isRelayed(a, b), `seed ${seed}, change ${i + 1}: relayed meanwhile`);
+      const tookMs = world.runUntil(bothDirect(a, b), 30_000);
+      assert(tookMs !== undefined && tookMs < 4000, `seed ${seed}, change ${i + 1}: ${tookMs} ms`);
+      world.run(3000);
+    }
+  }
+});
+
 describe('traffic is back within two seconds, and direct within five', () => {
   const faults: readonly [string, (world: PathWorld, a: PathClient) => void][] = [
     ['a NAT reboots', (_, a) => a.home!.reboot()],

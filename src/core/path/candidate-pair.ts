@@ -128,6 +128,12 @@ export class CandidatePair implements Rankable {
     this.#leftAt = now;
   }
 
+  /** Our own network has changed: what it did to this pair before says nothing. */
+  acquit(): void {
+    this.#strikes = 0;
+    this.#leftAt = undefined;
+  }
+
   /** Not to be preferred yet. */
   isOnProbation(now: MonotonicMs): boolean {
     if (this.#leftAt === undefined || this.#strikes < 2) return false;

@@ -82,6 +82,8 @@ export class Paths {
   #localNat: NatBehaviour = unknownNat;
   /** Our candidates in text, to notice a change; undefined before discovery. */
   #localList: string | undefined;
+  /** Addresses that servers saw this machine at. */
+  #seenAt = '';
   #localFamilies: ReadonlySet<AddressFamily> = new Set();
   #connected = true;
   #now: Now | undefined;
@@ -248,6 +250,7 @@ export class Paths {
       .map(({ kind, endpoint, relay }) => `${kind} ${relay ?? endpoint}`)
       .join();
     const before = this.#localList;
+    this.#seenFrom(candidates, at);
     const isOtherNat = JSON.stringify(nat) !== JSON.stringify(this.#localNat);
     this.#localNat = nat;
     this.#localList = list;
@@ -264,6 +267,18 @@ export class Paths {
       if (before === undefined) peer.beginSignalling(at, this.#spreadMs());
       else peer.signalNews(at, this.#spreadMs());
     });
+  }
+
+  /** Another address is another network, or the provider's doing. While servers are silent the last one holds. */
+  #seenFrom(candidates: readonly Candidate[], at: MonotonicMs): void {
+    const seenAt = candidates
+      .filter(({ kind }) => kind === 'server-reflexive')
+      .map(({ endpoint }) => endpoint.slice(0, endpoint.lastIndexOf(':')))
+      .join();
+    if (seenAt === '' || seenAt === this.#seenAt) return;
+    const isFirst = this.#seenAt === '';
+    this.#seenAt = seenAt;
+    if (!isFirst) this.#forAll(at, (peer) => peer.publicAddressChanged());
   }
 
   #signalled(input: InputOf<'remote-candidates'>, now: Now): void {

@@ -201,7 +201,13 @@ export class PeerPaths {
     this.#search.signal(now, 0);
   }
 
+  /** We are reached at another public address: whatever pairs did before was its doing, perhaps. */
+  publicAddressChanged(): void {
+    for (const pair of this.#pairs.values()) pair.acquit();
+  }
+
   networkChanged(now: MonotonicMs, delayMs: number): void {
+    this.publicAddressChanged();
     this.#mtu.networkChanged(now);
     this.#use.check(now);
     this.signalNews(now, delayMs);
