@@ -36,7 +36,7 @@ export function listenRelay(relay: Relay, text: string): Endpoint[] {
  * Where clients are told to come. An unspecified address means to them: where they log in, or where the relay's own connection
  * comes from.
  *
- * @param known addresses by which the machine is reached, if somebody said so
+ * @param known addresses by which the machine is reached, of each family that is to be offered; none: nothing is known of either
  */
 export function offeredUdp(bound: readonly Endpoint[], known: readonly string[]): string[] {
   const family = (address: string) => address.includes(':');

@@ -12,6 +12,7 @@ import { Relay } from '#relay/relay.ts';
 import { DataDirectory } from '#server/data-directory.ts';
 import { createLog, type Log } from '#server/log.ts';
 import { publicHost, resolvePublic } from '#server/public-address.ts';
+import { ownAddresses } from './own-addresses.ts';
 import type { StandaloneFlags } from './relay.ts';
 import { listenRelay, offeredUdp, offerOf } from './relay-listen.ts';
 import { aborted, listenTcp } from './relay-tcp.ts';
@@ -34,15 +35,19 @@ export async function runRelay(flags: StandaloneFlags, signal: AbortSignal): Pro
   try {
     const bound = listenRelay(relay, flags.relay);
     const host = flags.public === undefined ? undefined : publicHost(flags.public, []);
-    const known = host === undefined ? [] : await resolvePublic(host);
     const webSocketUrls =
       flags.listen === undefined
         ? []
         : [await listenTcp(relay, flags.listen, host?.host, flags, stopListening.signal)];
-    const offer = offerOf(offeredUdp(bound, known), webSocketUrls);
+    const serverHost = new URL(url.webSocketUrl).hostname.replace(/^\[|\]$/g, '');
+    const offer = async () => {
+      const known = await (host === undefined ? ownAddresses(serverHost) : resolvePublic(host));
+      return offerOf(offeredUdp(bound, known), webSocketUrls);
+    };
     const { token } = flags;
     const controlled = registered(
-      { crypto, url, pin: clusterKey, privateKey, token, offer },
+      { crypto, url, pin: clusterKey, privateKey, token, offer: await offer() },
+      offer,
       relay,
       log,
     );
@@ -62,9 +67,13 @@ export async function runRelay(flags: StandaloneFlags, signal: AbortSignal): Pro
   }
 }
 
-/** Keeps the relay registered. `failed` rejects when the server refuses it before it ever served. */
+/**
+ * Keeps the relay registered. `failed` rejects when the server refuses it before it ever served.
+ * @param offerNow made anew after a connection was lost: the machine may have other addresses by then.
+ */
 function registered(
   options: RelayControlOptions,
+  offerNow: () => Promise<RelayControlOptions['offer']>,
   relay: Relay,
   log: Log,
 ): { readonly control: RelayControl; readonly failed: Promise<never> } {
@@ -74,6 +83,7 @@ function registered(
     relay.setServer(false);
     if (!hasServed && isRefusal(error)) failed.reject(error);
     else log.warn({ code: error.code }, error.message);
+    void offerNow().then((offer) => control.offer(offer));
   };
   const control = new RelayControl(options, {
     onConnected: (_clusterKey, state) => {

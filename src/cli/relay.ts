@@ -76,7 +76,7 @@ export const relayCommand = (): Command =>
     .addOption(
       new Option(
         '--public <host>',
-        'name or address by which members reach it (default: where its own connection comes from)',
+        'name or address by which members reach it (default: its public addresses; behind a NAT, where its connection comes from)',
       ).env('BURI_PUBLIC'),
     )
     .addOption(

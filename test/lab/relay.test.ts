@@ -34,6 +34,7 @@ describe('homes behind NATs', { skip: labSkipReason() }, () => {
   let lab: Lab;
   let server: BuriServer;
   let relay: LabProcess;
+  let relayHost: Host;
   let internet: Internet;
   let anna: Person;
   let bert: Person;
@@ -44,7 +45,7 @@ describe('homes behind NATs', { skip: labSkipReason() }, () => {
     internet = await Internet.create(lab);
     server = await BuriServer.start(await internet.host('server'), { enrol: 'open' });
     const url = await server.url();
-    const relayHost = await internet.host('relay');
+    relayHost = await internet.host('relay');
     const token = await server.createToken(['--relay']);
     const data = lab.temporaryDirectory('relay');
     const args = ['relay', '--data', data, '--server', url, '--token', token];
@@ -60,6 +61,12 @@ describe('homes behind NATs', { skip: labSkipReason() }, () => {
   });
   after(async () => {
     await lab?.[Symbol.asyncDispose]();
+  });
+
+  test('a relay with addresses of both families is listed with both', async () => {
+    const listed = await server.operate(['relays']);
+    const { ipv4, ipv6 } = relayHost;
+    assert.match(listed, new RegExp(`standalone +${ipv4}:3480 +\\[${ipv6}\\]:3480`));
   });
 
   test('talk over a relay where both are symmetric, and are told why', async () => {
