@@ -114,9 +114,8 @@ async function nothing(): Promise<void> {}
 const faults: Readonly<Record<RecoveryScenario, Fault>> = {
   'address-change': {
     async begin({ a }) {
-      const since = nowNs();
       await a.home.changePublicAddress();
-      return since;
+      return nowNs();
     },
     end: nothing,
     healsDirectly: true,
