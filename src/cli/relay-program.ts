@@ -3,7 +3,7 @@
  * relay goes on with what it has.
  */
 import type { ControlError } from '#client/control-error.ts';
-import { isRefusal } from '#client/control-link.ts';
+import { isFinalRefusal } from '#client/control-link.ts';
 import { RelayControl, type RelayControlOptions } from '#client/relay-control.ts';
 import { parseServerUrl } from '#client/server-url.ts';
 import { BuriError } from '#core/errors.ts';
@@ -68,7 +68,7 @@ export async function runRelay(flags: StandaloneFlags, signal: AbortSignal): Pro
 }
 
 /**
- * Keeps the relay registered. `failed` rejects when the server refuses it before it ever served.
+ * Keeps the relay registered. `failed` rejects when the server refuses it for good before it ever served.
  * @param offerNow made anew after a connection was lost: the machine may have other addresses by then.
  */
 function registered(
@@ -81,7 +81,7 @@ function registered(
   let hasServed = false;
   const onLost = (error: ControlError): void => {
     relay.setServer(false);
-    if (!hasServed && isRefusal(error)) failed.reject(error);
+    if (!hasServed && isFinalRefusal(error)) failed.reject(error);
     else log.warn({ code: error.code }, error.message);
     void offerNow().then((offer) => control.offer(offer));
   };

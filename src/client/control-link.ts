@@ -305,6 +305,10 @@ export function reconnectDelayMs(failures: number, error: ControlError, random: 
 /** Whether the server itself said no, so that the user must be told rather than kept waiting. */
 export const isRefusal = (error: ControlError): boolean => !transportCodes.has(error.code);
 
+/** The server said no, and not that it is to be asked again later. */
+export const isFinalRefusal = (error: ControlError): boolean =>
+  isRefusal(error) && error.retryAfterMs === undefined;
+
 function notConnected(state: LinkState): BuriError {
   const why = state.kind === 'waiting' ? `: ${state.error.message}` : '';
   return new BuriError(

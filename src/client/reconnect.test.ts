@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { ControlError } from './control-error.ts';
-import { isRefusal, reconnectDelayMs } from './control-link.ts';
+import { isFinalRefusal, isRefusal, reconnectDelayMs } from './control-link.ts';
 
 const lost = new ControlError('connection-lost', '');
 
@@ -29,4 +29,10 @@ test('only trouble on the way is worth trying again behind the back of the user'
   assert.equal(isRefusal(lost), false);
   assert.equal(isRefusal(new ControlError('server-unreachable', '')), false);
   assert.equal(isRefusal(new ControlError('token-required', '')), true);
+});
+
+test('a refusal that names a time is not final: a relay that was killed and started again waits for its old connection to be given up', () => {
+  assert.equal(isFinalRefusal(new ControlError('login-in-progress', '', 3_000)), false);
+  assert.equal(isFinalRefusal(new ControlError('token-required', '')), true);
+  assert.equal(isFinalRefusal(lost), false);
 });
