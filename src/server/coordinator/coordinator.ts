@@ -117,7 +117,7 @@ export class Coordinator {
       }));
     });
     await this.#knowCertificates();
-    await store.commits.run((tx) => unconfirmAll(tx, node));
+    await store.commits.run((tx) => unconfirmAll(tx, node, now.wall));
     for (const { clientId, serial, identity, instance, networks } of mine) {
       const whereabouts = { node, serial, identity: hex(identity), instance };
       this.#hub.directory.set(clientId, 'unconfirmed', networks, whereabouts);

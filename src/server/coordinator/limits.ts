@@ -83,10 +83,11 @@ export const nodeGoneMs = 12 * secondMs;
 export const handoverMs = 8 * secondMs;
 /** The other nodes wait this much longer than the one that lost a client. */
 export const remoteGraceMs = 2 * secondMs;
-/** Parcels of the fabric that are older, or from further in the future, are dropped: clocks of nodes differ less. */
-export const maxParcelAgeMs = 2 * 60 * secondMs;
+/** Clocks of nodes differ less. Parcels of the fabric that are older, or from further in the future, are dropped. */
+export const maxClockDifferenceMs = 2 * 60 * secondMs;
 /** Between a hint and the look into the database: hints that come together are looked after together. */
 export const catchUpDelayMs = 5;
-/** How often everything is compared with the database: while the fabric works, and while it does not. */
+/** How often what has changed is compared with the database: while the fabric works, and while it does not; and how often everybody is. */
 export const compareIntervalMs = 30 * secondMs;
 export const compareOfflineMs = secondMs;
+export const compareWhollyMs = 10 * 60 * secondMs;

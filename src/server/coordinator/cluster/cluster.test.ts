@@ -297,6 +297,24 @@ test('a fabric that comes back torn makes nobody doubt who beats on', async () =
   assert.deepEqual(presences(anna), [`${bert.clientId} unconfirmed`]);
 });
 
+test('a comparison reads who has changed, and everybody now and then', async () => {
+  await using world = await pair();
+  const { cluster, bert } = world;
+  const { db } = cluster.store;
+  const presence = () => cluster.rig(0).coordinator.presenceOf(bert.clientId);
+  await cluster.advance(300_000);
+  // Of a change whose time is wrong nothing is told, and the time says that it was long ago.
+  await db
+    .updateTable('clients')
+    .set({ connected: 0, login_serial: 9, last_seen_at: 0 })
+    .where('client_id', '=', bert.clientId)
+    .execute();
+  await cluster.advance(60_000);
+  assert.equal(presence(), 'online', 'it was not read');
+  await cluster.advance(600_000);
+  assert.equal(presence(), 'offline', 'until everybody was');
+});
+
 test('without a fabric a node that is killed is missed as well', async () => {
   await using world = await pair();
   const { cluster, anna, bert } = world;

@@ -1,13 +1,17 @@
-/** This node against the database: who is connected where, and what happened to the networks that its clients take part in. */
-import type { Now } from '#core/time.ts';
+/**
+ * This node against the database: who is connected where, and what happened to the networks that its clients take part in. Mostly
+ * only what has changed since the last time is read; now and then, and at first, everybody.
+ */
+import type { MonotonicMs, Now, WallMs } from '#core/time.ts';
 import { idGroups } from '../../store/id-groups.ts';
 import type { Db } from '../../store/schema.ts';
 import type { CaughtUp } from '../delivery.ts';
 import type { Hub } from '../hub.ts';
+import { compareWhollyMs, maxClockDifferenceMs } from '../limits.ts';
 import { type ParticipatingByClient, participationsOfMany } from '../sync.ts';
 import { catchUp } from './catch-up.ts';
 import { toldByEvents } from './news.ts';
-import { connectedTo, type Sighting, sightingsOf } from './node-store.ts';
+import { changedSince, connectedTo, type Sighting, sightingsOf } from './node-store.ts';
 
 export interface ComparisonParts {
   /** The database's word on a client of another node. */
@@ -19,7 +23,7 @@ export interface ComparisonParts {
 interface Look {
   readonly sightings: readonly Sighting[];
   readonly networks: ParticipatingByClient;
-  /** Clients that are not in the database. */
+  /** Clients that are not in the database; only of everybody it is known. */
   readonly missing: readonly string[];
 }
 
@@ -33,6 +37,11 @@ export class Comparison {
   readonly #behind = new Map<string, boolean>();
   #catchingUp = false;
   #failed = false;
+  /** Nodes that live though that was doubted: of all their clients is read how they are. */
+  readonly #back = new Set<string>();
+  /** The last time that everybody was read, and the last time at all. */
+  #wholeAt: MonotonicMs | undefined;
+  #lastAt: WallMs | undefined;
 
   constructor(hub: Hub, parts: ComparisonParts) {
     this.#hub = hub;
@@ -52,12 +61,21 @@ export class Comparison {
     this.#behind.set(network, whole || this.#behind.get(network) === true);
   }
 
+  /** The node lives though that was doubted. */
+  isBack(node: string): void {
+    this.#back.add(node);
+  }
+
   /** Who is connected to which node. */
   async clients(now: Now): Promise<void> {
-    const { directory, options } = this.#hub;
-    const { node } = options;
-    const ids = [...directory.all()].map(({ clientId }) => clientId);
-    const { sightings, networks, missing } = await this.#look(ids);
+    const { node } = this.#hub.options;
+    const isWhole = this.#wholeAt === undefined || now.monotonic - this.#wholeAt >= compareWhollyMs;
+    const since = isWhole || this.#lastAt === undefined ? undefined : this.#lastAt;
+    const back = [...this.#back];
+    const { sightings, networks, missing } = await this.#look(since, back);
+    for (const id of back) this.#back.delete(id);
+    this.#lastAt = now.wall;
+    if (since === undefined) this.#wholeAt = now.monotonic;
     for (const sighting of sightings) {
       if (sighting.node === node) continue;
       this.#parts.sighted(sighting, networks, now);
@@ -124,28 +142,44 @@ export class Comparison {
     return results;
   }
 
-  async #look(ids: readonly string[]): Promise<Look> {
+  /** @param since undefined: everybody. @param back nodes of whose clients everybody is wanted. */
+  async #look(since: WallMs | undefined, back: readonly string[]): Promise<Look> {
     const { directory, options } = this.#hub;
     return await options.store.read(async (tx) => {
-      const connected = await connectedTo(tx, undefined);
-      const found = new Set(connected.map(({ clientId }) => clientId));
-      const rest = await sightingsOf(
-        tx,
-        ids.filter((id) => !found.has(id)),
-      );
-      const everybody = [...connected, ...rest];
-      const there = new Set(everybody.map(({ clientId }) => clientId));
-      const news = everybody
+      const { sightings, missing } =
+        since === undefined
+          ? await this.#everybody(tx)
+          : { sightings: await changed(tx, since, back), missing: [] };
+      const news = sightings
         .filter(
           ({ clientId, serial, connected: state }) =>
             state > 0 && (directory.get(clientId)?.serial ?? -1) < serial,
         )
         .map(({ clientId }) => clientId);
-      return {
-        sightings: everybody,
-        networks: await participationsOfMany(tx, news),
-        missing: ids.filter((id) => !there.has(id)),
-      };
+      return { sightings, networks: await participationsOfMany(tx, news), missing };
     });
   }
+
+  async #everybody(tx: Db): Promise<Pick<Look, 'sightings' | 'missing'>> {
+    const ids = [...this.#hub.directory.all()].map(({ clientId }) => clientId);
+    const connected = await connectedTo(tx, undefined);
+    const found = new Set(connected.map(({ clientId }) => clientId));
+    const rest = await sightingsOf(
+      tx,
+      ids.filter((id) => !found.has(id)),
+    );
+    for (const { clientId } of rest) found.add(clientId);
+    return {
+      sightings: [...connected, ...rest],
+      missing: ids.filter((id) => !found.has(id)),
+    };
+  }
+}
+
+async function changed(tx: Db, since: WallMs, back: readonly string[]): Promise<Sighting[]> {
+  const late = await changedSince(tx, since - maxClockDifferenceMs);
+  if (back.length === 0) return late;
+  const known = new Set(late.map(({ clientId }) => clientId));
+  const there = await connectedTo(tx, back);
+  return [...late, ...there.filter(({ clientId }) => !known.has(clientId))];
 }

@@ -269,8 +269,9 @@ export class Federation implements NodeLink {
     if (!this.#hub.isScheduled(duty)) this.#schedule(duty, now, graceMs);
   }
 
-  /** The grace period of its clients begins anew the next time. */
+  /** Its clients are as the database says, and their grace period begins anew the next time. */
   #isBack(peer: Peer): void {
+    this.#comparison.isBack(peer.id);
     this.#hub.cancel({ kind: 'node-grace', node: peer.id });
   }
 

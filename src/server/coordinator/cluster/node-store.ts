@@ -57,6 +57,10 @@ export const connectedTo = (db: Db, nodes: readonly string[] | undefined): Promi
   return (nodes === undefined ? query : query.where('node', 'in', nodes)).execute();
 };
 
+/** Everybody who has come, been lost or left since then, whom nodes whose clocks are right have written. */
+export const changedSince = (db: Db, wallMs: number): Promise<Sighting[]> =>
+  sightings(db).where('last_seen_at', '>=', wallMs).execute();
+
 export async function sightingsOf(db: Db, clients: readonly string[]): Promise<Sighting[]> {
   const found: Sighting[] = [];
   for (const ids of idGroups(clients))
@@ -100,10 +104,10 @@ export async function clearNode(tx: Db, node: string, nowMs: number): Promise<vo
 }
 
 /** A node starts: whoever was connected to it before is not. */
-export async function unconfirmAll(tx: Db, node: string): Promise<void> {
+export async function unconfirmAll(tx: Db, node: string, nowMs: number): Promise<void> {
   await tx
     .updateTable('clients')
-    .set({ connected: 2, node })
+    .set({ connected: 2, node, last_seen_at: nowMs })
     .where((eb) => eb.or([eb('node', '=', node), eb('node', 'is', null)]))
     .where('connected', '=', 1)
     .execute();

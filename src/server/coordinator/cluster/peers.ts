@@ -14,7 +14,13 @@ import { forgetOldest } from '#core/forget-oldest.ts';
 import type { MonotonicMs, Now } from '#core/time.ts';
 import { directFrom, type Parcel } from '../../fabric/messages.ts';
 import type { NodeRow } from '../../store/schema.ts';
-import { maxParcelAgeMs, nodeBeatMs, nodeGoneMs, nodeSilentMs, nodeStillMs } from '../limits.ts';
+import {
+  maxClockDifferenceMs,
+  nodeBeatMs,
+  nodeGoneMs,
+  nodeSilentMs,
+  nodeStillMs,
+} from '../limits.ts';
 
 export interface Peer {
   readonly id: string;
@@ -66,7 +72,7 @@ export class Peers {
   receive(parcel: Parcel, now: Now): Verdict {
     const { from, boot, seq, time } = parcel;
     if (from === this.#self) return { kind: 'drop', reason: 'own' };
-    if (Math.abs(time - now.wall) > maxParcelAgeMs) return { kind: 'drop', reason: 'stale' };
+    if (Math.abs(time - now.wall) > maxClockDifferenceMs) return { kind: 'drop', reason: 'stale' };
     const peer = this.#peers.get(from);
     if (peer === undefined || peer.boot !== boot) return { kind: 'drop', reason: 'unknown-boot' };
     const isDirect = seq >= directFrom;
