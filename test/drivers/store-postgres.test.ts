@@ -1,7 +1,9 @@
 /** The store on a real PostgreSQL: several writers at once, restarts in the middle, fail-over. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { sql } from 'kysely';
 import { nextRevision } from '#server/coordinator/revisions.ts';
+import { isForgotten } from '#server/store/failures.ts';
 import { readSetting, writeSetting } from '#server/store/settings.ts';
 import { openPatiently, Store } from '#server/store/store.ts';
 import { freePort, PostgresProcess, postgresSkip } from '../support/postgres.ts';
@@ -96,7 +98,7 @@ test(
     const url = await postgres.database();
     await using store = await withNetwork(url);
     const acknowledged: string[] = [];
-    const failures: string[] = [];
+    const failures: unknown[] = [];
     let running = true;
     const load = (async () => {
       for (let i = 0; running; i++) {
@@ -108,7 +110,7 @@ test(
           })
           .then(
             () => acknowledged.push(key),
-            (error) => failures.push((error as { code: string }).code),
+            (error) => failures.push(error),
           );
         if (failures.length > 0) await new Promise((resolve) => setTimeout(resolve, 20));
       }
@@ -134,9 +136,22 @@ test(
       .select('revision')
       .executeTakeFirstOrThrow();
     assert.equal(revision, acknowledged.length);
-    assert.ok(
-      failures.every((code) => code === 'store-unavailable'),
-      `${new Set(failures)}`,
+    for (const error of failures)
+      assert.equal((error as { code?: string }).code, 'store-unavailable', `${error}`);
+  },
+);
+
+test(
+  'a transaction that a crash made PostgreSQL forget is known by its answer',
+  options,
+  async () => {
+    await using store = await Store.open(await postgres.database());
+    const { rows } = await sql<{ next: string }>`
+    select (pg_current_xact_id()::text::bigint + 1000)::text as next`.execute(store.db);
+    const asked = sql`select pg_xact_status(${rows[0]!.next}::xid8)`.execute(store.db);
+    await assert.rejects(
+      asked,
+      (error) => isForgotten(error) && /in the future/.test(String(error)),
     );
   },
 );

@@ -7,7 +7,13 @@
  *        └──connection lost──► again, once; while committing: asked whether it was committed
  */
 import { sql } from 'kysely';
-import { isConflict, isConnectionLoss, isTaken, StoreUnavailable } from './failures.ts';
+import {
+  isConflict,
+  isConnectionLoss,
+  isForgotten,
+  isTaken,
+  StoreUnavailable,
+} from './failures.ts';
 import type { Db } from './schema.ts';
 import type { WriteAheadLog } from './sqlite.ts';
 
@@ -137,6 +143,7 @@ class PostgresWrite {
         if (status === 'committed') return true;
         if (status === 'aborted') return false;
       } catch (error) {
+        if (isForgotten(error)) return false;
         if (!isConnectionLoss(error)) throw error;
       }
     }
