@@ -91,5 +91,5 @@ test('random operations on all nodes with random faults and partitions: nothing 
   console.log(`seed ${seed}`);
   for (const { model } of world.clients) model.presences.length = 0;
   const random = new Random(seed);
-  await runHistory({ world, store, networks, random, seconds: 10, say: console.log });
+  await runHistory({ world, store, networks, random, seconds: 8, say: console.log });
 });
