@@ -426,19 +426,27 @@ export class Server implements AsyncDisposable {
 
   /** Clients are told to come back, or to go on to the other nodes: a few at a time, so that these are not stormed. */
   async #sendAway(elsewhere: boolean): Promise<void> {
-    if (elsewhere) await this.#moveAway([...this.#sessions.values()]);
+    if (elsewhere) await this.#moveAway();
     for (const session of this.#sessions.values()) session.close(closeServiceRestart);
     if (elsewhere) await this.#allGone(closeMs);
   }
 
-  /** Each leaves by itself, once what it has asked is answered. */
-  async #moveAway(sessions: readonly ControlSession[]): Promise<void> {
-    const perTurn = Math.max(drainLeast, Math.ceil((sessions.length * drainTurnMs) / drainMs));
-    for (let from = 0; from < sessions.length; from += perTurn) {
-      for (const session of sessions.slice(from, from + perTurn)) session.send({ t: 'moving' });
-      await wait(drainTurnMs);
+  /** Each leaves by itself, once what it has asked is answered. Who is in the middle of a login is told when that is over. */
+  async #moveAway(): Promise<void> {
+    const count = this.#sessions.size;
+    const perTurn = Math.max(drainLeast, Math.ceil((count * drainTurnMs) / drainMs));
+    const until = performance.now() + Math.ceil(count / perTurn) * drainTurnMs + leaveMs;
+    const told = new Set<ControlSession>();
+    while (this.#sessions.size > 0 && performance.now() < until) {
+      const next = [...this.#sessions.values()]
+        .filter((session) => session.isServing && !told.has(session))
+        .slice(0, perTurn);
+      for (const session of next) {
+        told.add(session);
+        session.send({ t: 'moving' });
+      }
+      await wait(next.length > 0 ? drainTurnMs : 50);
     }
-    await this.#allGone(leaveMs);
   }
 
   async #allGone(withinMs: number): Promise<void> {

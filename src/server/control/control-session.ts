@@ -124,6 +124,11 @@ export class ControlSession {
     socket.on('close', (code) => this.#closed(code === closedCleanly));
   }
 
+  /** Logged in. */
+  get isServing(): boolean {
+    return this.#state.kind === 'serving';
+  }
+
   /** Sends, or drops: a client that does not read is cut, rather than remembered for. */
   send(message: ServerMessage): void {
     const state = this.#state;
