@@ -1,21 +1,16 @@
 /** Level 3: the choice between paths by what they lose and how they waver, with traffic, from seeds. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import type { Packet } from './nat.ts';
 import { type PathClient, PathWorld } from './path-world.ts';
 import { changesSince } from './scenario/invariants.ts';
 import { joined, stream } from './streams.ts';
 
 const seeds = [1];
-const serverSide = '203.0.113.';
 
 /** Loses this share of what goes directly, each way. */
 function loseDirect(world: PathWorld, share: number): void {
   const random = world.random.fork('loss');
-  world.network.drop = ({ source, destination }: Packet, realm) =>
-    realm === world.network.internet &&
-    ![source.address, destination.address].some((address) => address.startsWith(serverSide)) &&
-    random.chance(share);
+  world.network.drop = (packet, realm) => world.dropDirect(packet, realm) && random.chance(share);
 }
 
 function talking(seed: number, everyMs = 200) {

@@ -23,7 +23,15 @@ import { looksLikeStun } from '#wire/stun.ts';
 import { type NatKind, natKind } from '../lab/nat-kinds.ts';
 import { Bridge } from './bridge.ts';
 import { type Scheduled, VirtualClock } from './clock.ts';
-import { type Home, type HomeOptions, type Host, type LinkOptions, Network } from './network.ts';
+import type { Packet } from './nat.ts';
+import {
+  type Home,
+  type HomeOptions,
+  type Host,
+  type LinkOptions,
+  Network,
+  type Realm,
+} from './network.ts';
 import { SimPunchSockets } from './punch-sockets.ts';
 import { deterministicCrypto, Random } from './random.ts';
 import { RelayHost } from './relay-host.ts';
@@ -34,7 +42,9 @@ const signalDelayMs = 25;
 const punchInMs = 50;
 /** Looks like a transport message to relays: `04 00 00 00`, the sender, the number of the packet, and zeros up to 32 bytes. */
 const dataBytes = 32;
-const serverAddresses = ['203.0.113.1', '2001:db8:ffff::1'];
+/** Of the server and all relays. */
+const serverSide = '203.0.113.';
+const serverAddresses = [`${serverSide}1`, '2001:db8:ffff::1'];
 
 interface Told {
   readonly candidates: readonly Candidate[];
@@ -77,16 +87,21 @@ export class PathWorld {
       const realm = this.network.home({
         name: `relay site ${index}`,
         kind: 'none',
-        publicAddress: `203.0.113.${100 + index}`,
+        publicAddress: `${serverSide}${100 + index}`,
         link: { delayMs: extra },
       });
-      const host = realm.host(`relay ${index}`, [`203.0.113.${10 + index}`]);
+      const host = realm.host(`relay ${index}`, [`${serverSide}${10 + index}`]);
       const crypto = deterministicCrypto(this.crypto, this.random.fork(`relay ${index} ${i}`));
       const relay = new RelayHost(`r${index}`, host, this.clock, crypto);
       this.relays.set(relay.id, relay);
       return relay;
     });
   }
+
+  /** Drops what goes over the Internet between others than the server and relays. */
+  readonly dropDirect = (packet: Packet, realm: Realm): boolean =>
+    realm === this.network.internet &&
+    ![packet.source, packet.destination].some(({ address }) => address.startsWith(serverSide));
 
   home(kind: NatKind, options: Partial<HomeOptions> = {}): Home {
     const index = this.clients.length + 1;
