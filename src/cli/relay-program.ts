@@ -6,6 +6,7 @@ import type { ControlError } from '#client/control-error.ts';
 import { isFinalRefusal } from '#client/control-link.ts';
 import { RelayControl, type RelayControlOptions } from '#client/relay-control.ts';
 import { parseServerUrl } from '#client/server-url.ts';
+import { targetOf } from '#client/web-socket-target.ts';
 import { BuriError } from '#core/errors.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import { Relay } from '#relay/relay.ts';
@@ -39,9 +40,10 @@ export async function runRelay(flags: StandaloneFlags, signal: AbortSignal): Pro
       flags.listen === undefined
         ? []
         : [await listenTcp(relay, flags.listen, host?.host, flags, stopListening.signal)];
-    const serverHost = new URL(url.webSocketUrl).hostname.replace(/^\[|\]$/g, '');
     const offer = async () => {
-      const known = await (host === undefined ? ownAddresses(serverHost) : resolvePublic(host));
+      const known = await (host === undefined
+        ? ownAddresses(targetOf(url.webSocketUrl).host)
+        : resolvePublic(host));
       return offerOf(offeredUdp(bound, known), webSocketUrls);
     };
     const { token } = flags;

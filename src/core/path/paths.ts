@@ -8,7 +8,7 @@ import type { Crypto } from '#core/crypto.ts';
 import { assert } from '#core/errors.ts';
 import { forgetOldest } from '#core/forget-oldest.ts';
 import { type MonotonicMs, monotonicMs, type Now } from '#core/time.ts';
-import type { AddressFamily, Endpoint } from '#wire/endpoint.ts';
+import { type AddressFamily, type Endpoint, parseEndpoint } from '#wire/endpoint.ts';
 import type { Candidate, NatBehaviour } from '#wire/signal.ts';
 import { type Prefix, parsePrefix, virtualPrefixes } from './address-class.ts';
 import { AddressBudget, ProbeGate, TokenBucket } from './budget.ts';
@@ -273,7 +273,7 @@ export class Paths {
   #seenFrom(candidates: readonly Candidate[], at: MonotonicMs): void {
     const seenAt = candidates
       .filter(({ kind }) => kind === 'server-reflexive')
-      .map(({ endpoint }) => endpoint.slice(0, endpoint.lastIndexOf(':')))
+      .map(({ endpoint }) => parseEndpoint(endpoint)?.address)
       .join();
     if (seenAt === '' || seenAt === this.#seenAt) return;
     const isFirst = this.#seenAt === '';

@@ -70,12 +70,15 @@ export class Comparison {
   async clients(now: Now): Promise<void> {
     const { node } = this.#hub.options;
     const isWhole = this.#wholeAt === undefined || now.monotonic - this.#wholeAt >= compareWhollyMs;
-    const since = isWhole || this.#lastAt === undefined ? undefined : this.#lastAt;
+    const since = isWhole ? undefined : this.#lastAt;
     const back = [...this.#back];
-    const { sightings, networks, missing } = await this.#look(since, back);
-    for (const id of back) this.#back.delete(id);
+    this.#back.clear();
+    const { sightings, networks, missing } = await this.#look(since, back).catch((error) => {
+      for (const id of back) this.#back.add(id);
+      throw error;
+    });
     this.#lastAt = now.wall;
-    if (since === undefined) this.#wholeAt = now.monotonic;
+    if (isWhole) this.#wholeAt = now.monotonic;
     for (const sighting of sightings) {
       if (sighting.node === node) continue;
       this.#parts.sighted(sighting, networks, now);

@@ -54,7 +54,6 @@ export class Federation implements NodeLink {
   readonly #drops = new Map<DropReason, number>();
   #state: NodeRow['state'] = 'serving';
   #startedAt = 0;
-  #up = false;
   #storeUp = true;
   #liveText = '';
   #comparing = false;
@@ -72,7 +71,7 @@ export class Federation implements NodeLink {
   }
 
   get isUp(): boolean {
-    return this.#up;
+    return this.#peers.isListening;
   }
 
   get drops(): ReadonlyMap<DropReason, number> {
@@ -95,8 +94,7 @@ export class Federation implements NodeLink {
 
   /** Whether our own end of the fabric works. */
   fabric(up: boolean, now: Now): void {
-    if (up === this.#up) return;
-    this.#up = up;
+    if (up === this.isUp) return;
     this.#peers.listen(up, now);
     if (!up) {
       this.#schedule({ kind: 'compare' }, now, compareOfflineMs);
@@ -303,7 +301,7 @@ export class Federation implements NodeLink {
 
   /** Whether all nodes that live can be heard. */
   #isWhole(): boolean {
-    if (!this.#up) return false;
+    if (!this.isUp) return false;
     for (const peer of this.#peers.all())
       if (peer.hearing === 'silent' && !this.#peers.isGone(peer)) return false;
     return true;

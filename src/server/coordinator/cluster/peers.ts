@@ -58,11 +58,16 @@ const windowSize = 1_024;
 export class Peers {
   readonly #self: string;
   readonly #peers = new Map<string, Peer>();
-  #listening = false;
+  #isListening = false;
   #lookedAt: MonotonicMs | undefined;
 
   constructor(self: string) {
     this.#self = self;
+  }
+
+  /** Whether our own end of the fabric works. */
+  get isListening(): boolean {
+    return this.#isListening;
   }
 
   get = (id: string) => this.#peers.get(id);
@@ -111,7 +116,7 @@ export class Peers {
       const peer: Peer = {
         ...{ id: row.node_id, boot: row.boot, state: row.state, facts: row.facts },
         ...{ heard: undefined, seen: new Set<number>(), heardAt: now.monotonic },
-        ...{ hearing: this.#listening ? 'expected' : 'silent', isDoubted: false },
+        ...{ hearing: this.#isListening ? 'expected' : 'silent', isDoubted: false },
         ...{ beat: row.beat, beatAt: now.monotonic, beatInDoubt: undefined },
       };
       this.#peers.set(row.node_id, peer);
@@ -156,9 +161,9 @@ export class Peers {
     peer.beatInDoubt = undefined;
   }
 
-  /** Whether our own end of the fabric works. Nobody has been silent before it did. */
+  /** Our own end of the fabric works now, or does not. Nobody has been silent before it did. */
   listen(up: boolean, now: Now): void {
-    this.#listening = up;
+    this.#isListening = up;
     for (const peer of this.#peers.values()) {
       peer.hearing = up ? 'expected' : 'silent';
       peer.heardAt = now.monotonic;
