@@ -16,14 +16,12 @@ const networkCount = 3;
 
 let world: ClusterWorld;
 let store: Store;
-const networks = new Map<string, string>();
+let networks: ReadonlyMap<string, string>;
 before(async () => {
   if (skip !== false) return;
   world = await ClusterWorld.start(3, { isApart: true });
   store = await Store.open(world.store);
-  for (let i = 0; i < clientCount; i++) await world.client(`client ${i}`, i % 3);
-  for (let i = 0; i < networkCount; i++)
-    networks.set(`net ${i}`, await world.clients[i]!.create(`net ${i}`));
+  networks = await world.populate(clientCount, networkCount);
   for (const client of world.clients)
     for (const [name, id] of networks)
       assert.match(await client.join(name), new RegExp(`${id}|already-member`), client.name);

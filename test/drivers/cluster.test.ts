@@ -21,8 +21,7 @@ before(async () => {
   if (skip !== false) return;
   world = await ClusterWorld.start(3);
   store = await Store.open(world.store);
-  for (let i = 0; i < clientCount; i++) await world.client(`client ${i}`, i % 3);
-  for (let i = 0; i < networkCount; i++) owners.push(await world.clients[i]!.create(`net ${i}`));
+  owners.push(...(await world.populate(clientCount, networkCount)).values());
   for (const [i, client] of world.clients.entries())
     for (let n = 0; n < networkCount; n++)
       if (i !== n) assert.equal(await client.join(`net ${n}`), owners[n], client.name);

@@ -16,12 +16,7 @@ for (let round = 0; performance.now() < until; round++) {
   say(`seed ${seed + round}`);
   await using world = await ClusterWorld.start(3, { isApart: round % 2 === 1 });
   await using store = await Store.open(world.store);
-  for (let i = 0; i < clientCount; i++) await world.client(`client ${i}`, i % 3);
-  const networks = new Map<string, string>();
-  for (let i = 0; i < networkCount; i++) {
-    const name = `net ${i}`;
-    networks.set(name, await world.clients[i]!.create(name));
-  }
+  const networks = await world.populate(clientCount, networkCount);
   const random = new Random(seed + round);
   await runHistory({ world, store, networks, random, seconds: roundSeconds, say });
 }

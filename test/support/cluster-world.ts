@@ -113,6 +113,15 @@ export class ClusterWorld implements AsyncDisposable {
     return client;
   }
 
+  /** So many clients, by turns at each node, of whom the first make a network each. Returns these by name. */
+  async populate(clients: number, networks: number): Promise<Map<string, string>> {
+    for (let i = 0; i < clients; i++) await this.client(`client ${i}`, i % this.nodes.length);
+    const made = new Map<string, string>();
+    for (let i = 0; i < networks; i++)
+      made.set(`net ${i}`, await this.clients[i]!.create(`net ${i}`));
+    return made;
+  }
+
   /** How many clients are connected to a node. */
   on(index: number): LinkClient[] {
     return this.clients.filter((client) => client.port === this.#ports[index]);
