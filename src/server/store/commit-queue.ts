@@ -31,6 +31,8 @@ export class CommitQueue {
   readonly #transactions: Transactions;
   readonly #waiting: Piece[] = [];
   #running: Promise<void> | undefined;
+  /** Resolves when the piece that was submitted last is done; those before it are by then. */
+  #last: Promise<unknown> = Promise.resolve();
 
   constructor(transactions: Transactions) {
     this.#transactions = transactions;
@@ -65,13 +67,14 @@ export class CommitQueue {
       },
       failed: done.reject,
     });
+    this.#last = done.promise.catch(() => {});
     this.#running ??= this.#drain();
     return done.promise;
   }
 
-  /** Resolves when everything submitted so far has been done. */
+  /** Resolves when everything submitted so far has been done, whatever comes after it. */
   async idle(): Promise<void> {
-    while (this.#running !== undefined) await this.#running;
+    await this.#last;
   }
 
   async #drain(): Promise<void> {

@@ -99,6 +99,31 @@ test('many pieces of work share a transaction', async () => {
   assert.equal(versions.size, 300, 'each saw those before it');
 });
 
+test('what was submitted is waited for, not what comes after it without end', async () => {
+  await using store = await Store.open(':memory:');
+  let done = 0;
+  let running = true;
+  const work = async () => {
+    while (running) {
+      await store.commits.run(async () => {});
+      done++;
+    }
+  };
+  const load = [work(), work(), work()];
+  let isLastDone = false;
+  const last = store.commits
+    .run(async () => {})
+    .then(() => {
+      isLastDone = true;
+    });
+  const before = done;
+  await store.commits.idle();
+  assert.ok(isLastDone);
+  assert.ok(done - before < 20, `${done - before} later ones`);
+  running = false;
+  await Promise.all([...load, last]);
+});
+
 test('when the transaction itself fails, everybody in it is told and nothing is kept', async () => {
   await using store = await Store.open(':memory:');
   await sql`create trigger broken before insert on settings when new.key = 'bad'
