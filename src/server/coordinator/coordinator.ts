@@ -102,10 +102,14 @@ export class Coordinator {
     return this.#federation;
   }
 
-  /** Whoever was connected when the server ended has the grace period to come back before it is called offline. */
+  /**
+   * Whoever was connected when the server ended has the grace period to come back before it is called offline; whom a node that
+   * ended in order a moment ago has sent on to others has its time for that first.
+   */
   async start(now: Now): Promise<void> {
     this.#hub.latest = now;
     const { config, node, store } = this.#hub.options;
+    const handoverLeftMs = (await this.#federation?.handoverLeftMs(now)) ?? 0;
     const mine = await store.read(async (tx) => {
       const connected = await connectedTo(tx, undefined);
       const own = connected.filter((sighting) => sighting.node === null || sighting.node === node);
@@ -117,11 +121,14 @@ export class Coordinator {
       }));
     });
     await this.#knowCertificates();
-    await store.commits.run((tx) => unconfirmAll(tx, node, now.wall));
-    for (const { clientId, serial, identity, instance, networks } of mine) {
+    if (handoverLeftMs > 0) this.#hub.schedule({ kind: 'handover', node }, now, handoverLeftMs);
+    else await store.commits.run((tx) => unconfirmAll(tx, node, now.wall));
+    for (const { clientId, connected, serial, identity, instance, networks } of mine) {
       const whereabouts = { node, serial, identity: hex(identity), instance };
-      this.#hub.directory.set(clientId, 'unconfirmed', networks, whereabouts);
-      this.#hub.schedule({ kind: 'grace', client: clientId }, now, config.graceMs);
+      const presence = handoverLeftMs > 0 && connected === 1 ? 'online' : 'unconfirmed';
+      this.#hub.directory.set(clientId, presence, networks, whereabouts);
+      if (presence === 'unconfirmed')
+        this.#hub.schedule({ kind: 'grace', client: clientId }, now, config.graceMs);
     }
     await this.#federation?.start(now);
     await this.#relays.start(now);
@@ -242,22 +249,38 @@ export class Coordinator {
     this.#liveness.forget(session);
     this.#renewals.forget(clientId);
     const present = this.#hub.directory.get(clientId);
-    const presence = clean ? 'offline' : 'unconfirmed';
-    if (present !== undefined)
-      this.#hub.federation?.all({ t: 'lost', clientId, serial: present.serial, presence });
-    if (clean) this.#hub.delivery.goOffline(clientId);
-    else if (present !== undefined) {
-      present.presence = 'unconfirmed';
-      this.#hub.schedule(
-        { kind: 'grace', client: clientId },
-        now,
-        this.#hub.options.config.graceMs,
-      );
-      this.#hub.delivery.broadcastPresence(clientId);
-    }
+    const told = present && (clean ? this.#left(present, now) : this.#unconfirm(present, now));
     this.#relays.settle(now);
-    if (present !== undefined) await this.#writeSeen(present, clean ? 0 : 2, now);
+    await told;
     await this.#decide(identity, now);
+  }
+
+  /** Its connection has ended; whether it comes back is to be seen. Resolves when that is written. */
+  #unconfirm(present: Present, now: Now): Promise<void> {
+    const { clientId, serial } = present;
+    present.presence = 'unconfirmed';
+    this.#hub.federation?.all({ t: 'lost', clientId, serial, presence: 'unconfirmed' });
+    this.#hub.schedule({ kind: 'grace', client: clientId }, now, this.#hub.options.config.graceMs);
+    this.#hub.delivery.broadcastPresence(clientId);
+    return this.#writeSeen(present, 2, now);
+  }
+
+  /** It is gone. Resolves when that is written. */
+  #left(present: Present, now: Now): Promise<void> {
+    const { clientId, serial } = present;
+    this.#hub.federation?.all({ t: 'lost', clientId, serial, presence: 'offline' });
+    this.#hub.delivery.goOffline(clientId);
+    return this.#writeSeen(present, 0, now);
+  }
+
+  /** Whom this node had when it ended in order, and who has not come back since, to whichever node. */
+  async #handedOver(now: Now): Promise<void> {
+    const { directory, options, sessions } = this.#hub;
+    const missing = [...directory.all()].filter(
+      ({ clientId, node, presence }) =>
+        node === options.node && presence === 'online' && sessions.ofClient(clientId) === undefined,
+    );
+    await Promise.all(missing.map((present) => this.#unconfirm(present, now)));
   }
 
   /** When `tick` is to be called at the latest. */
@@ -306,8 +329,11 @@ export class Coordinator {
         case 'catch-up':
         case 'compare':
         case 'node-grace':
-        case 'handover':
           if (this.#federation !== undefined) work.push(this.#federation.due(duty, now));
+          break;
+        case 'handover':
+          if (duty.node === this.#hub.options.node) work.push(this.#handedOver(now));
+          else this.#federation?.handedOver(duty.node, now);
           break;
         default:
           duty satisfies never;
@@ -401,11 +427,7 @@ export class Coordinator {
 
   async #graceOver(clientId: string, now: Now): Promise<void> {
     const present = this.#hub.directory.get(clientId);
-    if (present?.presence !== 'unconfirmed' || present.suspect) return;
-    const { serial } = present;
-    this.#hub.federation?.all({ t: 'lost', clientId, serial, presence: 'offline' });
-    this.#hub.delivery.goOffline(clientId);
-    await this.#writeSeen(present, 0, now);
+    if (present?.presence === 'unconfirmed' && !present.suspect) await this.#left(present, now);
   }
 
   /** What only some of the parts understand. */

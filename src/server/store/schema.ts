@@ -151,6 +151,7 @@ export interface NodeRow {
   state: 'serving' | 'draining' | 'ended';
   /** JSON: addresses, relay, version. */
   facts: string;
+  /** When this state started. */
   started_at: number;
 }
 

@@ -174,6 +174,46 @@ test('a node that ends in order and is back at once: its clients are not doubted
   assert.equal(cluster.rig(0).coordinator.presenceOf(bert.clientId), 'online');
 });
 
+test('a node that ends in order and is back before its clients are at another: nobody is told until they had their time', async () => {
+  await using world = await pair(3);
+  const { cluster, anna, bert } = world;
+  const rig = cluster.rig(1);
+  await rig.coordinator.federation?.leave('ended', rig.now);
+  await cluster.advance(10);
+  cluster.kill(1);
+  await cluster.advance(1_000);
+  await cluster.revive(1);
+  anna.clear();
+  await cluster.advance(4_000);
+  const carl = await cluster.login(1, 'carl');
+  await carl.joined('lan');
+  const seen = carl.last('view').members.find(({ clientId }) => clientId === bert.clientId);
+  assert.equal(seen?.presence, 'online');
+  assert.deepEqual(
+    presences(anna).filter((text) => text.startsWith(bert.clientId)),
+    [],
+  );
+  await cluster.advance(handoverMs);
+  assert.equal(presences(anna).at(-1), `${bert.clientId} unconfirmed`);
+  assert.equal(presences(carl).at(-1), `${bert.clientId} unconfirmed`);
+  await cluster.advance(90_000);
+  assert.equal(presences(anna).at(-1), `${bert.clientId} offline`);
+});
+
+test('a node that ended in order long ago: whom it had then is not online when it starts', async () => {
+  await using world = await pair(2);
+  const { cluster, anna, bert } = world;
+  const rig = cluster.rig(1);
+  await rig.coordinator.federation?.leave('ended', rig.now);
+  cluster.kill(1);
+  cluster.kill(0);
+  await cluster.advance(handoverMs);
+  await cluster.revive(1);
+  await cluster.login(1, 'anna');
+  assert.equal(cluster.rig(1).coordinator.presenceOf(anna.clientId), 'online');
+  assert.equal(cluster.rig(1).coordinator.presenceOf(bert.clientId), 'unconfirmed');
+});
+
 test('a node that fails twice: the second time its clients have the whole grace period', async () => {
   await using world = await pair(3);
   const { cluster, anna, bert } = world;

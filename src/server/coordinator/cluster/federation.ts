@@ -27,7 +27,7 @@ import type { Whereabouts } from './whereabouts.ts';
 
 export type FederationDuty = Extract<
   Duty,
-  { kind: 'fabric-beat' | 'node-beat' | 'catch-up' | 'compare' | 'node-grace' | 'handover' }
+  { kind: 'fabric-beat' | 'node-beat' | 'catch-up' | 'compare' | 'node-grace' }
 >;
 
 /** What else of the coordinator is concerned. */
@@ -53,7 +53,8 @@ export class Federation implements NodeLink {
   readonly #comparison: Comparison;
   readonly #drops = new Map<DropReason, number>();
   #state: NodeRow['state'] = 'serving';
-  #startedAt = 0;
+  /** Unix time since when it is in this state. */
+  #stateAt = 0;
   #storeUp = true;
   #liveText = '';
   #comparing = false;
@@ -82,8 +83,17 @@ export class Federation implements NodeLink {
     return this.#peers.all();
   }
 
+  /** How long whom this node had when it ended has still time to be back at another; 0 unless it ended in order, a moment ago. */
+  async handoverLeftMs(now: Now): Promise<number> {
+    const { node, store } = this.#hub.options;
+    const row = (await nodeRows(store.db)).find(({ node_id }) => node_id === node);
+    if (row?.state !== 'ended') return 0;
+    const sinceMs = now.wall - row.started_at;
+    return sinceMs < 0 ? 0 : Math.max(0, handoverMs - sinceMs);
+  }
+
   async start(now: Now): Promise<void> {
-    this.#startedAt = now.wall;
+    this.#stateAt = now.wall;
     await this.#hub.options.store.commits.run((tx) => forgetNodes(tx, now.wall));
     await this.#beatNode(now);
     await this.#compare(now);
@@ -164,6 +174,7 @@ export class Federation implements NodeLink {
   /** From now on the node takes no newcomers, or has ended: the others go on without it. */
   async leave(state: 'draining' | 'ended', now: Now): Promise<void> {
     this.#state = state;
+    this.#stateAt = now.wall;
     this.#beat();
     await this.#beatNode(now);
   }
@@ -188,9 +199,6 @@ export class Federation implements NodeLink {
         if (!this.#hub.isScheduled(duty))
           this.#schedule(duty, now, this.#isWhole() ? compareIntervalMs : compareOfflineMs);
         await this.#compare(now);
-        return;
-      case 'handover':
-        this.#handedOver(this.#peers.get(duty.node), now);
         return;
       case 'node-grace':
         await this.#nodeGrace(duty.node, now);
@@ -246,7 +254,8 @@ export class Federation implements NodeLink {
   }
 
   /** Whoever has not gone on from a node that ended is not connected, unless the node is back by now. */
-  #handedOver(peer: Peer | undefined, now: Now): void {
+  handedOver(node: string, now: Now): void {
+    const peer = this.#peers.get(node);
     if (peer?.state !== 'ended') return;
     this.#peers.doubt(peer);
     this.#doubted(peer, now);
@@ -317,7 +326,7 @@ export class Federation implements NodeLink {
     const { boot, facts } = this.#options;
     const row = {
       ...{ node_id: node, boot, state: this.#state, facts: facts() },
-      started_at: this.#startedAt,
+      started_at: this.#stateAt,
     };
     try {
       // Not behind what waits for the database: a busy node is not a dead one.
@@ -380,7 +389,11 @@ export class Federation implements NodeLink {
     }
   }
 
-  #schedule(duty: FederationDuty, now: Now, delayMs: number): void {
+  #schedule(
+    duty: FederationDuty | Extract<Duty, { kind: 'handover' }>,
+    now: Now,
+    delayMs: number,
+  ): void {
     this.#hub.schedule(duty, now, delayMs);
   }
 }
