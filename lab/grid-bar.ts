@@ -103,10 +103,17 @@ const firstPacketMs = 1_000;
 
 export function meetingReport(results: readonly GridResult[]): string {
   if (results.length === 0) return '';
-  const first = results.map(({ firstMs }) => firstMs ?? Number.POSITIVE_INFINITY);
-  const p95 = quantile(first, 0.95) ?? Number.POSITIVE_INFINITY;
+  const byPair = Map.groupBy(results, ({ a, b }) => `${a} ${b}`);
+  const firstOf = (runs: readonly GridResult[]) =>
+    runs.map(({ firstMs }) => firstMs ?? Number.POSITIVE_INFINITY);
+  const first = firstOf(results);
+  const p95 = Math.max(
+    ...[...byPair.values()].map(
+      (runs) => quantile(firstOf(runs), 0.95) ?? Number.POSITIVE_INFINITY,
+    ),
+  );
   const any = [
-    ...['any pair', `all ${new Set(results.map(({ a, b }) => `${a} ${b}`)).size}`],
+    ...['any pair, p95 the worst', `all ${byPair.size}`],
     ...[`${results.length}`, `first packet p95 ≤ ${seconds(firstPacketMs)}`],
     ...[`${seconds(quantile(first, 0.5))} / ${seconds(p95)}`, verdict(p95 <= firstPacketMs)],
   ];
@@ -136,10 +143,7 @@ function meetingRow(
   const share = direct.length / runs.length;
   const moments = isDirect ? direct : runs.map(({ firstMs = Number.POSITIVE_INFINITY }) => firstMs);
   const p95 = quantile(moments, 0.95) ?? Number.POSITIVE_INFINITY;
-  const probes = quantile(
-    runs.map((run) => Math.max(...run.probes)),
-    0.95,
-  ) as number;
+  const probes = Math.max(...runs.flatMap((run) => run.probes));
   const sockets = Math.max(...runs.flatMap((run) => run.sockets));
   const rates = runs.flatMap((run) => run.perSecond ?? []);
   const perSecond = rates.length === 0 ? undefined : Math.max(...rates);
@@ -152,7 +156,7 @@ function meetingRow(
   const measured = [
     `direct ${percent(share)}`,
     `${isDirect ? '' : 'first '}${seconds(quantile(moments, 0.5))} / ${seconds(p95)}`,
-    `${probes} probes (p95), ${sockets} sockets`,
+    `${probes} probes, ${sockets} sockets at most`,
     ...(perSecond === undefined ? [] : [`${perSecond} packets/s`]),
   ];
   return [...head, measured.join('; '), verdict(holds)];

@@ -48,8 +48,10 @@ export async function measureMeeting(
   // Every sample starts a program, which the other pairs would feel: only where many are sent.
   const isGuessed = canBeGuessed(natKind(about.a), natKind(about.b));
   const rates = (isGuessed ? pair.members : []).map(
-    (member) => new RateMeter(async () => (await member.counted()).probes),
+    (member) => new RateMeter(async () => (await member.counted()).probes, elapsedMs),
   );
+  const over = new AbortController();
+  const sampled = Promise.all(rates.map((rate) => rate.run(over.signal)));
   let directMs: number | undefined;
   let first: number | undefined;
   let paths = await pair.paths();
@@ -61,7 +63,6 @@ export async function measureMeeting(
     if (directMs === undefined && paths.every(({ kind }) => kind === 'direct')) {
       directMs = elapsedMs();
     }
-    await Promise.all(rates.map((rate) => rate.sample(elapsedMs)));
     first ??= await pair.heard(label, 'first');
     const bound = first === undefined ? Math.max(firstBoundMs, boundMs) : boundMs;
     if ((directMs !== undefined && first !== undefined) || elapsedMs() > bound) break;
@@ -70,6 +71,8 @@ export async function measureMeeting(
     await new Promise((resolve) => setTimeout(resolve, pollMs[elapsedMs() < 1000 ? 0 : 1]));
     paths = await pair.paths();
   }
+  over.abort();
+  await sampled;
   const after = await Promise.all(pair.members.map((member) => member.counted()));
   const probes = after.map(({ probes: count }, i) => count - (before[i]?.probes ?? 0));
   const reason = paths.find((path) => path.kind !== 'direct')?.reason;
