@@ -1,20 +1,12 @@
 /** Starting and ending: what stands in the way is said, and nothing is left behind. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { chmodSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { ControlClient, DeviceKeys } from '../support/control-client.ts';
 import { buri, ServerProcess, temporaryDirectory } from '../support/server-process.ts';
+import { createUntilRefused, SmallDisk } from '../support/small-disk.ts';
 
 const place = temporaryDirectory('start');
 after(() => rmSync(place, { recursive: true, force: true }));
@@ -142,79 +134,31 @@ test('a directory that cannot be written is refused: a file, a read-only file sy
   const file = fresh();
   writeFileSync(file, '');
   assert.match(await failing('--data', file), /no directory/);
-  const mount = fresh();
-  mkdirSync(mount);
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'ro,size=1m', 'tmpfs', mount]);
-  try {
-    assert.match(await failing('--data', join(mount, 'data')), /read-only/);
-  } finally {
-    execFileSync('umount', [mount]);
-  }
+  using disk = new SmallDisk(1, 'ro');
+  assert.match(await failing('--data', join(disk.path, 'data')), /read-only/);
 });
 
 test('a full disk is refused at start', async () => {
-  const mount = fresh();
-  mkdirSync(mount);
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'tmpfs', mount]);
-  try {
-    writeFileSync(join(mount, 'ballast'), Buffer.alloc(1_048_576));
-    assert.match(await failing('--data', join(mount, 'data')), /no space|disk is full/);
-  } catch (error) {
-    if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error;
-  } finally {
-    execFileSync('umount', [mount]);
-  }
+  using disk = new SmallDisk(1);
+  disk.fill();
+  assert.match(await failing('--data', join(disk.path, 'data')), /no space|disk is full/);
 });
 
 test('a disk that fills up while it runs: refusals, nothing lost, and it goes on when there is room', async () => {
-  const mount = fresh();
-  mkdirSync(mount);
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', mount]);
-  try {
-    const data = join(mount, 'data');
-    await using server = await ServerProcess.start({ data, args: ['--enrol', 'open'] });
-    await using anna = await ControlClient.login({ url: server.url, keys: new DeviceKeys('anna') });
-    const kept = await anna.create('kept');
-    fill(join(mount, 'ballast'));
-    let refused = '';
-    const made: string[] = [kept];
-    for (let i = 0; i < 90 && refused === ''; i++) {
-      const { ok, ...result } = await anna.request({
-        op: 'create',
-        name: `net ${i}`,
-        type: 'mesh',
-        admission: {
-          salt: new Uint8Array(16),
-          argon2: { memoryKib: 65_536, passes: 3, parallelism: 1 },
-          verifier: new Uint8Array(32),
-          wrappedSecret: new Uint8Array(72),
-          hasPassword: false,
-        },
-      });
-      if (!ok && 'error' in result) refused = result.error.code;
-      else if ('network' in result) made.push(result.network!);
-    }
-    assert.equal(refused, 'server-storage');
-    rmSync(join(mount, 'ballast'));
-    made.push(await anna.create('there is room again'));
-    const { networks } = (await server.operate('networks')) as { networks: { id: string }[] };
-    assert.deepEqual(networks.map(({ id }) => id).sort(), made.sort());
-  } finally {
-    execFileSync('umount', [mount]);
-  }
+  using disk = new SmallDisk(4);
+  await using server = await ServerProcess.start({
+    data: join(disk.path, 'data'),
+    args: ['--enrol', 'open'],
+  });
+  await using anna = await ControlClient.login({ url: server.url, keys: new DeviceKeys('anna') });
+  const made = [await anna.create('kept')];
+  disk.fill();
+  made.push(...(await createUntilRefused(anna)));
+  disk.makeRoom();
+  made.push(await anna.create('there is room again'));
+  const { networks } = (await server.operate('networks')) as { networks: { id: string }[] };
+  assert.deepEqual(networks.map(({ id }) => id).sort(), made.sort());
 });
-
-/** Fills a file system to its last byte. */
-function fill(path: string): void {
-  for (let size = 1_048_576; size >= 512; size /= 2)
-    for (;;) {
-      try {
-        writeFileSync(path, Buffer.alloc(size), { flag: 'a' });
-      } catch {
-        break;
-      }
-    }
-}
 
 test('a damaged or missing cluster key is an error, never a new key', async () => {
   const data = fresh();

@@ -1,9 +1,7 @@
 /** The store on a real PostgreSQL: several writers at once, restarts in the middle, fail-over. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import { sql } from 'kysely';
 import { nextRevision } from '#server/coordinator/revisions.ts';
-import { isForgotten } from '#server/store/failures.ts';
 import { readSetting, writeSetting } from '#server/store/settings.ts';
 import { openPatiently, Store } from '#server/store/store.ts';
 import { freePort, PostgresProcess, postgresSkip } from '../support/postgres.ts';
@@ -138,21 +136,6 @@ test(
     assert.equal(revision, acknowledged.length);
     for (const error of failures)
       assert.equal((error as { code?: string }).code, 'store-unavailable', `${error}`);
-  },
-);
-
-test(
-  'a transaction that a crash made PostgreSQL forget is known by its answer',
-  options,
-  async () => {
-    await using store = await Store.open(await postgres.database());
-    const { rows } = await sql<{ next: string }>`
-    select (pg_current_xact_id()::text::bigint + 1000)::text as next`.execute(store.db);
-    const asked = sql`select pg_xact_status(${rows[0]!.next}::xid8)`.execute(store.db);
-    await assert.rejects(
-      asked,
-      (error) => isForgotten(error) && /in the future/.test(String(error)),
-    );
   },
 );
 

@@ -1,5 +1,6 @@
 /** A PostgreSQL of the test's own: in a temporary directory, as a user without rights, on a port and socket of its own. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
@@ -10,7 +11,7 @@ import pg from 'pg';
 const versions = '/usr/lib/postgresql';
 const startTimeoutMs = 120_000;
 /** PostgreSQL refuses to run as root. */
-const nobody = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
+export const postgresOwner = process.getuid?.() === 0 ? { uid: 65_534, gid: 65_534 } : {};
 
 /** Directory of its programs; undefined: not installed. */
 export function postgresPrograms(): string | undefined {
@@ -31,6 +32,11 @@ export async function freePort(): Promise<number> {
   return port;
 }
 
+export interface PostgresOptions {
+  /** An empty directory of `postgresOwner`, for the write-ahead log; its files are small ones. */
+  readonly log?: string;
+}
+
 export class PostgresProcess implements AsyncDisposable {
   readonly directory: string;
   readonly port: number;
@@ -45,14 +51,15 @@ export class PostgresProcess implements AsyncDisposable {
     this.#bin = bin;
   }
 
-  static async start(): Promise<PostgresProcess> {
+  static async start({ log }: PostgresOptions = {}): Promise<PostgresProcess> {
     const bin = postgresPrograms()!;
     const directory = mkdtempSync(join(tmpdir(), 'buri-pg-'));
-    if (nobody.uid !== undefined) chownSync(directory, nobody.uid, nobody.gid);
+    if (postgresOwner.uid !== undefined) chownSync(directory, postgresOwner.uid, postgresOwner.gid);
     chmodSync(directory, 0o755);
     const data = join(directory, 'data');
     const init = ['-D', data, '-U', 'buri', '-A', 'trust', '-E', 'UTF8', '--locale=C', '--no-sync'];
-    execFileSync(join(bin, 'initdb'), init, { ...nobody, cwd: directory, stdio: 'pipe' });
+    if (log !== undefined) init.push('-X', log, '--wal-segsize=1');
+    execFileSync(join(bin, 'initdb'), init, { ...postgresOwner, cwd: directory, stdio: 'pipe' });
     const postgres = new PostgresProcess(directory, await freePort(), bin);
     try {
       await postgres.up();
@@ -74,7 +81,7 @@ export class PostgresProcess implements AsyncDisposable {
         ...['-D', join(directory, 'data'), '-k', directory, '-h', '127.0.0.1', '-p', `${port}`],
         ...settings.flatMap((setting) => ['-c', setting]),
       ],
-      { ...nobody, cwd: directory, stdio: ['ignore', 'ignore', 'pipe'] },
+      { ...postgresOwner, cwd: directory, stdio: ['ignore', 'ignore', 'pipe'] },
     );
     child.stderr!.on('data', (text) => {
       this.#log = `${this.#log}${text}`.slice(-8_192);
@@ -97,17 +104,25 @@ export class PostgresProcess implements AsyncDisposable {
   async stop(signal: 'SIGINT' | 'SIGQUIT' = 'SIGINT'): Promise<void> {
     const child = this.#child;
     if (child === undefined || child.exitCode !== null) return;
-    const ended = new Promise((resolve) => child.once('exit', resolve));
     child.kill(signal);
-    await ended;
+    await this.ended();
     this.#child = undefined;
   }
 
+  /** Resolves when it has ended, also by itself. */
+  async ended(): Promise<void> {
+    if (this.#child?.exitCode === null) await once(this.#child, 'exit');
+  }
+
   /** A new, empty database. */
-  async database(): Promise<string> {
+  async database(tablespace = 'pg_default'): Promise<string> {
     const name = `buri_${++this.#databases}`;
-    await this.#query(`create database ${name}`, 'postgres');
-    return `postgres://buri@127.0.0.1:${this.port}/${name}`;
+    await this.#query(`create database ${name} tablespace ${tablespace}`, 'postgres');
+    return this.url(name);
+  }
+
+  url(database: string): string {
+    return `postgres://buri@127.0.0.1:${this.port}/${database}`;
   }
 
   /** One statement, by a connection of its own. */

@@ -4,10 +4,11 @@ import { BuriError } from '#core/errors.ts';
 import type { Db, Schema } from './schema.ts';
 import type { Store } from './store.ts';
 
-type Table = keyof Schema;
+/** `nodes` tells of processes, `commit_marks` of transactions of this database: they are not copied. */
+type Table = Exclude<keyof Schema, 'nodes' | 'commit_marks'>;
 
-/** Every table in an order that references allow, with what a row is found by. `nodes` tells of processes: it is not copied. */
-const tables: Readonly<Record<Exclude<Table, 'nodes'>, readonly string[]>> = {
+/** In an order that references allow, with what a row is found by. */
+const tables: Readonly<Record<Table, readonly string[]>> = {
   settings: ['key'],
   clients: ['client_id'],
   enrolment_tokens: ['token_id'],
@@ -20,7 +21,7 @@ const tables: Readonly<Record<Exclude<Table, 'nodes'>, readonly string[]>> = {
   relays: ['relay_id'],
   relay_revocations: ['client_id', 'relay_id'],
 };
-const names = Object.keys(tables) as Exclude<Table, 'nodes'>[];
+const names = Object.keys(tables) as Table[];
 const rowsPerQuery = 200;
 /** Written by every start, so that it says nothing of whether a database is in use. */
 const ownSettings = new Set(['write-probe']);
@@ -67,7 +68,7 @@ export const sumsOf = (store: Store): Promise<TableSum[]> =>
     return sums;
   });
 
-async function copyTable(source: Db, target: Db, table: (typeof names)[number]): Promise<TableSum> {
+async function copyTable(source: Db, target: Db, table: Table): Promise<TableSum> {
   const sum = new Sum(table);
   if (table === 'settings') await target.deleteFrom('settings').execute();
   for await (const rows of rowsOf(source, table)) {
@@ -80,7 +81,7 @@ async function copyTable(source: Db, target: Db, table: (typeof names)[number]):
   return sum.result;
 }
 
-async function* rowsOf(db: Db, table: (typeof names)[number]): AsyncGenerator<Row[]> {
+async function* rowsOf(db: Db, table: Table): AsyncGenerator<Row[]> {
   for (let offset = 0; ; offset += rowsPerQuery) {
     let query = db.selectFrom(table).selectAll();
     for (const column of tables[table]) query = query.orderBy(column as never);

@@ -45,12 +45,6 @@ export const isConflict = (error: unknown): boolean =>
 
 export const isTaken = (error: unknown): boolean => codeOf(error) === uniqueViolation;
 
-/**
- * A transaction whose number PostgreSQL has not come to ("is in the future"): it crashed before anything of it was on the disk, and has
- * forgotten that it gave the number out.
- */
-export const isForgotten = (error: unknown): boolean => codeOf(error) === '22023';
-
 export function isConnectionLoss(error: unknown): boolean {
   if (error instanceof StoreUnavailable) return true;
   const code = codeOf(error);

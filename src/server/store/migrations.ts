@@ -14,6 +14,7 @@ export function migrations(types: ColumnTypes): MigrationProvider {
     '001-first': first(types),
     '002-relays': relays(types),
     '003-cluster': cluster(),
+    '004-commit-marks': commitMarks(),
   };
   return { getMigrations: async () => steps };
 }
@@ -91,6 +92,19 @@ function cluster(): Migration {
         .addColumn('state', 'text', (c) => c.notNull())
         .addColumn('facts', 'text', (c) => c.notNull())
         .addColumn('started_at', 'bigint', (c) => c.notNull())
+        .execute();
+    },
+  };
+}
+
+/** SQLite's stays empty. */
+function commitMarks(): Migration {
+  return {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .createTable('commit_marks')
+        .addColumn('mark', 'text', (c) => c.primaryKey())
+        .addColumn('marked_at', 'bigint', (c) => c.notNull())
         .execute();
     },
   };

@@ -102,6 +102,8 @@ class GuardedClient implements PostgresPoolClient {
   }
 
   async #run<R>(text: string, parameters: readonly unknown[]): Promise<PostgresQueryResult<R>> {
+    // Else each further statement would wait for the answer to the one that never came.
+    if (this.#broken !== undefined) throw this.#broken;
     try {
       const result = await this.#client.query(text, parameters as unknown[]);
       return result as unknown as PostgresQueryResult<R>;

@@ -164,6 +164,13 @@ export interface RelayRevocationRow {
   revoked_at: number;
 }
 
+/** Of a transaction that was committed a moment ago; only PostgreSQL has them. */
+export interface CommitMarkRow {
+  /** Random. */
+  mark: string;
+  marked_at: number;
+}
+
 export interface Schema {
   settings: SettingRow;
   clients: ClientRow;
@@ -177,6 +184,7 @@ export interface Schema {
   relays: RelayRow;
   relay_revocations: RelayRevocationRow;
   nodes: NodeRow;
+  commit_marks: CommitMarkRow;
 }
 
 /** The database, or one transaction of it. */

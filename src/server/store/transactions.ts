@@ -6,14 +6,10 @@
  *   shared lock ──conflict──► exclusive lock ──► done
  *        └──connection lost──► again, once; while committing: asked whether it was committed
  */
+import { setTimeout as sleep } from 'node:timers/promises';
 import { sql } from 'kysely';
-import {
-  isConflict,
-  isConnectionLoss,
-  isForgotten,
-  isTaken,
-  StoreUnavailable,
-} from './failures.ts';
+import { CommitMarks } from './commit-marks.ts';
+import { isConflict, isConnectionLoss, isTaken, StoreUnavailable } from './failures.ts';
 import type { Db } from './schema.ts';
 import type { WriteAheadLog } from './sqlite.ts';
 
@@ -55,20 +51,29 @@ export const sqliteTransactions = (db: Db, log: WriteAheadLog): Transactions => 
     }),
 });
 
-export const postgresTransactions = (db: Db, place: string): Transactions => ({
-  write: (work) => new PostgresWrite(db, place).run(work),
-  read: (work) =>
-    db.transaction().setIsolationLevel('repeatable read').setAccessMode('read only').execute(work),
-});
+export const postgresTransactions = (db: Db, place: string): Transactions => {
+  const marks = new CommitMarks(db);
+  return {
+    write: (work) => new PostgresWrite(db, place, marks).run(work),
+    read: (work) =>
+      db
+        .transaction()
+        .setIsolationLevel('repeatable read')
+        .setAccessMode('read only')
+        .execute(work),
+  };
+};
 
 class PostgresWrite {
   readonly #db: Db;
   readonly #place: string;
+  readonly #marks: CommitMarks;
   #exclusive = false;
 
-  constructor(db: Db, place: string) {
+  constructor(db: Db, place: string, marks: CommitMarks) {
     this.#db = db;
     this.#place = place;
+    this.#marks = marks;
   }
 
   async run<T>(work: Work<T>): Promise<T> {
@@ -110,46 +115,42 @@ class PostgresWrite {
   async #transact<T>(session: Db, work: Work<T>): Promise<T> {
     await sql`begin isolation level serializable`.execute(session);
     let result: T;
-    let transaction: string | null;
     try {
       result = await work(session, (error) => this.#isFatal(error));
-      const { rows } = await sql<{ id: string | null }>`
-        select pg_current_xact_id_if_assigned()::text as id`.execute(session);
-      transaction = rows[0]?.id ?? null;
     } catch (error) {
-      await sql`rollback`.execute(session).catch(() => {});
+      await rollback(session);
       throw error;
     }
+    const mark = this.#marks.create();
     try {
-      await sql`commit`.execute(session);
+      await this.#marks.commit(session, mark);
     } catch (error) {
-      if (!isConnectionLoss(error)) {
-        await sql`rollback`.execute(session).catch(() => {});
-        throw error;
-      }
-      if (transaction !== null && !(await this.#wasCommitted(transaction, error))) throw error;
+      // Who still answers has not committed. Not every error says so: a PostgreSQL whose disk is full tells why, and goes down.
+      if ((await rollback(session)) || !(await this.#wasCommitted(mark, error))) throw error;
     }
     return result;
   }
 
-  /** The connection broke between our commit and its answer. PostgreSQL knows, once it is back. */
-  async #wasCommitted(transaction: string, cause: unknown): Promise<boolean> {
-    for (let waitedMs = 0; waitedMs < doubtMs; waitedMs += doubtPauseMs) {
-      await new Promise((resolve) => setTimeout(resolve, doubtPauseMs));
+  /** PostgreSQL knows, once it is back. */
+  async #wasCommitted(mark: string, cause: unknown): Promise<boolean> {
+    const until = performance.now() + doubtMs;
+    for (;;) {
       try {
-        const { rows } = await sql<{ status: string | null }>`
-          select pg_xact_status(${transaction}::xid8) as status`.execute(this.#db);
-        const status = rows[0]?.status;
-        if (status === 'committed') return true;
-        if (status === 'aborted') return false;
-      } catch (error) {
-        if (isForgotten(error)) return false;
-        if (!isConnectionLoss(error)) throw error;
+        return await this.#marks.isCommitted(mark);
+      } catch {
+        if (performance.now() > until) throw new InDoubt(this.#place, cause);
+        await sleep(doubtPauseMs);
       }
     }
-    throw new InDoubt(this.#place, cause);
   }
 }
+
+/** False: the connection is broken, so that PostgreSQL does it itself. */
+const rollback = (session: Db): Promise<boolean> =>
+  sql`rollback`.execute(session).then(
+    () => true,
+    () => false,
+  );
 
 /** Nobody can say whether the work was done. It is not done again. */
 class InDoubt extends StoreUnavailable {}
