@@ -9,6 +9,7 @@ import type { Operation } from '#wire/control.ts';
 import type { Random } from '../../sim/random.ts';
 import type { ClusterWorld, LinkClient } from './cluster-world.ts';
 import { verifierFor } from './control-client.ts';
+import { isUnknown, MadeNetworks } from './made-networks.ts';
 import { toldOffline } from './view-model.ts';
 
 export interface HistoryOptions {
@@ -39,7 +40,8 @@ export async function runHistory(options: HistoryOptions): Promise<void> {
   const before = await changesSoFar(options.store);
   const tallies = new Map<string, Tally>();
   const nicks = new Map<LinkClient, number>();
-  const work = world.clients.map((client) => operate(options, client, until, tallies, nicks));
+  const made = new MadeNetworks();
+  const work = world.clients.map((client) => operate(options, client, until, tallies, nicks, made));
   let faults = 0;
   try {
     while (performance.now() < until) {
@@ -51,6 +53,7 @@ export async function runHistory(options: HistoryOptions): Promise<void> {
   }
   await world.converged(options.store, convergedMs);
   await check(options, before, tallies, nicks);
+  say(await made.check(options.store, options.networks));
   const sum = [...tallies.values()].reduce((total, { acknowledged }) => total + acknowledged, 0);
   say(`${sum} writes acknowledged, ${faults} faults`);
 }
@@ -61,9 +64,15 @@ async function operate(
   until: number,
   tallies: Map<string, Tally>,
   nicks: Map<LinkClient, number>,
+  made: MadeNetworks,
 ): Promise<void> {
   const names = [...networks.keys()];
   for (let n = 1; performance.now() < until; n++) {
+    await sleep(10 + 60 * random.float());
+    if (random.float() < 0.25) {
+      await made.operate(client, random);
+      continue;
+    }
     const name = names[Math.floor(random.float() * names.length)]!;
     const network = networks.get(name)!;
     const other = world.clients[Math.floor(random.float() * world.clients.length)]!;
@@ -85,11 +94,9 @@ async function operate(
       const subject = operation.op === 'evict' ? operation.clientId : client.clientId;
       count(tallies, operation.op === 'join' ? 'joined' : 'gone', network, subject, answer);
     }
-    await sleep(10 + 60 * random.float());
   }
 }
 
-/** `server-storage` means that nothing was done, but for a commit that nobody could be asked about. */
 function count(
   tallies: Map<string, Tally>,
   kind: string,
@@ -100,7 +107,7 @@ function count(
   const key = `${kind} ${network} ${subject}`;
   const tally = tallies.get(key) ?? { acknowledged: 0, unknown: 0 };
   tallies.set(key, tally);
-  if (answer === 'unknown' || answer === 'server-storage') tally.unknown++;
+  if (isUnknown(answer)) tally.unknown++;
   else tally.acknowledged++;
 }
 
