@@ -137,6 +137,28 @@ describe('one LAN', () => {
     }
   });
 
+  test('where a router keeps its guests apart they meet at its public side, if it turns packets around', () => {
+    for (const hairpin of [false, true]) {
+      const world = new PathWorld(1);
+      world.addRelays(0);
+      const home = world.home('port-restricted', { hairpin });
+      const a = world.client(home.host('a', ['192.168.1.2']), home);
+      const b = world.client(home.host('b', ['192.168.1.3']), home);
+      world.network.drop = ({ source, destination }) =>
+        [source, destination].every(({ address }) => address.startsWith('192.168.1.'));
+      world.introduceAll();
+      join(world, a, b);
+      world.run(10_000);
+      for (const [one, other] of [
+        [a, b],
+        [b, a],
+      ] as const) {
+        assert.equal(one.viewOf(other).kind, hairpin ? 'direct' : 'relayed');
+        if (hairpin) assert.equal(one.pathTo(other)?.remote.address, '198.51.100.1');
+      }
+    }
+  });
+
   test('equal private addresses in both homes do not confuse: the machine there cannot answer', () => {
     const world = new PathWorld(1);
     const homes = [1, 2].map((i) =>
