@@ -17,6 +17,7 @@ import { parseArgs } from 'node:util';
 import type { AeadSuite } from '#core/crypto.ts';
 import type { EngineEvents } from '#engine/engine.ts';
 import { PacketEngine } from '#engine/packet-engine.ts';
+import { silentEvents } from '../test/support/silent-events.ts';
 import { readyLine } from './contenders.ts';
 import { machine, type Spread, spreadOf, spreadText, table } from './figures.ts';
 import { processTicks } from './measure.ts';
@@ -50,18 +51,10 @@ const GROUP = '239.1.2.3';
 /** Datagrams a second, just below the caps with 32 members. */
 const RATES: Readonly<Record<string, number>> = { [BROADCAST]: 900, [GROUP]: 3_000 };
 const TICKS_PER_SECOND = 100;
-const nothing = (): void => {};
 
 async function beEngine(suite: AeadSuite): Promise<void> {
   const events: EngineEvents = {
-    onDatagram: nothing,
-    onWantSession: nothing,
-    onActivity: nothing,
-    onRoam: nothing,
-    onConfirmed: nothing,
-    onRekeyLimit: nothing,
-    onMessage: nothing,
-    onGroupsChanged: nothing,
+    ...silentEvents,
     onDeviceLost: (reason) => {
       throw new Error(reason);
     },

@@ -16,6 +16,7 @@ import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import type { EngineEvents } from '#engine/engine.ts';
 import { PacketEngine } from '#engine/packet-engine.ts';
+import { silentEvents } from '../test/support/silent-events.ts';
 import { inside, insideMeanwhile, run, spawnInside } from './namespaces.ts';
 
 const { values } = parseArgs({
@@ -43,16 +44,8 @@ const PORT = 41_641;
 const STATIC_PEER = fileURLToPath(new URL('./static-peer.ts', import.meta.url));
 const SELF = fileURLToPath(import.meta.url);
 
-const nothing = (): void => {};
 const events: EngineEvents = {
-  onDatagram: nothing,
-  onWantSession: nothing,
-  onActivity: nothing,
-  onRoam: nothing,
-  onConfirmed: nothing,
-  onRekeyLimit: nothing,
-  onMessage: nothing,
-  onGroupsChanged: nothing,
+  ...silentEvents,
   onDeviceLost: (reason) => {
     throw new Error(reason);
   },

@@ -264,11 +264,10 @@ export class GridHall {
 
   /** Two members of these kinds; of one and the same kind the first two. */
   pair(a: NatKind, b: NatKind): GridPair {
-    const of = (kind: NatKind) => this.#members.filter(([nat]) => nat === kind);
-    const both = [of(a)[0], a === b ? of(b)[1] : of(b)[0]] as const;
-    const [first, second] = both.map((found) => found?.[1]);
+    const first = this.#members.find(([kind]) => kind === a);
+    const second = this.#members.find((member) => member !== first && member[0] === b);
     if (first === undefined || second === undefined) throw new Error(`no ${a} ↔ ${b} here`);
-    return new GridPair(this.#centre, [first, second]);
+    return new GridPair(this.#centre, [first[1], second[1]]);
   }
 }
 

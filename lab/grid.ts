@@ -109,15 +109,9 @@ async function meetInHalls(tasks: GridTask[], delayMs: number, until: number): P
 
 /** Those who are needed, each kind that meets itself twice. */
 function kindsOf(tasks: readonly GridTask[]): NatKind[] {
-  const ofEach = natKinds.map(({ name }) => ({
-    name,
-    isNeeded: tasks.some(({ a, b }) => a === name || b === name),
-    meetsItself: tasks.some(({ a, b }) => a === name && b === name),
-  }));
-  return ofEach.flatMap(({ name, isNeeded, meetsItself }) => {
-    if (meetsItself) return [name, name];
-    return isNeeded ? [name] : [];
-  });
+  const needed = tasks.flatMap(({ a, b }) => [a, b]);
+  const meetingThemselves = tasks.flatMap(({ a, b }) => (a === b ? [a] : []));
+  return [...new Set(needed), ...new Set(meetingThemselves)];
 }
 
 function record(result: Result): void {

@@ -68,7 +68,7 @@ export class Home implements Network {
   /** The carrier's router, for kinds with one. */
   #carrier: Home | undefined;
   #userspace: UserspaceNat | undefined;
-  #settings: HomeSettings;
+  readonly #settings: HomeSettings;
   readonly #forwards = new Map<number, string>();
   #ports = 0;
 
@@ -160,20 +160,6 @@ export class Home implements Network {
     await host.attached(new LanPort(host, this.router, link, this.#plan, this.#pool));
     const { row, timeoutSeconds } = this.#settings;
     if (row.name === 'host-firewall') await host.setFirewall(true, { timeoutSeconds });
-  }
-
-  /** Changes what the router does; flows that it knows go on. */
-  async setNat({ kind, ...change }: SettingsChange): Promise<void> {
-    const before = this.#settings.row;
-    const row = kind === undefined ? before : natKind(kind);
-    const isOther = (['madeBy', 'ipv6', 'carrier'] as const).some(
-      (key) => row[key] !== before[key],
-    );
-    if (isOther || isTranslated(row) !== isTranslated(before)) {
-      throw new Error(`${this.name}: ${row.name} is built otherwise; build another home`);
-    }
-    this.#settings = { ...this.#settings, ...change, row };
-    await this.#applyNat();
   }
 
   /**
@@ -299,8 +285,6 @@ export class Home implements Network {
     );
   }
 }
-
-type SettingsChange = { readonly kind?: NatKind } & Partial<Omit<HomeSettings, 'row'>>;
 
 const defaultTimeoutSeconds = 30;
 /** Each NAT that draws ports at random draws others. */

@@ -4,7 +4,7 @@
  *
  *     host ── realm "LAN" ── router (NAT) ── realm "Internet" ── host
  */
-import { type Endpoint, formatEndpoint } from '#wire/endpoint.ts';
+import type { Endpoint } from '#wire/endpoint.ts';
 import { type NatKind, type NatKindRow, natKind } from '../lab/nat-kinds.ts';
 import type { VirtualClock } from './clock.ts';
 import { Nat, type Packet } from './nat.ts';
@@ -303,6 +303,3 @@ export class Host {
     }
   }
 }
-
-export const describePacket = ({ source, destination, bytes }: Packet): string =>
-  `${formatEndpoint(source)} → ${formatEndpoint(destination)} ${bytes.length} bytes`;

@@ -1,10 +1,10 @@
 /** Level 3: two and more path machines over simulated NATs, from a seed, under virtual time. */
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { firstBurstProbes, unprovenProbesPerMinute } from '#core/path/limits.ts';
 import { directPath, type NatKind, type NatKindRow, natKind, natKinds } from '../lab/nat-kinds.ts';
 import { type PathClient, PathWorld } from './path-world.ts';
 import type { Random } from './random.ts';
+import { checkBudgets } from './scenario/invariants.ts';
 import { count, joined, recovery, stream } from './streams.ts';
 
 /** Joined, or the test fails. */
@@ -422,35 +422,6 @@ describe('loss', () => {
   });
 });
 
-/** Most moments within any span of `spanMs`. */
-function densest(times: readonly number[], spanMs: number): number {
-  let most = 0;
-  let from = 0;
-  for (const [i, time] of times.entries()) {
-    while (times[from]! <= time - spanMs) from += 1;
-    most = Math.max(most, i - from + 1);
-  }
-  return most;
-}
-
-function checkBudgets(client: PathClient): void {
-  assert(
-    densest(
-      client.requests.map(({ atMs }) => atMs),
-      1000,
-    ) <= 150,
-    'all probes in a second',
-  );
-  const byAddress = Map.groupBy(client.requests, ({ to }) => to);
-  for (const [to, requests] of byAddress) {
-    if (client.heardFrom.has(to)) continue;
-    const later = requests.slice(firstBurstProbes).map(({ atMs }) => atMs);
-    // Whoever moves may begin once more, once a minute.
-    const most = unprovenProbesPerMinute + (client.moves > 0 ? firstBurstProbes : 0);
-    assert(densest(later, 60_000) <= most, `probes a minute to ${to}`);
-  }
-}
-
 /** What a random world does to itself every few seconds. */
 function randomFault(world: PathWorld, random: Random, step: number): void {
   const client = random.pick(world.clients);
@@ -534,7 +505,7 @@ describe('random worlds', () => {
       assert.deepEqual(missing, [], 'every pair that can has a path again');
       world.run(60_000);
       assert(allJoined(), 'and keeps it');
-      for (const client of world.clients) checkBudgets(client);
+      for (const client of world.clients) checkBudgets(client, world.hardNat);
     });
   }
 });

@@ -1,12 +1,13 @@
 /** `buri daemon`: the client itself, in the foreground. */
 import { Command } from 'commander';
 import { exampleText } from './client-command.ts';
+import { endingSignal } from './ending.ts';
 import { UsageError } from './failure.ts';
 import { defaultSocketPath, socketPathOf } from './local-client.ts';
 
 const defaultStateDirectory = '/var/lib/buri';
 const defaultDevice = 'buri0';
-/** A clean end takes a moment; beyond this it has failed, and the process ends as it is. */
+/** A clean end takes a moment. */
 const endWithinMs = 8000;
 
 interface DaemonFlags {
@@ -83,13 +84,7 @@ export const daemonCommand = (): Command =>
       const { runDaemon } = await import('#client/daemon.ts');
       const port = portOf(flags.port ?? process.env.BURI_PORT);
       const proxy = await proxyOf(flags.proxy ?? process.env.BURI_PROXY);
-      const ending = new AbortController();
-      for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-        process.on(signal, () => {
-          if (!ending.signal.aborted) setTimeout(() => process.exit(1), endWithinMs).unref();
-          ending.abort();
-        });
-      }
+      const ending = endingSignal(endWithinMs);
       await runDaemon(
         {
           stateDirectory: flags.state ?? (process.env.BURI_STATE || defaultStateDirectory),
@@ -109,7 +104,7 @@ export const daemonCommand = (): Command =>
           ...(port === undefined ? {} : { port }),
           ...(proxy === undefined ? {} : { proxy }),
         },
-        ending.signal,
+        ending,
       );
       // Nothing is left to do; a handle that some library forgot must not keep the process.
       process.exit(0);

@@ -6,7 +6,6 @@ import { isUnspecified, parseListenAddress } from '#server/listen-address.ts';
 import { addressBytes, type Endpoint, formatAddress, formatEndpoint } from '#wire/endpoint.ts';
 import type { RelayOffer } from '#wire/relay-control.ts';
 
-export const defaultRelayAddress = '*:3480';
 /** What one core forwards; clients are spread by it one day. */
 const bytesPerSecond = 250_000_000;
 

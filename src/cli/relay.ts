@@ -1,6 +1,7 @@
 /** `buri relay`: a relay of its own, in the foreground. */
 import { Command, Option } from 'commander';
 import { exampleText } from './client-command.ts';
+import { endingSignal } from './ending.ts';
 import { UsageError } from './failure.ts';
 import { socketPathOf } from './local-client.ts';
 
@@ -28,7 +29,7 @@ export interface VolunteerFlags extends RelayFlags {
 
 type Flags = RelayFlags & Partial<StandaloneFlags & VolunteerFlags>;
 
-/** Draining takes 10 s; beyond this the end has failed, and the process ends as it is. */
+/** Draining takes 10 s. */
 const endWithinMs = 15_000;
 
 export const relayCommand = (): Command =>
@@ -104,14 +105,7 @@ export const relayCommand = (): Command =>
       if ((flags.tlsCert === undefined) !== (flags.tlsKey === undefined))
         throw new UsageError('--tls-cert and --tls-key are given together');
       const run = await programOf(flags, command);
-      const ending = new AbortController();
-      for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-        process.on(signal, () => {
-          if (!ending.signal.aborted) setTimeout(() => process.exit(1), endWithinMs).unref();
-          ending.abort();
-        });
-      }
-      await run(ending.signal);
+      await run(endingSignal(endWithinMs));
       process.exit(0);
     });
 

@@ -18,9 +18,6 @@ export function parsePrefix(text: string): Prefix | undefined {
   return { bytes, lengthBits };
 }
 
-export const formatPrefix = ({ bytes, lengthBits }: Prefix): string =>
-  `${formatAddress(bytes)}/${lengthBits}`;
-
 /** Whether they have an address in common: one contains the other. */
 export function overlap(a: Prefix, b: Prefix): boolean {
   if (a.bytes.length !== b.bytes.length) return false;

@@ -106,7 +106,6 @@ export const presence = z.enum(['online', 'unconfirmed', 'offline']);
 export type Presence = z.infer<typeof presence>;
 
 export const networkType = z.enum(['mesh']);
-export const memberRole = z.enum(['member']);
 export const approval = z.enum(['auto', 'manual']);
 
 /** Parameters of Argon2id (RFC 9106). The minimum is enforced by the client, whatever a server says. */

@@ -104,7 +104,6 @@ const documents = {
 export type DocumentKind = keyof typeof documents;
 export type Document<Kind extends DocumentKind> = z.infer<(typeof documents)[Kind]>;
 export type NodeCertificate = Document<'node-certificate'>;
-export type NodeList = Document<'node-list'>;
 export type DeviceCertificate = Document<'device-certificate'>;
 export type Membership = Document<'membership'>;
 export type Revocation = Document<'revocation'>;

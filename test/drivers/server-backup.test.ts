@@ -35,35 +35,16 @@ test('backup beside a running server, restore elsewhere, migrate to PostgreSQL a
     const again = await buri('server', 'backup', file, '--data', data);
     assert.match(again.stderr, /exists already/);
     const url = await postgres.database();
-    const running = await buri(
-      'server',
-      'migrate',
-      '--from',
-      `sqlite:${join(data, 'buri.db')}`,
-      '--to',
-      url,
-    );
+    const from = `sqlite:${join(data, 'buri.db')}`;
+    const migrate = () => buri('server', 'migrate', '--from', from, '--to', url);
+    const running = await migrate();
     assert.match(running.stderr, /another server is using/);
     await server.stop();
 
-    const moved = await buri(
-      'server',
-      'migrate',
-      '--from',
-      `sqlite:${join(data, 'buri.db')}`,
-      '--to',
-      url,
-    );
+    const moved = await migrate();
     assert.equal(moved.code, 0, moved.stderr);
     assert.deepEqual(await sums(url), await sums(join(data, 'buri.db')));
-    const twice = await buri(
-      'server',
-      'migrate',
-      '--from',
-      `sqlite:${join(data, 'buri.db')}`,
-      '--to',
-      url,
-    );
+    const twice = await migrate();
     assert.match(twice.stderr, /holds the data of a server already/);
     {
       await using onPostgres = await ServerProcess.start({

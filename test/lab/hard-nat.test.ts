@@ -4,29 +4,15 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { BuriDaemon, BuriServer } from '../../lab/buri.ts';
+import { BuriServer } from '../../lab/buri.ts';
 import { Home } from '../../lab/home.ts';
-import type { Host } from '../../lab/host.ts';
 import { Internet } from '../../lab/internet.ts';
 import { Lab } from '../../lab/lab.ts';
 import { callDaemon } from '../../lab/local-api.ts';
 import type { NatKind } from '../../lab/nat-kinds.ts';
 import { labSkipReason } from '../../lab/needs.ts';
 import { waitFor } from '../../lab/wait.ts';
-
-interface Person {
-  readonly host: Host;
-  readonly daemon: BuriDaemon;
-  readonly clientId: string;
-  readonly ipv4: string;
-}
-
-async function arrive(host: Host, url: string): Promise<Person> {
-  const daemon = await BuriDaemon.start(host);
-  const login = { url, nick: host.name, waitSeconds: 60 };
-  const { clientId, ipv4 } = await callDaemon(daemon.socket, 'login', login);
-  return { host, daemon, clientId, ipv4 };
-}
+import { arrive, type Person } from '../support/people.ts';
 
 async function sees(from: Person, to: Person) {
   const { path } = await callDaemon(from.daemon.socket, 'peer', { clientId: to.clientId });
@@ -54,7 +40,8 @@ describe('behind hard NATs', { skip: labSkipReason() }, () => {
     const number = ++pairs;
     const people = kinds.map(async (nat, index) => {
       const home = await Home.create(internet, { name: `${'ab'[index]}${number}`, nat });
-      return arrive(home.firstHost, url);
+      const host = home.firstHost;
+      return arrive(host.name, host, url);
     });
     const [a, b] = (await Promise.all(people)) as [Person, Person];
     const network = `pair${number}`;

@@ -9,34 +9,16 @@
  */
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { BuriDaemon, BuriServer, buriProgram } from '../../lab/buri.ts';
+import { BuriServer, buriProgram } from '../../lab/buri.ts';
 import { Home } from '../../lab/home.ts';
-import type { Host } from '../../lab/host.ts';
 import { Internet } from '../../lab/internet.ts';
 import { Lab } from '../../lab/lab.ts';
 import { labSkipReason } from '../../lab/needs.ts';
 import type { LabProcess } from '../../lab/process.ts';
 import { waitFor } from '../../lab/wait.ts';
+import { arrive, type Person, pathTo } from '../support/people.ts';
 
 const password = 'one private LAN';
-
-interface Person {
-  readonly host: Host;
-  readonly daemon: BuriDaemon;
-  readonly clientId: string;
-  readonly ipv4: string;
-}
-
-async function arrive(nick: string, host: Host, url: string): Promise<Person> {
-  const daemon = await BuriDaemon.start(host);
-  const { clientId, ipv4 } = await daemon.verb('login', ['--nick', nick, '--wait', '20', url]);
-  return { host, daemon, clientId, ipv4 };
-}
-
-async function pathTo(from: Person, to: Person) {
-  const { networks } = await from.daemon.verb('list');
-  return networks[0]?.members.find(({ clientId }) => clientId === to.clientId)?.path;
-}
 
 const held = async ({ daemon }: Person) => (await daemon.verb('status')).relays ?? [];
 

@@ -355,6 +355,35 @@ export class MemberNode {
   }
 }
 
+/** The network of {@link rigOf}. */
+export const net = '100-000-001';
+
+/** All are members of one network, and connected. */
+export function rigOf(devices: readonly TestDevice[], seed?: string) {
+  const rig = new MemberRig(seed);
+  const members = devices.map((device) => rig.cluster.member(net, device));
+  rig.setView(rig.cluster.view(net, members));
+  const nodes = devices.map((device) => rig.add(device, { secrets: secretsOf(net) }));
+  for (const node of nodes) node.connect();
+  return { rig, nodes: nodes as [MemberNode, MemberNode, ...MemberNode[]] };
+}
+
+/** The packet arrives, sent again until it does, within the time. */
+export function arrives(
+  rig: MemberRig,
+  from: MemberNode,
+  to: MemberNode,
+  withinMs: number,
+): boolean {
+  const text = `packet ${rig.clock.now.monotonic} of ${from.device.name}`;
+  for (let waited = 0; waited < withinMs; waited += 100) {
+    from.send(to.device.ipv4, text);
+    rig.clock.run(100);
+    if (to.inbox.includes(text)) return true;
+  }
+  return false;
+}
+
 /** Secrets of networks, by id, as every member of them has them. */
 export const secretsOf = (...networks: readonly string[]): ReadonlyMap<string, Uint8Array> =>
   new Map(networks.map((id) => [id, keyOf(id)]));

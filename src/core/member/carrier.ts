@@ -39,8 +39,8 @@ export const noCarrierCounts = () => ({
 export interface CarrierOptions {
   readonly clientId: string;
   readonly peers: PeerTable;
-  /** There is a session with the peer. */
-  readonly isUp: (peer: Peer) => boolean;
+  /** What is sent to the peer arrives, as far as is known. */
+  readonly reaches: (peer: Peer) => boolean;
   readonly emit: (output: MemberOutput) => void;
   /** A signal for this client has arrived. Only opening it shows whether it is genuine. */
   readonly receive: (from: string, sealed: Uint8Array, now: Now) => void;
@@ -89,7 +89,7 @@ export class Carrier {
 
   /** Whether anybody could carry a signal to the peer now. */
   hasWay(peer: Peer): boolean {
-    return this.#reaches(peer) || this.#common(peer).length > 0;
+    return this.#options.reaches(peer) || this.#common(peer).length > 0;
   }
 
   /** False when there is no way. Nothing says whether it arrives. */
@@ -99,7 +99,7 @@ export class Carrier {
     if (to === undefined || from === undefined || sealed.length > maxCarriedSignalBytes) {
       return false;
     }
-    const ways = this.#reaches(peer) ? [peer] : this.#choose(peer);
+    const ways = this.#options.reaches(peer) ? [peer] : this.#choose(peer);
     if (ways.length === 0) this.counters['carried-no-way']++;
     for (const way of ways) {
       this.counters['carried-sent']++;
@@ -143,9 +143,10 @@ export class Carrier {
   }
 
   #passOn(sender: Peer, signal: CarriedSignal, now: MonotonicMs): void {
+    const { peers, reaches } = this.#options;
     const clientId = clientIdOf(signal.to);
-    const to = clientId === undefined ? undefined : this.#options.peers.byClientId(clientId);
-    if (to === undefined || to === sender || !this.#reaches(to) || !shareNetwork(sender, to)) {
+    const to = clientId === undefined ? undefined : peers.byClientId(clientId);
+    if (to === undefined || to === sender || !reaches(to) || !shareNetwork(sender, to)) {
       this.counters['carried-undeliverable']++;
       return;
     }
@@ -176,13 +177,10 @@ export class Carrier {
   }
 
   #common(peer: Peer): Peer[] {
-    return [...this.#options.peers.values()].filter(
-      (member) => member !== peer && this.#reaches(member) && shareNetwork(member, peer),
+    const { peers, reaches } = this.#options;
+    return [...peers.values()].filter(
+      (member) => member !== peer && reaches(member) && shareNetwork(member, peer),
     );
-  }
-
-  #reaches(peer: Peer): boolean {
-    return peer.hasPath && !peer.isDead && this.#options.isUp(peer);
   }
 
   #of(peer: Peer): Known {

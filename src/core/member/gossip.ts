@@ -41,7 +41,8 @@ export const noGossipCounts = () => ({
 
 export interface GossipOptions {
   readonly peers: PeerTable;
-  readonly isUp: (peer: Peer) => boolean;
+  /** What is sent to the peer arrives, as far as is known. */
+  readonly reaches: (peer: Peer) => boolean;
   readonly emit: (output: MemberOutput) => void;
   /** The peer or this client lacks a server that would tell. */
   readonly isCutOff: (peer: Peer) => boolean;
@@ -89,12 +90,12 @@ export class Gossip {
 
   /** Learnt a moment ago, from the server or from `by`. Whom it is about is told too, as long as there is a tunnel. */
   learnt(revocation: Revocation, now: Now, by?: Peer): void {
-    const { peers } = this.#options;
+    const { peers, reaches } = this.#options;
     this.#version += 1;
     const key = keyOf(revocation);
     const concerned: Peer[] = [];
     for (const peer of peers.values()) {
-      if (peer === by || !this.#reaches(peer) || !peer.pair.networks.includes(revocation.network))
+      if (peer === by || !reaches(peer) || !peer.pair.networks.includes(revocation.network))
         continue;
       if (peer.pair.identity === revocation.identity) this.#say(peer, [revocation.bytes]);
       else if (!this.#of(peer).done.has(key)) concerned.push(peer);
@@ -112,8 +113,8 @@ export class Gossip {
    * @param isNew there was no tunnel, or no path, before: what was told then may not have arrived.
    */
   catchUp(peer: Peer, now: Now, isNew = false): void {
-    const { isCutOff, recent } = this.#options;
-    if (!isCutOff(peer) || !this.#reaches(peer)) return;
+    const { isCutOff, reaches, recent } = this.#options;
+    if (!isCutOff(peer) || !reaches(peer)) return;
     const told = this.#of(peer);
     if (isNew) {
       told.done.clear();
@@ -177,7 +178,7 @@ export class Gossip {
   }
 
   #tell(peer: Peer, told: Told, now: MonotonicMs): void {
-    if (!this.#reaches(peer)) {
+    if (!this.#options.reaches(peer)) {
       // It will be brought up to date when it is there again.
       told.waiting.clear();
       told.version = 0;
@@ -199,10 +200,6 @@ export class Gossip {
     if (count === 0 && due[0] !== undefined) told.waiting.delete(due[0][0]);
     told.nextAt = after(now, messageEveryMs);
     this.#schedule(peer, told);
-  }
-
-  #reaches(peer: Peer): boolean {
-    return peer.hasPath && !peer.isDead && this.#options.isUp(peer);
   }
 
   #schedule(peer: Peer, told: Told): void {

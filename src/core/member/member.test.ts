@@ -1,24 +1,17 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { keyOf, type TestDevice, testDevice } from '../../../test/support/cluster.ts';
-import { type MemberNode, MemberRig, secretsOf } from '../../../test/support/member-rig.ts';
+import {
+  arrives,
+  type MemberNode,
+  MemberRig,
+  net,
+  rigOf,
+  secretsOf,
+} from '../../../test/support/member-rig.ts';
 
-const net = '100-000-001';
 const net2 = '100-000-002';
 const [alice, bob, carol] = [testDevice(1, 'alice'), testDevice(2, 'bob'), testDevice(3, 'carol')];
-
-function rigOf(devices: readonly TestDevice[], seed?: string) {
-  const rig = new MemberRig(seed);
-  rig.setView(
-    rig.cluster.view(
-      net,
-      devices.map((device) => rig.cluster.member(net, device)),
-    ),
-  );
-  const nodes = devices.map((device) => rig.add(device, { secrets: secretsOf(net) }));
-  for (const node of nodes) node.connect();
-  return { rig, nodes: nodes as [MemberNode, MemberNode, ...MemberNode[]] };
-}
 
 const pathKind = (from: MemberNode, to: TestDevice) => {
   const peer = from.member.manager.peers.byClientId(to.clientId);
@@ -28,17 +21,6 @@ const isUp = (from: MemberNode, to: TestDevice) => {
   const peer = from.member.manager.peers.byClientId(to.clientId);
   return peer !== undefined && from.member.manager.isUp(peer);
 };
-
-/** The packet arrives, sent again until it does, within the time. */
-function arrives(rig: MemberRig, from: MemberNode, to: MemberNode, withinMs: number): boolean {
-  const text = `packet ${rig.clock.now.monotonic} of ${from.device.name}`;
-  for (let waited = 0; waited < withinMs; waited += 100) {
-    from.send(to.device.ipv4, text);
-    rig.clock.run(100);
-    if (to.inbox.includes(text)) return true;
-  }
-  return false;
-}
 
 test('two members of a network have a tunnel both ways soon after login', () => {
   const { rig, nodes } = rigOf([alice, bob]);

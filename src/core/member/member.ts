@@ -156,13 +156,13 @@ export class Member {
     this.#carrier = new Carrier({
       clientId: options.clientId,
       peers: this.#manager.peers,
-      isUp: (peer) => this.#manager.isUp(peer),
+      reaches: (peer) => this.#manager.reaches(peer),
       emit,
       receive: (from, sealed, now) => this.#carried(from, sealed, now),
     });
     this.#gossip = new Gossip({
       peers: this.#manager.peers,
-      isUp: (peer) => this.#manager.isUp(peer),
+      reaches: (peer) => this.#manager.reaches(peer),
       emit,
       isCutOff: ({ pair }) => !this.#connected || pair.presence !== 'online',
       recent: (networks, now) => this.#recentRevocations(networks, now),

@@ -163,6 +163,11 @@ export class PeerManager {
     return this.#tunnels.isUp(peer.index);
   }
 
+  /** There is a session, and a path below it that nothing speaks against. */
+  reaches(peer: Peer): boolean {
+    return peer.hasPath && !peer.isDead && this.isUp(peer);
+  }
+
   counters(): Record<string, number> {
     const counters: Record<string, number> = {};
     for (const [name, count] of Object.entries(this.#paths.counters())) {

@@ -3,21 +3,18 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type CarriedSignal, encodeCarriedSignal, encodeRevocations } from '#wire/carried.ts';
 import { type TestDevice, testDevice } from '../../../test/support/cluster.ts';
-import { type MemberNode, MemberRig, secretsOf } from '../../../test/support/member-rig.ts';
+import {
+  arrives,
+  type MemberNode,
+  MemberRig,
+  net,
+  rigOf,
+  secretsOf,
+} from '../../../test/support/member-rig.ts';
 
-const net = '100-000-001';
 const dayMs = 86_400_000;
 const net2 = '100-000-002';
 const [alice, bob, carol] = [testDevice(1, 'alice'), testDevice(2, 'bob'), testDevice(3, 'carol')];
-
-function rigOf(devices: readonly TestDevice[], seed?: string) {
-  const rig = new MemberRig(seed);
-  const members = devices.map((device) => rig.cluster.member(net, device));
-  rig.setView(rig.cluster.view(net, members));
-  const nodes = devices.map((device) => rig.add(device, { secrets: secretsOf(net) }));
-  for (const node of nodes) node.connect();
-  return { rig, nodes: nodes as [MemberNode, MemberNode, ...MemberNode[]] };
-}
 
 /** All others are behind a filter that lets in only those whom they have sent to within half a minute. */
 function filter(rig: MemberRig, ...open: readonly MemberNode[]): void {
@@ -43,17 +40,6 @@ function restart(rig: MemberRig, node: MemberNode): void {
     ways: node.member.ways(rig.clock.now),
     ...(lastTimestamp === undefined ? {} : { lastTimestamp }),
   });
-}
-
-/** The packet arrives, sent again until it does, within the time. */
-function arrives(rig: MemberRig, from: MemberNode, to: MemberNode, withinMs: number): boolean {
-  const text = `packet ${rig.clock.now.monotonic} of ${from.device.name}`;
-  for (let waited = 0; waited < withinMs; waited += 100) {
-    from.send(to.device.ipv4, text);
-    rig.clock.run(100);
-    if (to.inbox.includes(text)) return true;
-  }
-  return false;
 }
 
 test('two members who start anew while no server answers have their tunnel back', () => {

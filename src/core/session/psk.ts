@@ -14,9 +14,6 @@ export interface PairPskOptions {
   readonly tunnelKeyB: Uint8Array;
 }
 
-/** A stock WireGuard peer without a pre-shared key. */
-export const stockPsk: Uint8Array = new Uint8Array(32);
-
 const suiteByte = { chacha20poly1305: 1, aes256gcm: 2 } as const satisfies Record<
   AeadSuite,
   number

@@ -1,5 +1,6 @@
 /** Where NATS is: `nats://[USER:PASSWORD@]HOST:PORT[,HOST:PORT]`, `tls://…` for TLS. */
 import { BuriError } from '#core/errors.ts';
+import { decodedPart } from '../url-part.ts';
 
 export interface NatsUrl {
   readonly servers: readonly string[];
@@ -33,13 +34,7 @@ export function parseNatsUrl(given: string): NatsUrl {
   };
 }
 
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    throw bad('a % in it begins no character');
-  }
-}
+const decoded = (text: string): string => decodedPart(text, bad);
 
 const bad = (why: string) =>
   new BuriError(

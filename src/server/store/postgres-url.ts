@@ -6,6 +6,7 @@
  *     postgres://USER@/DATABASE?host=/run/postgresql&port=5432           by a Unix socket
  */
 import { BuriError } from '#core/errors.ts';
+import { decodedPart } from '../url-part.ts';
 
 export type SslMode = 'disable' | 'require' | 'verify-full';
 
@@ -80,13 +81,7 @@ function sslModeOf(text: string | null): SslMode | undefined {
   throw bad('sslmode is one of disable, require, verify-full');
 }
 
-function decoded(text: string): string {
-  try {
-    return decodeURIComponent(text);
-  } catch {
-    throw bad('a % in it begins no character');
-  }
-}
+const decoded = (text: string): string => decodedPart(text, bad);
 
 const bad = (why: string) =>
   new BuriError(
