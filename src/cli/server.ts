@@ -1,8 +1,10 @@
 /** `buri server`: runs a server; with a further word, manages one. */
+import { once } from 'node:events';
 import { Command, InvalidArgumentError, Option } from 'commander';
 import type { TicketLimits } from '#server/coordinator/relays/tickets.ts';
 import type { Log } from '#server/log.ts';
 import { exampleText } from './client-command.ts';
+import { endingSignal } from './ending.ts';
 import { UsageError } from './failure.ts';
 import {
   serverBackupCommand,
@@ -17,6 +19,9 @@ import {
 } from './server-list.ts';
 import { serverRelaysCommand } from './server-relays.ts';
 import { serverTokenCommand, serverUrlCommand } from './server-token.ts';
+
+/** Clients are sent to other nodes, and what they asked is answered. */
+const endWithinMs = 40_000;
 
 interface ServerFlags {
   readonly data?: string;
@@ -177,10 +182,12 @@ async function runServer(flags: ServerFlags): Promise<void> {
   const { Server } = await import('#server/server.ts');
   const { createLog } = await import('#server/log.ts');
   const log = createLog(flags.logLevel);
+  // Before anything is waited for: the first process of a container has no signals but those that it takes.
+  const ending = endingSignal(endWithinMs);
   const operations =
     flags.metrics === undefined ? undefined : await openOperations(flags.metrics, log);
   const server = await Server.start({
-    ...operations,
+    ...{ ...operations, ending },
     fabric: flags.fabric,
     clusterKeyFile: flags.clusterKey,
     data: flags.data,
@@ -197,6 +204,10 @@ async function runServer(flags: ServerFlags): Promise<void> {
         ? undefined
         : { certificatePath: flags.tlsCert, keyPath: flags.tlsKey },
     log,
+  }).catch((error) => {
+    if (!ending.aborted) throw error;
+    log.info({ reason: error.message }, 'ending before it has started');
+    process.exit(0);
   });
   operations?.readiness.set('start', undefined);
   let endRelay: (() => Promise<void>) | undefined;
@@ -216,10 +227,8 @@ async function runServer(flags: ServerFlags): Promise<void> {
       log.error({ err: error }, 'the TLS files were not taken over');
     }
   });
-  const signal = await new Promise<string>((resolve) => {
-    for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve(name));
-  });
-  log.info({ signal }, 'ending');
+  if (!ending.aborted) await once(ending, 'abort');
+  log.info('ending');
   await endRelay?.();
   await server.close();
   // What clients have left open (a kept-alive socket, a timer of a library) is no reason to stay.

@@ -33,6 +33,8 @@ import { version } from './version.ts';
 
 export interface ServerOptions {
   readonly data: string;
+  /** A database that is not there yet is waited for until then. */
+  readonly ending?: AbortSignal;
   readonly listen: readonly string[];
   /** None: no STUN. */
   readonly stun: readonly string[];
@@ -144,7 +146,7 @@ export class Server implements AsyncDisposable {
       },
       failed: storeFailures(options.log),
       waiting: {
-        signal: new AbortController().signal,
+        signal: options.ending ?? new AbortController().signal,
         waiting: (error) => {
           readiness.set('database', error.message);
           options.log.warn({ reason: error.message }, 'waiting for the database');

@@ -1,11 +1,15 @@
 /** Starting and ending: what stands in the way is said, and nothing is left behind. */
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { chmodSync, existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
+import { createInterface } from 'node:readline';
 import { after, test } from 'node:test';
 import { ControlClient, DeviceKeys } from '../support/control-client.ts';
-import { buri, ServerProcess, temporaryDirectory } from '../support/server-process.ts';
+import { freePort } from '../support/postgres.ts';
+import { buri, program, ServerProcess, temporaryDirectory } from '../support/server-process.ts';
 import { createUntilRefused, SmallDisk } from '../support/small-disk.ts';
 
 const place = temporaryDirectory('start');
@@ -43,6 +47,17 @@ test('secrets are readable by their owner alone; the database has none of them',
   assert.ok(!database.includes(key));
   assert.ok(!database.includes(Buffer.from(key, 'base64url').toString('latin1')));
   assert.ok(!server.lines.join('\n').includes(key));
+});
+
+test('a server that waits for its database ends when it is told to', async () => {
+  const store = `postgres://127.0.0.1:${await freePort()}/none`;
+  const server = spawn(program, ['server', '--data', fresh(), ...local, '--store', store], {
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  const ended = once(server, 'exit');
+  for await (const line of createInterface({ input: server.stderr }))
+    if (line.includes('waiting for the database')) server.kill('SIGTERM');
+  assert.deepEqual(await ended, [0, null]);
 });
 
 test('the URL is the same after a restart on the same port, and known without a server', async () => {

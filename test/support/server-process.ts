@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 
-const program = new URL('../../bin/buri', import.meta.url).pathname;
+export const program = new URL('../../bin/buri', import.meta.url).pathname;
 const readyTimeoutMs = 60_000;
 
 export interface ServerProcessOptions {

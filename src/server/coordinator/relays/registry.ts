@@ -77,10 +77,5 @@ export class Registry {
 
   get = (id: string) => this.#byId.get(id);
   ofOwner = (clientId: string) => this.#byOwner.get(clientId);
-  ofSession = (session: SessionId) => {
-    for (const relay of this.#byId.values())
-      if (relay.session === session && relay.kind === 'standalone') return relay;
-    return undefined;
-  };
   all = () => this.#byId.values();
 }
