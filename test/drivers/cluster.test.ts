@@ -170,12 +170,13 @@ test('every node is replaced in turn under load: no request fails, and nobody no
   assert.deepEqual(notOnline(), []);
 });
 
-test('a node that is started before PostgreSQL waits, is not ready meanwhile, and says why', {
+test('a node that is started before PostgreSQL and NATS waits, is not ready meanwhile, and says why', {
   skip,
 }, async () => {
   const port = await freePort();
   await world.nodes[2]!.stop('SIGKILL');
   await world.postgres.stop();
+  for (let i = 0; i < 3; i++) await world.nats.stop(i);
   const starting = world.up(2, ['--metrics', `127.0.0.1:${port}`]);
   const look = async (path: string) => {
     const response = await fetch(`http://127.0.0.1:${port}/${path}`).catch(() => undefined);
@@ -193,6 +194,8 @@ test('a node that is started before PostgreSQL waits, is not ready meanwhile, an
   assert.deepEqual(await look('healthz'), [200, 'ok\n']);
   await world.postgres.up();
   await starting;
+  await until('readyz', 503, /fabric: .*not connected/);
+  for (let i = 0; i < 3; i++) await world.nats.up(i);
   await until('readyz', 200, /ready/);
   await converged();
 });
