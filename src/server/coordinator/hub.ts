@@ -175,6 +175,8 @@ export class Hub {
   asRefusal(error: unknown): Refusal {
     if (error instanceof Refusal) return error;
     this.options.failed?.(error);
+    // It may have been done, if nobody could be asked.
+    this.federation?.doubt();
     return new Refusal('server-storage');
   }
 

@@ -6,7 +6,7 @@ import type { RigClient } from '../../../../test/support/coordinator-rig.ts';
 import { ViewModel } from '../../../../test/support/view-model.ts';
 import { removeClient } from '../../admin/actions.ts';
 import { closeReplaced } from '../hub.ts';
-import { handoverMs } from '../limits.ts';
+import { handoverMs, nodeBeatMs } from '../limits.ts';
 
 const presences = (client: RigClient) =>
   client.received.flatMap((message) => {
@@ -449,6 +449,25 @@ function randomOf(seed: number): () => number {
     return ((t ^ (t >>> 14)) >>> 0) / 4_294_967_296;
   };
 }
+
+test('a commit that was done though nobody could tell is told a few seconds later', async () => {
+  await using world = await pair();
+  const { cluster, anna, bert, network } = world;
+  const { commits } = cluster.store;
+  const run = commits.run.bind(commits);
+  commits.run = async (work) => {
+    commits.run = run;
+    await run(work);
+    throw new Error('the answer was lost');
+  };
+  const result = await anna.request({ op: 'set-access', network, locked: true });
+  assert.equal(result.ok ? 'ok' : result.error.code, 'server-storage');
+  await cluster.advance(nodeBeatMs + 100);
+  for (const client of [anna, bert]) {
+    const facts = client.last('delta').changes.find(({ op }) => op === 'facts');
+    assert.ok(facts?.op === 'facts' && facts.facts.locked, client.name);
+  }
+});
 
 test('parcels lost, doubled and reordered: all views converge to the database', async () => {
   const { assertView } = await import('../../../../test/support/view-model.ts');

@@ -56,6 +56,8 @@ export class Federation implements NodeLink {
   /** Unix time since when it is in this state. */
   #stateAt = 0;
   #storeUp = true;
+  /** Something that we were to write may have been written: nobody has been told of it. */
+  #isInDoubt = false;
   #liveText = '';
   #comparing = false;
   #compareAgain = false;
@@ -169,6 +171,7 @@ export class Federation implements NodeLink {
   /** Something could not be written: once the database is back it is compared with what is true. */
   doubt(): void {
     this.#storeUp = false;
+    this.#isInDoubt = true;
   }
 
   /** From now on the node takes no newcomers, or has ended: the others go on without it. */
@@ -374,12 +377,17 @@ export class Federation implements NodeLink {
       return;
     }
     this.#comparing = true;
+    const wasInDoubt = this.#isInDoubt;
+    this.#isInDoubt = false;
     try {
       await this.#comparison.clients(now);
-      for (const network of await this.#comparison.networksBehind())
+      for (const network of await this.#comparison.networksBehind()) {
         this.behind(network, false, now);
+        if (wasInDoubt) this.all({ t: 'network', network });
+      }
       await this.#parts.compareRelays([...this.#peers.all()], now);
     } catch (error) {
+      this.#isInDoubt ||= wasInDoubt;
       this.#hub.options.failed?.(error);
       this.#schedule({ kind: 'compare' }, now, compareOfflineMs);
     } finally {
