@@ -41,8 +41,9 @@ export class RateMeter {
   #add(sample: Sample): void {
     const before = this.#samples.at(-1);
     this.#samples.push(sample);
-    while (sample.endMs - this.#samples[0]!.startMs > spanMs) this.#samples.shift();
-    const within = this.#samples[0] ?? sample;
+    while (this.#samples.length > 1 && sample.endMs - this.#samples[0]!.startMs > spanMs)
+      this.#samples.shift();
+    const within = this.#samples[0]!;
     const spansMs = before === undefined ? spanMs : sample.endMs - before.startMs;
     const average = ((sample.count - (before?.count ?? sample.count)) * spanMs) / spansMs;
     this.peak = Math.max(

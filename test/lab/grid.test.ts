@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
 import { meetingReport, recoveryReport } from '../../lab/grid-bar.ts';
+import { RateMeter } from '../../lab/grid-rate.ts';
 import type { RecoveryResult } from '../../lab/grid-recovery.ts';
 import type { GridResult } from '../../lab/grid-run.ts';
 import { planOf } from '../../lab/grid-tasks.ts';
@@ -35,6 +36,31 @@ test('time for guessing is given where a guess can succeed', () => {
   assert(!guessed('symmetric', 'symmetric'));
   assert(!guessed('port-restricted', 'port-restricted'));
   assert(!guessed('port-restricted', 'udp-blocked'));
+});
+
+test('the rate is what a second saw at least, also when a look at the counter takes longer than that', async () => {
+  // Begin and end of each look, and what it found.
+  const looks = [
+    ...([0, 10, 0] as const),
+    ...([240, 250, 90] as const),
+    ...([900, 990, 130] as const),
+    ...([1_100, 2_600, 200] as const),
+    ...([2_700, 2_710, 500] as const),
+  ];
+  const times = looks.flatMap((at, i) => (i % 3 === 0 ? [at] : i % 3 === 1 ? [at, at] : []));
+  const counts = looks.filter((_, i) => i % 3 === 2);
+  const over = new AbortController();
+  const meter = new RateMeter(
+    async () => {
+      const count = counts.shift()!;
+      if (counts.length === 0) over.abort();
+      return count;
+    },
+    () => times.shift()!,
+  );
+  await meter.run(over.signal);
+  // 300 in 1,610 ms.
+  assert.equal(meter.peak, 186);
 });
 
 describe('the report', () => {
