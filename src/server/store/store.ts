@@ -75,6 +75,14 @@ export class Store implements AsyncDisposable {
     return this.#transactions.read(work);
   }
 
+  /** Which of PostgreSQL's timelines this is: another one after each fail-over. Undefined where there are none. */
+  async timeline(): Promise<string | undefined> {
+    if (this.kind === 'sqlite') return undefined;
+    const { rows } = await sql<{ timeline: string }>`
+      select left(pg_walfile_name(pg_current_wal_lsn()), 8) as timeline`.execute(this.db);
+    return rows[0]?.timeline;
+  }
+
   /** Whether one small write can be committed now: a disk that is full should be told at start, not at the first login. */
   async probe(): Promise<void> {
     try {
