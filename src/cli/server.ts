@@ -13,6 +13,7 @@ import {
   serverClientsCommand,
   serverNetworksCommand,
   serverRemoveCommand,
+  serverRenumberCommand,
   serverStatusCommand,
 } from './server-list.ts';
 import { serverRelaysCommand } from './server-relays.ts';
@@ -154,6 +155,7 @@ export function serverCommand(): Command {
     serverNetworksCommand(),
     serverRelaysCommand(),
     serverRemoveCommand(),
+    serverRenumberCommand(),
     serverBackupCommand(),
     serverRestoreCommand(),
     serverMigrateCommand(),

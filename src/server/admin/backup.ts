@@ -6,9 +6,11 @@ import { copyFileSync, existsSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { sql } from 'kysely';
 import { BuriError } from '#core/errors.ts';
-import { DataDirectory, type KeyName, keyNames, readKeyText } from '../data-directory.ts';
+import { nodeCrypto } from '#crypto/node-crypto.ts';
+import { renumber } from '../coordinator/renumber.ts';
+import { DataDirectory, type KeyName, keyNames, parseKey, readKeyText } from '../data-directory.ts';
 import { keepToOwner } from '../private-file.ts';
-import { storeLocation } from '../state.ts';
+import { now, storeLocation } from '../state.ts';
 import { copyStore, type TableSum } from '../store/copy.ts';
 import { isPostgresUrl } from '../store/postgres-url.ts';
 import { Store } from '../store/store.ts';
@@ -51,7 +53,7 @@ export async function backup(
 
 /**
  * Into a new directory and an empty database. The file itself stays as it is, and may be of an older version: a copy of it is read.
- * BuriError: backup-missing, backup-unsound, target-not-empty, data-in-use…
+ * What was given out since it was made is numbered over. BuriError: backup-missing, backup-unsound, target-not-empty, data-in-use…
  */
 export async function restore(
   file: string,
@@ -68,8 +70,11 @@ export async function restore(
     );
   await using from = await openCopy(path, join(directory.path, 'restoring.db'));
   const keys = await keysOf(from.store, path);
+  const clusterKey = parseKey(path, keys.get('cluster.key')!);
   await using to = await Store.open(storeLocation(store, directory.databasePath));
   const tables = await copyStore(from.store, to);
+  const sign = (message: Uint8Array) => nodeCrypto.ed25519Sign(clusterKey.bytes(), message);
+  await to.commits.run((tx) => renumber(tx, { now: now(), sign }));
   for (const [name, key] of keys) directory.writeKey(name, key);
   return { tables };
 }
