@@ -1,4 +1,4 @@
-/** `buri server status`, `buri server clients`, `buri server networks`, `buri server remove` */
+/** `buri server status`, `buri server clients`, `buri server networks`, `buri server remove`, `buri server renumber` */
 import { Command } from 'commander';
 import type { ClientEntry, NetworkListEntry } from '#server/admin/actions.ts';
 import { UsageError } from './failure.ts';
@@ -121,4 +121,16 @@ export const serverRemoveCommand = (): Command =>
       if (!/^[0-9]{3}-[0-9]{3}-[0-9]{3}$/.test(id))
         throw new UsageError(`${id} is no client id; it looks like 123-456-789`);
       await operate(command, 'remove', { clientId: id }, ({ nick }) => `removed ${nick} (${id})\n`);
+    });
+
+export const serverRenumberCommand = (): Command =>
+  operatorOptions(new Command('renumber'))
+    .summary('Begin anew with a database that has lost changes')
+    .description(
+      'Tell every member again what its networks are, by numbers far above all that were given out before. Do so after ' +
+        'a standby took over that was behind, and after a copy of the database was put back by other means than ' +
+        '`buri server restore`, which does it itself: else members may hold on to what the database does not know.',
+    )
+    .action(async (_flags: unknown, command: Command) => {
+      await operate(command, 'renumber', {}, ({ networks }) => `renumbered ${networks} networks\n`);
     });

@@ -15,6 +15,7 @@ import {
   serverClientsCommand,
   serverNetworksCommand,
   serverRemoveCommand,
+  serverRenumberCommand,
   serverStatusCommand,
 } from './server-list.ts';
 import { serverRelaysCommand } from './server-relays.ts';
@@ -159,6 +160,7 @@ export function serverCommand(): Command {
     serverNetworksCommand(),
     serverRelaysCommand(),
     serverRemoveCommand(),
+    serverRenumberCommand(),
     serverBackupCommand(),
     serverRestoreCommand(),
     serverMigrateCommand(),

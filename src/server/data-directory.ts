@@ -123,7 +123,8 @@ export function readKeyFile(path: string): Secret {
   return parseKey(path, text);
 }
 
-function parseKey(path: string, text: string): Secret {
+/** BuriError: key-damaged. */
+export function parseKey(path: string, text: string): Secret {
   const key = text.trim();
   if (!/^[A-Za-z0-9_-]{43}$/.test(key))
     throw new BuriError(

@@ -1,9 +1,11 @@
 /** The store on a real PostgreSQL: several writers at once, restarts in the middle, fail-over. */
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
+import { sql } from 'kysely';
 import { nextRevision } from '#server/coordinator/revisions.ts';
 import { readSetting, writeSetting } from '#server/store/settings.ts';
 import { openPatiently, Store } from '#server/store/store.ts';
+import { Cable } from '../support/cable.ts';
 import { freePort, PostgresProcess, postgresSkip } from '../support/postgres.ts';
 
 const options = { skip: postgresSkip };
@@ -136,6 +138,32 @@ test(
     assert.equal(revision, acknowledged.length);
     for (const error of failures)
       assert.equal((error as { code?: string }).code, 'store-unavailable', `${error}`);
+  },
+);
+
+test(
+  'a node that is lost between transactions keeps the others waiting no longer than its session',
+  options,
+  async () => {
+    const url = await postgres.database();
+    using cable = await Cable.to(postgres.port);
+    const lost = await Store.open(url.replace(`:${postgres.port}/`, `:${cable.port}/`));
+    await using other = await Store.open(url);
+    await lost.db.connection().execute(async (session) => {
+      // The lock of all that write, as `transactions.ts` takes it.
+      await sql`select pg_advisory_lock(${sql.lit(0x6275_7269)})`.execute(session);
+      const { rows } = await sql<Record<string, string>>`
+      select current_setting('tcp_keepalives_idle') as idle,
+        current_setting('tcp_user_timeout') as unanswered`.execute(session);
+      cable.cut();
+      const beganMs = performance.now();
+      await other.commits.run((tx) => writeSetting(tx, 'a', '1'));
+      const waitedMs = performance.now() - beganMs;
+      assert.ok(waitedMs > 1_000 && waitedMs < 12_000, `${waitedMs} ms`);
+      assert.deepEqual(rows, [{ idle: '3', unanswered: '8000' }], 'a machine that is gone');
+      cable.mend();
+    });
+    await lost[Symbol.asyncDispose]();
   },
 );
 

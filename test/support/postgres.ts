@@ -1,7 +1,15 @@
 /** A PostgreSQL of the test's own: in a temporary directory, as a user without rights, on a port and socket of its own. */
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -112,6 +120,27 @@ export class PostgresProcess implements AsyncDisposable {
   /** Resolves when it has ended, also by itself. */
   async ended(): Promise<void> {
     if (this.#child?.exitCode === null) await once(this.#child, 'exit');
+  }
+
+  /** Keeps all that it holds, as a standby would that hears of nothing more. */
+  async keep(): Promise<void> {
+    await this.stop();
+    this.#copy('data', 'standby');
+    await this.up();
+  }
+
+  /** What was kept takes over as the primary: what was committed since is lost. */
+  async failOver(): Promise<void> {
+    await this.stop('SIGQUIT');
+    rmSync(join(this.directory, 'data'), { recursive: true });
+    this.#copy('standby', 'data');
+    writeFileSync(join(this.directory, 'data', 'standby.signal'), '');
+    await this.up();
+    await this.#query('select pg_promote()', 'postgres');
+  }
+
+  #copy(from: string, to: string): void {
+    execFileSync('cp', ['-a', from, to], { cwd: this.directory });
   }
 
   /** A new, empty database. */

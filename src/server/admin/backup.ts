@@ -2,13 +2,15 @@
  * Backups and moves of a server's data. A backup is one SQLite file, whatever database the server uses: its tables as they
  * are, and `backup_keys` with the keys of the directory. Who has the file has the server.
  */
-import { existsSync, rmSync } from 'node:fs';
+import { copyFileSync, existsSync, rmSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { sql } from 'kysely';
 import { BuriError } from '#core/errors.ts';
-import { DataDirectory, type KeyName, keyNames, readKeyText } from '../data-directory.ts';
+import { nodeCrypto } from '#crypto/node-crypto.ts';
+import { renumber } from '../coordinator/renumber.ts';
+import { DataDirectory, type KeyName, keyNames, parseKey, readKeyText } from '../data-directory.ts';
 import { keepToOwner } from '../private-file.ts';
-import { storeLocation } from '../state.ts';
+import { now, storeLocation } from '../state.ts';
 import { copyStore, type TableSum } from '../store/copy.ts';
 import { isPostgresUrl } from '../store/postgres-url.ts';
 import { Store } from '../store/store.ts';
@@ -31,7 +33,7 @@ export async function backup(
     throw new BuriError('no-server', `no server has run in ${directory} yet: no cluster.key there`);
   try {
     keepToOwner(path);
-    await using from = await Store.open(storeLocation(store, join(directory, 'buri.db')));
+    await using from = await Store.openToRead(storeLocation(store, join(directory, 'buri.db')));
     await using to = await Store.open(path);
     const tables = await copyStore(from, to);
     await sql`create table backup_keys (name text primary key, key text not null)`.execute(to.db);
@@ -44,12 +46,15 @@ export async function backup(
     await sql`pragma wal_checkpoint(truncate)`.execute(to.db);
     return { tables };
   } catch (error) {
-    for (const suffix of ['', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
+    removeDatabase(path);
     throw error;
   }
 }
 
-/** Into a new directory and an empty database. BuriError: backup-missing, backup-unsound, target-not-empty, data-in-use… */
+/**
+ * Into a new directory and an empty database. The file itself stays as it is, and may be of an older version: a copy of it is read.
+ * What was given out since it was made is numbered over. BuriError: backup-missing, backup-unsound, target-not-empty, data-in-use…
+ */
 export async function restore(
   file: string,
   data: string,
@@ -63,10 +68,13 @@ export async function restore(
       'target-not-empty',
       `${directory.path} holds the keys of a server already; give a new --data`,
     );
-  await using from = await Store.open(path);
-  const keys = await keysOf(from, path);
+  await using from = await openCopy(path, join(directory.path, 'restoring.db'));
+  const keys = await keysOf(from.store, path);
+  const clusterKey = parseKey(path, keys.get('cluster.key')!);
   await using to = await Store.open(storeLocation(store, directory.databasePath));
-  const tables = await copyStore(from, to);
+  const tables = await copyStore(from.store, to);
+  const sign = (message: Uint8Array) => nodeCrypto.ed25519Sign(clusterKey.bytes(), message);
+  await to.commits.run((tx) => renumber(tx, { now: now(), sign }));
   for (const [name, key] of keys) directory.writeKey(name, key);
   return { tables };
 }
@@ -75,9 +83,27 @@ export async function restore(
 export async function migrate(from: string, to: string): Promise<Copied> {
   const source = storeLocation(from, '');
   using _lock = isPostgresUrl(source) ? undefined : lockOf(source);
-  await using store = await Store.open(source);
+  await using store = await Store.openToRead(source);
   await using target = await Store.open(storeLocation(to, ''));
   return { tables: await copyStore(store, target) };
+}
+
+/** BuriError: backup-unsound, data-newer… */
+async function openCopy(path: string, copy: string) {
+  await using stack = new AsyncDisposableStack();
+  stack.defer(() => removeDatabase(copy));
+  try {
+    copyFileSync(path, copy);
+    const store = stack.use(await Store.open(copy));
+    const owned = stack.move();
+    return { store, [Symbol.asyncDispose]: () => owned.disposeAsync() };
+  } catch (error) {
+    throw (error as { code?: string }).code === 'data-corrupt' ? unsound(path) : error;
+  }
+}
+
+function removeDatabase(path: string): void {
+  for (const suffix of ['', '-wal', '-shm']) rmSync(`${path}${suffix}`, { force: true });
 }
 
 /** The directory of a SQLite database is locked meanwhile, where it is a server's. */
@@ -88,7 +114,6 @@ function lockOf(path: string): DataDirectory | undefined {
 }
 
 async function keysOf(store: Store, path: string): Promise<Map<KeyName, string>> {
-  const unsound = () => new BuriError('backup-unsound', `${path} is no backup of a Buri server`);
   try {
     const { rows } = await sql<{ name: string; key: string }>`
       select name, key from backup_keys`.execute(store.db);
@@ -97,9 +122,12 @@ async function keysOf(store: Store, path: string): Promise<Map<KeyName, string>>
       const row = rows.find((candidate) => candidate.name === name);
       if (row !== undefined) keys.set(name, row.key);
     }
-    if (!keys.has('cluster.key')) throw unsound();
+    if (!keys.has('cluster.key')) throw unsound(path);
     return keys;
   } catch {
-    throw unsound();
+    throw unsound(path);
   }
 }
+
+const unsound = (path: string) =>
+  new BuriError('backup-unsound', `${path} is no backup of a Buri server`);

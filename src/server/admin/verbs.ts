@@ -3,6 +3,7 @@ import { z } from 'zod';
 import { BuriError } from '#core/errors.ts';
 import * as field from '#wire/fields.ts';
 import { relayRows } from '../coordinator/relays/relay-store.ts';
+import { renumber } from '../coordinator/renumber.ts';
 import { createToken, listTokens, revokeToken } from '../coordinator/tokens.ts';
 import { now, type ServerState } from '../state.ts';
 import { readSetting } from '../store/settings.ts';
@@ -27,6 +28,7 @@ const requests = {
   relays: z.strictObject({}),
   remove: z.strictObject({ clientId: field.clientId }),
   'relay-remove': z.strictObject({ id: field.relayId }),
+  renumber: z.strictObject({}),
 } as const;
 
 export type AdminVerb = keyof typeof requests;
@@ -85,6 +87,10 @@ export async function runVerb(
         removeClient(tx, context, clientId),
       );
       return { ok: true, clientId, ...done };
+    }
+    case 'renumber': {
+      const networks = await state.coordinator.operate(now(), renumber);
+      return { ok: true, networks };
     }
     default:
       verb satisfies never;

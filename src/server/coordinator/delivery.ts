@@ -22,6 +22,9 @@ export interface CaughtUp {
   readonly events: readonly CoordinatorEvent[];
 }
 
+/** Before every revision: no delta begins there. */
+const nowhere = -1;
+
 export class Delivery {
   readonly #directory: Directory;
   readonly #tell: Tell;
@@ -58,6 +61,9 @@ export class Delivery {
         const { network, to } = event.delta;
         this.onChanged(network, to);
         if (!this.#isNext(event.delta)) continue;
+      } else if (event.kind === 'out-of-step') {
+        this.onChanged(event.network, event.revision);
+        this.distrust(event.network, event.revision);
       } else if (event.kind === 'removed' && event.reason === 'deleted') {
         this.onChanged(event.network, undefined);
         this.forget(event.network);
@@ -118,6 +124,14 @@ export class Delivery {
   forget(network: string): void {
     this.#heads.delete(network);
     this.#outAhead.delete(network);
+  }
+
+  /** What was told counts no more, for the database has lost it, or begun anew: whoever is here is to be told again. */
+  distrust(network: string, revision = nowhere): void {
+    if (this.#heads.has(network)) this.#heads.set(network, revision);
+    this.#outAhead.delete(network);
+    for (const { told } of this.#directory.presentIn(network))
+      if (told.has(network)) told.set(network, nowhere);
   }
 
   /** What the store says of a network that another node has changed; false when it must be asked again. */

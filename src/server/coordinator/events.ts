@@ -71,7 +71,7 @@ export type CoordinatorEvent =
       readonly active: boolean;
     }
   /** No delta says what has changed: whoever is connected needs the view. */
-  | { readonly kind: 'out-of-step'; readonly network: string }
+  | { readonly kind: 'out-of-step'; readonly network: string; readonly revision: number }
   | {
       readonly kind: 'removed';
       readonly client: string;

@@ -133,7 +133,10 @@ async function enrol(tx: Db, context: Context, proven: ProvenLogin): Promise<Cli
   return client;
 }
 
-/** Takes over what the device says of itself; `changed` when others must hear of it. */
+/**
+ * Takes over what the device says of itself; `changed` when others must hear of it. The serial is the time or later, and so
+ * goes up even when the database has lost logins that nodes remember.
+ */
 async function update(tx: Db, context: Context, known: ClientRow, proven: ProvenLogin) {
   const { message, certificate } = proven;
   const sameCertificate = context.crypto.equal(known.certificate, message.certificate);
@@ -145,7 +148,8 @@ async function update(tx: Db, context: Context, known: ClientRow, proven: Proven
     ...{ certificate: message.certificate, certificate_serial: certificate.serial },
     ...{ nick: message.nick, software: message.software },
     ...{ connected: 1, last_seen_at: context.now.wall, node: context.node },
-    ...{ login_serial: known.login_serial + 1, instance: hex(message.instance) },
+    ...{ login_serial: Math.max(known.login_serial + 1, context.now.wall) },
+    instance: hex(message.instance),
   };
   if (changed || known.software !== message.software || known.node !== context.node)
     await describe(tx, client);

@@ -10,7 +10,7 @@ export type Subject = Pick<ClientRow, 'client_id' | 'identity' | 'address4'>;
 /** Issues, or renews, the statement that a client is a member, and stores it. */
 export async function issueMembership(
   tx: Db,
-  context: Context,
+  context: Pick<Context, 'now' | 'sign'>,
   network: Pick<NetworkRow, 'network_id' | 'type'>,
   subject: Subject,
   revision: number,

@@ -22,6 +22,7 @@ const lost = new Set([
   '57P03', // cannot_connect_now: it starts
   '25006', // read_only_sql_transaction: no primary any more
   '25P03', // idle_in_transaction_session_timeout
+  '57P05', // idle_session_timeout
   '53300', // too_many_connections
   'ECONNREFUSED',
   'ECONNRESET',

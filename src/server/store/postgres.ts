@@ -23,8 +23,14 @@ const connectTimeoutMs = 4_000;
 /** PostgreSQL gives a statement up, then we do: a machine that has gone is not waited for. */
 const statementTimeoutMs = 15_000;
 const queryTimeoutMs = 20_000;
-/** A node whose machine is lost in the middle of a transaction holds its locks for so long. */
-const idleInTransactionMs = 10_000;
+/**
+ * A node that is lost without a word holds its locks for so long, in the middle of a transaction or beside one (locks of
+ * the session). What is idle in the pool is closed before.
+ */
+const idleMs = 10_000;
+const idleInPoolMs = 5_000;
+/** The same for a machine that is gone, also while it is being answered, of any version of PostgreSQL. */
+const keepAlive = { idleSeconds: 3, intervalSeconds: 2, count: 2, unansweredMs: 8_000 };
 
 const int8 = 20;
 const bytea = 17;
@@ -119,13 +125,24 @@ class GuardedClient implements PostgresPoolClient {
   }
 }
 
+/** What a session is told, so that PostgreSQL ends it when its client is lost. A pooler lets them through, unlike options of the start. */
+const sessionSettings = [
+  `set_config('tcp_keepalives_idle', '${keepAlive.idleSeconds}', false)`,
+  `set_config('tcp_keepalives_interval', '${keepAlive.intervalSeconds}', false)`,
+  `set_config('tcp_keepalives_count', '${keepAlive.count}', false)`,
+  `set_config('tcp_user_timeout', '${keepAlive.unansweredMs}', false)`,
+  // From PostgreSQL 14 on.
+  "case when current_setting('server_version_num')::int >= 140000" +
+    ` then set_config('idle_session_timeout', '${idleMs}', false) end`,
+].join();
+
 /** A standby is no use, nor is a connection on which commits are acknowledged before they are safe. */
 function verify(client: PoolClient, done: (error?: Error) => void): void {
   client
     .query(
       "select pg_is_in_recovery() or current_setting('transaction_read_only') = 'on' as standby," +
         " case when current_setting('synchronous_commit') = 'off'" +
-        " then set_config('synchronous_commit', 'on', false) end",
+        ` then set_config('synchronous_commit', 'on', false) end, ${sessionSettings}`,
     )
     .then(({ rows }) => {
       const standby = Object.assign(new Error('it is a standby, not the primary'), {
@@ -145,7 +162,8 @@ function clientConfig(url: PostgresUrl, { host, port }: PostgresHost) {
     connectionTimeoutMillis: connectTimeoutMs,
     statement_timeout: statementTimeoutMs,
     query_timeout: queryTimeoutMs,
-    idle_in_transaction_session_timeout: idleInTransactionMs,
+    idle_in_transaction_session_timeout: idleMs,
+    idleTimeoutMillis: idleInPoolMs,
   };
 }
 

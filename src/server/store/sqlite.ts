@@ -22,9 +22,10 @@ const busyTimeoutMs = 5_000;
 /** Prepared statements kept; the queries of the server are fewer. */
 const maxCachedStatements = 512;
 
-export const sqliteDialect = (path: string): Dialect => ({
+/** @param readOnly the file is there, and stays as it is. */
+export const sqliteDialect = (path: string, readOnly = false): Dialect => ({
   createAdapter: () => new SqliteAdapter(),
-  createDriver: () => new NodeSqliteDriver(path),
+  createDriver: () => new NodeSqliteDriver(path, readOnly),
   createIntrospector: (db) => new SqliteIntrospector(db),
   createQueryCompiler: () => new SqliteQueryCompiler(),
 });
@@ -63,21 +64,25 @@ export class WriteAheadLog implements AsyncDisposable {
 
 class NodeSqliteDriver implements Driver {
   readonly #path: string;
+  readonly #readOnly: boolean;
   #connection: NodeSqliteConnection | undefined;
   #free: Promise<void> = Promise.resolve();
   #release: (() => void) | undefined;
 
-  constructor(path: string) {
+  constructor(path: string, readOnly: boolean) {
     this.#path = path;
+    this.#readOnly = readOnly;
   }
 
   async init(): Promise<void> {
-    if (this.#path !== ':memory:') keepToOwner(this.#path);
+    const readOnly = this.#readOnly;
+    if (this.#path !== ':memory:' && !readOnly) keepToOwner(this.#path);
     const database = new DatabaseSync(this.#path, {
       enableForeignKeyConstraints: true,
       timeout: busyTimeoutMs,
+      readOnly,
     });
-    database.exec('pragma journal_mode = wal; pragma synchronous = normal');
+    if (!readOnly) database.exec('pragma journal_mode = wal; pragma synchronous = normal');
     this.#connection = new NodeSqliteConnection(database);
   }
 

@@ -1,5 +1,5 @@
 /** The server's durable state: opens it, brings its schema up to date, and commits work in groups. */
-import { Kysely, Migrator } from 'kysely';
+import { DEFAULT_MIGRATION_TABLE, Kysely, Migrator, sql } from 'kysely';
 import { BuriError } from '#core/errors.ts';
 import { CommitQueue } from './commit-queue.ts';
 import { postgresError, StoreUnavailable, sqliteError } from './failures.ts';
@@ -39,18 +39,30 @@ export class Store implements AsyncDisposable {
    * with the place; `store-unavailable` is one that may pass.
    */
   static async open(location: string, options: StoreOptions = {}): Promise<Store> {
-    if (!isPostgresUrl(location)) {
-      const db: Db = new Kysely<Schema>({ dialect: sqliteDialect(location) });
-      return await Store.#migrated(new Store('sqlite', db, location));
-    }
-    const url = parsePostgresUrl(location);
-    const dialect = postgresDialect(url, options.failed ?? (() => {}));
-    return await Store.#migrated(new Store('postgres', new Kysely<Schema>({ dialect }), url.text));
+    return await Store.#prepared(Store.#at(location, options, false), migrate);
   }
 
-  static async #migrated(store: Store): Promise<Store> {
+  /**
+   * To read what is there: nothing is made or changed, also when a server of another version uses it.
+   * BuriError: data-older, data-newer, no-server, …
+   */
+  static async openToRead(location: string): Promise<Store> {
+    return await Store.#prepared(Store.#at(location, {}, true), assertCurrent);
+  }
+
+  static #at(location: string, { failed = () => {} }: StoreOptions, readOnly: boolean): Store {
+    if (!isPostgresUrl(location)) {
+      const dialect = sqliteDialect(location, readOnly);
+      return new Store('sqlite', new Kysely<Schema>({ dialect }), location);
+    }
+    const url = parsePostgresUrl(location);
+    const dialect = postgresDialect(url, failed);
+    return new Store('postgres', new Kysely<Schema>({ dialect }), url.text);
+  }
+
+  static async #prepared(store: Store, prepare: (store: Store) => Promise<void>): Promise<Store> {
     try {
-      await migrate(store);
+      await prepare(store);
       return store;
     } catch (error) {
       await store.db.destroy();
@@ -61,6 +73,14 @@ export class Store implements AsyncDisposable {
   /** Several statements that see one state of the database, beside what is being committed. */
   read<T>(work: (tx: Db) => Promise<T>): Promise<T> {
     return this.#transactions.read(work);
+  }
+
+  /** Which of PostgreSQL's timelines this is: another one after each fail-over. Undefined where there are none. */
+  async timeline(): Promise<string | undefined> {
+    if (this.kind === 'sqlite') return undefined;
+    const { rows } = await sql<{ timeline: string }>`
+      select left(pg_walfile_name(pg_current_wal_lsn()), 8) as timeline`.execute(this.db);
+    return rows[0]?.timeline;
   }
 
   /** Whether one small write can be committed now: a disk that is full should be told at start, not at the first login. */
@@ -121,15 +141,34 @@ export async function openPatiently(
 const firstPauseMs = 500;
 const mostPauseMs = 5_000;
 
+const stepsOf = (kind: Store['kind']) =>
+  migrations({ bytes: kind === 'sqlite' ? 'blob' : 'bytea' });
+
 async function migrate({ db, kind }: Store): Promise<void> {
-  const provider = migrations({ bytes: kind === 'sqlite' ? 'blob' : 'bytea' });
-  const { error } = await new Migrator({ db, provider }).migrateToLatest();
+  const { error } = await new Migrator({ db, provider: stepsOf(kind) }).migrateToLatest();
   if (error === undefined) return;
-  if (error instanceof Error && error.message.includes('corrupted migrations'))
-    throw new BuriError(
-      'data-newer',
-      'the database was written by a newer version of Buri; run that version, or restore a backup',
-      { cause: error },
-    );
+  if (error instanceof Error && error.message.includes('corrupted migrations')) throw newer(error);
   throw error;
 }
+
+async function assertCurrent({ db, kind, place }: Store): Promise<void> {
+  const tables = await db.introspection.getTables({ withInternalKyselyTables: true });
+  if (!tables.some(({ name }) => name === DEFAULT_MIGRATION_TABLE))
+    throw new BuriError('no-server', `${place} holds no data of a server`);
+  const { rows } = await sql<{ name: string }>`
+    select name from ${sql.table(DEFAULT_MIGRATION_TABLE)}`.execute(db);
+  const steps = Object.keys(await stepsOf(kind).getMigrations());
+  if (rows.some(({ name }) => !steps.includes(name))) throw newer();
+  if (rows.length < steps.length)
+    throw new BuriError(
+      'data-older',
+      `${place} was written by an older version of Buri; use that version, or start the server of this one first`,
+    );
+}
+
+const newer = (cause?: unknown) =>
+  new BuriError(
+    'data-newer',
+    'the database was written by a newer version of Buri; run that version, or restore a backup',
+    { cause },
+  );

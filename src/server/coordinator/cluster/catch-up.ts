@@ -44,7 +44,7 @@ export async function catchUp(tx: Db, here: Surroundings, behind: Behind): Promi
     to === head
       ? []
       : delta === undefined
-        ? [{ kind: 'out-of-step', network }]
+        ? [{ kind: 'out-of-step', network, revision: to }]
         : [{ kind: 'delta', delta }];
   return { network, from: head, to, events: [...entered, ...told, ...activity] };
 }

@@ -6,7 +6,7 @@ import type { RigClient } from '../../../../test/support/coordinator-rig.ts';
 import { ViewModel } from '../../../../test/support/view-model.ts';
 import { removeClient } from '../../admin/actions.ts';
 import { closeReplaced } from '../hub.ts';
-import { handoverMs, nodeBeatMs } from '../limits.ts';
+import { compareIntervalMs, handoverMs, nodeBeatMs } from '../limits.ts';
 
 const presences = (client: RigClient) =>
   client.received.flatMap((message) => {
@@ -531,4 +531,53 @@ test('parcels lost, doubled and reordered: all views converge to the database', 
         }
     for (const { rig } of cluster.nodes) assert.deepEqual(rig.failures, [], `seed ${seed}`);
   }
+});
+
+test('a database that has lost commits, as a standby may that takes over: the views are those of the database again', async () => {
+  await using world = await pair();
+  const { cluster, anna, bert, network } = world;
+  const { db } = cluster.store;
+  const { revision } = await db.selectFrom('networks').select('revision').executeTakeFirstOrThrow();
+  for (const nick of ['lost', 'lost too']) await anna.granted({ op: 'set-nick', nick });
+  await cluster.advance(50);
+  await db.updateTable('networks').set({ revision }).execute();
+  await db.deleteFrom('network_changes').where('revision', '>', revision).execute();
+  await db.updateTable('clients').set({ nick: 'x' }).where('nick', '=', 'lost too').execute();
+  await bert.granted({ op: 'set-nick', nick: 'bert 2' });
+  await cluster.advance(compareIntervalMs + 1_000);
+  for (const client of [anna, bert]) {
+    const { members, revision: seen } = client.last('view');
+    assert.deepEqual(members.map(({ nick }) => nick).sort(), ['bert 2', 'x']);
+    assert.equal(seen, revision + 1);
+    client.clear();
+  }
+  await anna.granted({ op: 'set-nick', nick: 'anna 2' });
+  await cluster.advance(50);
+  for (const client of [anna, bert]) assert.equal(client.last('delta').to, revision + 2);
+  assert.equal(bert.last('delta').network, network);
+});
+
+test('a login counts as the latest though the database has lost the one before', async () => {
+  await using world = await pair();
+  const { cluster, anna, bert } = world;
+  const serial = () =>
+    cluster.store.db
+      .selectFrom('clients')
+      .select('login_serial')
+      .where('client_id', '=', bert.clientId)
+      .executeTakeFirstOrThrow();
+  const before = await serial();
+  const forgotten = await cluster.login(1, 'bert');
+  await cluster.store.db
+    .updateTable('clients')
+    .set(before)
+    .where('client_id', '=', bert.clientId)
+    .execute();
+  await cluster.login(0, 'bert');
+  assert.equal(cluster.rig(1).coordinator.presenceOf(bert.clientId), 'online');
+  assert.equal(anna.last('presence').presence, 'online');
+  await forgotten.lose();
+  await cluster.advance(100_000);
+  assert.equal(cluster.rig(0).coordinator.presenceOf(bert.clientId), 'online');
+  assert.equal(cluster.rig(1).coordinator.presenceOf(bert.clientId), 'online');
 });

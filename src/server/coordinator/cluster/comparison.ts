@@ -42,6 +42,8 @@ export class Comparison {
   /** The last time that everybody was read, and the last time at all. */
   #wholeAt: MonotonicMs | undefined;
   #lastAt: WallMs | undefined;
+  /** Of the database, as it was the last time. */
+  #timeline: string | undefined;
 
   constructor(hub: Hub, parts: ComparisonParts) {
     this.#hub = hub;
@@ -86,11 +88,20 @@ export class Comparison {
     for (const clientId of missing) this.#parts.expel(clientId);
   }
 
-  /** Networks of which less was told here than the database holds. */
+  /**
+   * Networks of which less was told here than the database holds, or something else: more was told than it holds when it has
+   * lost commits, as a standby has that was behind when it took over.
+   */
   async networksBehind(): Promise<string[]> {
     const { delivery, options } = this.#hub;
+    const timeline = await options.store.timeline();
+    if (this.#timeline !== undefined && timeline !== this.#timeline)
+      for (const network of delivery.heads.keys()) delivery.distrust(network);
+    this.#timeline = timeline;
     const behind: string[] = [];
     for (const some of idGroups([...delivery.heads.keys()])) {
+      // What was told before the question has been committed before.
+      const told = new Map(some.map((network) => [network, delivery.heads.get(network)]));
       const rows = await options.store.db
         .selectFrom('networks')
         .select(['network_id', 'revision'])
@@ -98,9 +109,10 @@ export class Comparison {
         .execute();
       const revisions = new Map(rows.map(({ network_id, revision }) => [network_id, revision]));
       for (const network of some) {
-        const head = delivery.heads.get(network);
+        const head = told.get(network) ?? 0;
         const revision = revisions.get(network);
-        if (revision === undefined || (head !== undefined && head < revision)) behind.push(network);
+        if (revision !== undefined && head > revision) delivery.distrust(network);
+        if (head !== revision) behind.push(network);
       }
     }
     return behind;
