@@ -43,6 +43,8 @@ export const lingerMs = 1000;
 export const burstSeconds = 0.25;
 export const minBurstBytes = 262_144;
 export const minBurstPackets = 256;
+/** All together send one client so many times what its ticket lets it send: one of them alone cannot use that up. */
+export const receivedPerSent = 4;
 
 /** Under overload nobody gets more than a share, and nobody less than this many packets of a window. */
 export const shareWindowMs = 10;
