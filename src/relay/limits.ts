@@ -56,5 +56,10 @@ export const maxWaitingBytes = 524_288;
 export const maxUnsentBytes = 131_072;
 export const maxWebSockets = 4096;
 export const maxWebSocketsPerPrefix = 512;
-/** A WebSocket without an allocation is closed after this. */
+export const maxWebSocketsPerWidePrefix = 2048;
+/** Of these, WebSockets that have never had an allocation: anybody can open them. */
+export const maxStrangersPerPrefix = 64;
+export const maxStrangersPerWidePrefix = 256;
+/** How long they may go without one; and how often the others are looked at. */
+export const strangerPatienceMs = 10_000;
 export const idleWebSocketMs = 30_000;
