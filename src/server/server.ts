@@ -129,6 +129,7 @@ export class Server implements AsyncDisposable {
         '--fabric joins nodes that share a PostgreSQL; give --store postgres://… as well',
       );
     let publish = () => {};
+    let isCrowded = () => false;
     const { log } = options;
     const node = new ClusterNode({
       ...{ crypto: nodeCrypto, fabric, log, readiness },
@@ -142,6 +143,7 @@ export class Server implements AsyncDisposable {
         if (effect.kind === 'send') countLogin(options.metrics, effect.message.t);
         apply(sessions, checker, node, effect);
       },
+      isCrowded: () => isCrowded(),
       failed: storeFailures(options.log),
       waiting: {
         signal: new AbortController().signal,
@@ -154,6 +156,7 @@ export class Server implements AsyncDisposable {
     readiness.set('database', undefined);
     const server = new Server({ ...options, readiness }, state, sessions, checker, node);
     publish = () => server.#nodesChanged();
+    isCrowded = () => server.#endpoint.isCrowded;
     try {
       await server.#open(options, listen, stun, host);
       return server;

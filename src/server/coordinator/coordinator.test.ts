@@ -11,6 +11,7 @@ import { removeClient } from '../admin/actions.ts';
 import { closeGoingAway } from './hub.ts';
 import {
   maxCertificateBytes,
+  maxCrowdedMs,
   maxMembersPerNetwork,
   maxPendingPerNetwork,
   maxRequestsInWork,
@@ -60,6 +61,27 @@ test('wrong tokens are limited by address prefix; a used-up place is not taken b
   assert.equal(limited.refusal, 'rate-limited');
   assert.ok(limited.last('refused').retryAfterMs! > 0);
   assert.ok((await rig.login('late', { login: { token }, prefix: '203.0.113.9' })).welcome);
+});
+
+test('while the server keeps newcomers waiting nobody is called offline, for some minutes at most', async () => {
+  await using rig = await CoordinatorRig.open();
+  const anna = await rig.login('anna');
+  await anna.create('lan');
+  for (const name of ['bert', 'carl']) await (await rig.login(name)).joined('lan');
+  const ids = ['bert', 'carl'];
+  for (const client of rig.clients.values()) if (ids.includes(client.name)) await client.lose();
+  rig.isCrowded = true;
+  await rig.advance(120_000);
+  const bert = await rig.login('bert');
+  assert.ok(!presences(anna).some((told) => told.endsWith('offline')), 'bert was kept waiting');
+  anna.clear();
+  await rig.advance(maxCrowdedMs);
+  assert.equal(presences(anna).length, 1, 'a crowd that does not end puts it off no longer');
+  assert.equal(rig.coordinator.presenceOf(bert.clientId), 'online');
+  rig.isCrowded = false;
+  await bert.lose();
+  await rig.advance(60_000);
+  assert.equal(rig.coordinator.presenceOf(bert.clientId), 'offline', 'as ever without a crowd');
 });
 
 test('closed enrolment refuses newcomers only', async () => {

@@ -6,7 +6,7 @@
  */
 
 import { hex } from '#core/bytes.ts';
-import type { MonotonicMs, Now } from '#core/time.ts';
+import { after, type MonotonicMs, type Now } from '#core/time.ts';
 import type { ClientMessage, ServerMessageOf } from '#wire/control.ts';
 import type { Presence } from '#wire/fields.ts';
 import type { FabricItem, Parcel } from '../fabric/messages.ts';
@@ -20,7 +20,7 @@ import type { Context } from './context.ts';
 import type { Present } from './directory.ts';
 import type { CoordinatorEvent } from './events.ts';
 import { type CoordinatorOptions, closeNormal, closeReplaced, Hub } from './hub.ts';
-import { maxProvenCertificates } from './limits.ts';
+import { crowdedCheckMs, maxCrowdedMs, maxProvenCertificates } from './limits.ts';
 import { Liveness } from './liveness.ts';
 import type { LoginMessage, Remote } from './login.ts';
 import { Logins } from './logins.ts';
@@ -55,6 +55,8 @@ export class Coordinator {
   readonly #signals: Signals;
   readonly #sync: Resync;
   #federation: Federation | undefined;
+  /** Since when grace is put off. */
+  #crowdedSince: MonotonicMs | undefined;
 
   constructor(options: CoordinatorOptions) {
     this.#hub = new Hub(options);
@@ -292,13 +294,15 @@ export class Coordinator {
     this.#hub.latest = now;
     const renew: string[] = [];
     const work: Promise<void>[] = [];
+    const isCrowded = this.#keepsWaiting(now);
     for (let duty = this.#hub.takeDue(now); duty !== undefined; duty = this.#hub.takeDue(now)) {
       switch (duty.kind) {
         case 'ping':
           if (this.#liveness.due(duty.session, now)) work.push(this.lost(duty.session, false, now));
           break;
         case 'grace':
-          work.push(this.#graceOver(duty.client, now));
+          if (isCrowded) this.#hub.schedule(duty, now, crowdedCheckMs);
+          else work.push(this.#graceOver(duty.client, now));
           break;
         case 'renew':
           renew.push(duty.client);
@@ -310,7 +314,8 @@ export class Coordinator {
           work.push(this.#relays.pingDue(duty.session, now));
           break;
         case 'relay-grace':
-          work.push(this.#relays.graceOver(duty.relay, now));
+          if (isCrowded) this.#hub.schedule(duty, now, crowdedCheckMs);
+          else work.push(this.#relays.graceOver(duty.relay, now));
           break;
         case 'relay-check':
           this.#relays.checkDue(duty.relay, now);
@@ -423,6 +428,15 @@ export class Coordinator {
     const { code, message } = this.#hub.asRefusal(error);
     const result: ServerMessageOf<'response'>['result'] = { ok: false, error: { code, message } };
     this.#hub.send(session.id, { t: 'response', id, result });
+  }
+
+  /** Whether members may be away only because this node does not let them in yet; nobody can make it say so for ever. */
+  #keepsWaiting(now: Now): boolean {
+    if (this.#hub.options.isCrowded?.() !== true) this.#crowdedSince = undefined;
+    else this.#crowdedSince ??= now.monotonic;
+    return (
+      this.#crowdedSince !== undefined && now.monotonic < after(this.#crowdedSince, maxCrowdedMs)
+    );
   }
 
   async #graceOver(clientId: string, now: Now): Promise<void> {

@@ -46,6 +46,8 @@ export interface CoordinatorOptions {
   readonly nodeList: () => Uint8Array;
   /** Knows the tokens of STUN answers; without it nobody may send many probes. */
   readonly tokens?: StunTokens;
+  /** Newcomers wait for this node, or were told a moment ago to come back later. */
+  readonly isCrowded?: () => boolean;
   /** Called in order; must not call back. */
   readonly emit: (effect: Effect) => void;
   /** A failure of the database: the client is told that nothing was done, the operator why. */

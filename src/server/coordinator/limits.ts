@@ -17,6 +17,9 @@ export const pingTimeoutMs = 10 * secondMs;
 /** How long the older connection of an identity has to prove that it is alive when another daemon logs in with it. */
 export const copyChallengeMs = 3 * secondMs;
 export const defaultGraceMs = 60 * secondMs;
+/** While the server keeps newcomers waiting, nobody is called offline: looked at so often, and for no longer than this. */
+export const crowdedCheckMs = 5 * secondMs;
+export const maxCrowdedMs = 300 * secondMs;
 
 /** A view is one control message of at most 8 MiB: so many members with certificates so long fit it. */
 export const maxMembersPerNetwork = 4_096;
