@@ -474,6 +474,7 @@ function apply(
   }
   const session = sessions.get(effect.session);
   if (effect.kind === 'send') session?.send(effect.message);
+  else if (effect.kind === 'pause') session?.pause(effect.ms);
   else session?.close(effect.code);
 }
 

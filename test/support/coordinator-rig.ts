@@ -187,6 +187,10 @@ export class CoordinatorRig implements AsyncDisposable {
       client.closedWith = effect.code;
       return;
     }
+    if (effect.kind === 'pause') {
+      client.pausedMs += effect.ms;
+      return;
+    }
     // Whatever the coordinator says must pass its own schema.
     const decoded = decodeServerMessage(encodeMessage(effect.message));
     assert.notEqual(typeof decoded, 'string', `${decoded}`);
@@ -237,6 +241,8 @@ export class RigClient {
   readonly pings: number[] = [];
   pongs = true;
   closedWith: number | undefined;
+  /** For how long its connection was not to be read, all told. */
+  pausedMs = 0;
   #welcome: ServerMessageOf<'welcome'> | undefined;
 
   constructor(rig: CoordinatorRig, session: number, name: string) {

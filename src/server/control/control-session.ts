@@ -177,6 +177,16 @@ export class ControlSession {
     setTimeout(() => this.#socket.terminate(), closeTimeoutMs).unref();
   }
 
+  /** Reads nothing more for so long: the client waits. */
+  pause(ms: number): void {
+    if (this.#ended || this.#resumeTimer !== undefined) return;
+    this.#socket.pause();
+    this.#resumeTimer = setTimeout(() => {
+      this.#resumeTimer = undefined;
+      this.#socket.resume();
+    }, ms);
+  }
+
   #limitLogin(ms: number): void {
     clearTimeout(this.#loginTimer);
     this.#loginTimer = setTimeout(() => this.#fault('login-timeout'), ms);
@@ -311,12 +321,7 @@ export class ControlSession {
   #throttle(lengthBytes: number): void {
     const nowMs = performance.now();
     const waitMs = Math.max(this.#messages.take(nowMs), this.#bytes.take(nowMs, lengthBytes));
-    if (waitMs === 0 || this.#resumeTimer !== undefined) return;
-    this.#socket.pause();
-    this.#resumeTimer = setTimeout(() => {
-      this.#resumeTimer = undefined;
-      this.#socket.resume();
-    }, waitMs);
+    if (waitMs > 0) this.pause(waitMs);
   }
 }
 

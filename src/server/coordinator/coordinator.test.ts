@@ -10,11 +10,14 @@ import { CoordinatorRig, type RigClient } from '../../../test/support/coordinato
 import { removeClient } from '../admin/actions.ts';
 import { closeGoingAway } from './hub.ts';
 import {
+  changes,
   maxCertificateBytes,
+  maxChangeDelayMs,
   maxCrowdedMs,
   maxMembersPerNetwork,
   maxPendingPerNetwork,
   maxRequestsInWork,
+  resyncs,
 } from './limits.ts';
 import { parsePool4 } from './pool.ts';
 import { revokeToken } from './tokens.ts';
@@ -503,6 +506,40 @@ test('a request beyond the bound of one connection is refused, not queued', asyn
   const codes = anna.all('response').map(({ result }) => (result.ok ? 'ok' : result.error.code));
   assert.equal(codes.filter((code) => code === 'rate-limited').length, 36);
   assert.equal(codes.filter((code) => code === 'network-not-found').length, 64);
+});
+
+test('who floods with changes waits and is then refused, over whatever connection; others are served', async () => {
+  await using rig = await CoordinatorRig.open();
+  const anna = await rig.login('anna');
+  await anna.create('lan');
+  const bert = await rig.login('bert');
+  await bert.joined('lan');
+  const nick = (i: number) => ({ op: 'set-nick', nick: `name ${i}` }) as const;
+  for (let i = 0; i < changes.burst - 1; i++) await anna.granted(nick(i));
+  assert.equal(anna.pausedMs, 0);
+  await anna.granted(nick(-1));
+  assert.equal(anna.pausedMs, changes.intervalMs, 'what is a little early is done, and waited for');
+  const codes = await Promise.all(Array.from({ length: 60 }, (_, i) => anna.request(nick(i))));
+  const granted = codes.filter((result) => result.ok).length;
+  assert.equal(granted, maxChangeDelayMs / changes.intervalMs - 1);
+  const again = await rig.login('anna');
+  assert.equal(await again.refused(nick(1)), 'rate-limited', 'a new connection is no new burst');
+  await bert.granted(nick(2));
+  await again.granted({ op: 'admission', name: 'lan' });
+  rig.nowMs += changes.intervalMs;
+  await again.granted(nick(3));
+});
+
+test('who asks for views without end is told to come back later', async () => {
+  await using rig = await CoordinatorRig.open();
+  const anna = await rig.login('anna');
+  const network = await anna.create('lan');
+  const most = resyncs.burst + maxChangeDelayMs / resyncs.intervalMs;
+  for (let i = 0; i < most; i++) await anna.send({ t: 'resync', network });
+  assert.equal(anna.closedWith, undefined);
+  await anna.send({ t: 'resync', network });
+  assert.equal(anna.refusal, 'rate-limited');
+  assert.ok(anna.last('refused').retryAfterMs! > maxChangeDelayMs);
 });
 
 test('when the database fails nothing is acknowledged and the client is told', async () => {

@@ -11,6 +11,7 @@ import type { ClientMessage, ServerMessageOf } from '#wire/control.ts';
 import type { Presence } from '#wire/fields.ts';
 import type { FabricItem, Parcel } from '../fabric/messages.ts';
 import type { Db } from '../store/schema.ts';
+import { ChangeRates } from './change-rates.ts';
 import { Federation } from './cluster/federation.ts';
 import { toldByEvents } from './cluster/news.ts';
 import type { FederationOptions } from './cluster/node-link.ts';
@@ -20,7 +21,7 @@ import type { Context } from './context.ts';
 import type { Present } from './directory.ts';
 import type { CoordinatorEvent } from './events.ts';
 import { type CoordinatorOptions, closeNormal, closeReplaced, Hub } from './hub.ts';
-import { crowdedCheckMs, maxCrowdedMs, maxProvenCertificates } from './limits.ts';
+import { crowdedCheckMs, maxChangeDelayMs, maxCrowdedMs, maxProvenCertificates } from './limits.ts';
 import { Liveness } from './liveness.ts';
 import type { LoginMessage, Remote } from './login.ts';
 import { Logins } from './logins.ts';
@@ -54,6 +55,7 @@ export class Coordinator {
   readonly #relays: RelayDesk;
   readonly #signals: Signals;
   readonly #sync: Resync;
+  readonly #rates = new ChangeRates();
   #federation: Federation | undefined;
   /** Since when grace is put off. */
   #crowdedSince: MonotonicMs | undefined;
@@ -217,6 +219,13 @@ export class Coordinator {
         this.#signals.send(session, message, now);
         return;
       case 'resync':
+        // The client would wait for a view that does not come: it is told when to come back.
+        if (
+          !this.#isInTime(session, this.#rates.resync(session, now.monotonic), (refusal) =>
+            this.#hub.refuse(session.id, refusal),
+          )
+        )
+          return;
         await this.#sync.asked(session, message.network, now);
         return;
       case 'pong':
@@ -401,6 +410,11 @@ export class Coordinator {
       this.#respond(session, id, new Refusal('rate-limited', { retryAfterMs: 1000 }));
       return;
     }
+    const waitMs = operation.op === 'admission' ? 0 : this.#rates.change(session, now.monotonic);
+    if (!this.#isInTime(session, waitMs, (refusal) => this.#respond(session, id, refusal))) {
+      session.requestsInWork--;
+      return;
+    }
     const context = this.#hub.context(now);
     try {
       await this.#hub.options.store.commits.run(
@@ -422,6 +436,16 @@ export class Coordinator {
     } finally {
       session.requestsInWork--;
     }
+  }
+
+  /** Has who comes a little too early wait before the next, and refuses what is much too early. */
+  #isInTime(session: Session, waitMs: number, refuse: (refusal: Refusal) => void): boolean {
+    if (waitMs > maxChangeDelayMs) {
+      refuse(new Refusal('rate-limited', { retryAfterMs: waitMs }));
+      return false;
+    }
+    if (waitMs > 0) this.#hub.options.emit({ kind: 'pause', session: session.id, ms: waitMs });
+    return true;
   }
 
   #respond(session: Session, id: number, error: unknown): void {

@@ -20,6 +20,8 @@ export type Effect =
   | { readonly kind: 'send'; readonly session: SessionId; readonly message: ServerMessage }
   /** End the connection after what was sent before. Codes of RFC 6455 §7.4. */
   | { readonly kind: 'close'; readonly session: SessionId; readonly code: number }
+  /** Read nothing more of the connection for so long. */
+  | { readonly kind: 'pause'; readonly session: SessionId; readonly ms: number }
   /** For the other nodes, or for one. */
   | { readonly kind: 'publish'; readonly to: string | undefined; readonly item: FabricItem }
   /** Ask a relay whether it is where it says; the answer goes to `Coordinator.relayChecked`. */

@@ -34,6 +34,14 @@ export const maxDeltaChanges = 4_096;
 
 /** Requests of one connection that wait for the database. */
 export const maxRequestsInWork = 64;
+/** Requests that change something, of one identity and behind one address prefix: this many at once, then one more each interval. */
+export const changes = { burst: 1_000, intervalMs: 100 };
+export const changesPerPrefix = { burst: 5_000, intervalMs: 20 };
+/** The same of whole views that are asked for again. */
+export const resyncs = { burst: 1_000, intervalMs: 200 };
+export const resyncsPerPrefix = { burst: 5_000, intervalMs: 20 };
+/** So much too early they are done, and nothing more is read meanwhile; what is earlier is refused. */
+export const maxChangeDelayMs = 2 * secondMs;
 
 /** Wrong passwords: this many at once, then one more each interval. */
 export const passwordGuesses = { burst: 10, intervalMs: 30 * secondMs };
