@@ -190,6 +190,7 @@ export class SimServer {
       });
       return;
     }
+    if (effect.kind === 'pause') return; // Its members do not flood.
     let bytes = this.#encodings.get(effect.message);
     if (bytes === undefined) {
       bytes = encodeMessage(effect.message);

@@ -6,6 +6,8 @@ import type { AddressInfo } from 'node:net';
 import { BuriError } from '#core/errors.ts';
 import type { Relay } from '#relay/relay.ts';
 import { listenError } from '#server/control/endpoint.ts';
+import { busy, Lobby, turnAway } from '#server/control/lobby.ts';
+import { prefixesOf } from '#server/control/prefix.ts';
 import { isUnspecified, parseListenAddress } from '#server/listen-address.ts';
 import { relayPath } from '#wire/relay.ts';
 import type { RelayFlags } from './relay.ts';
@@ -31,14 +33,25 @@ export async function listenTcp(
     ? createHttps({ ...options, ...readTls(tlsCert, tlsKey) })
     : createHttp(options);
   server.maxConnections = 8192;
+  const lobby = new Lobby();
+  server.on('connection', (socket) => lobby.enter(socket));
   server.on('request', (_request, response) => {
     response.writeHead(426, { 'content-type': 'text/plain', connection: 'close' });
     response.end('This is a Buri relay.\n');
   });
   server.on('upgrade', (request, socket, head) => {
     socket.on('error', () => socket.destroy());
-    if (request.url?.split('?')[0] === relayPath) relay.upgrade(request, socket, head);
-    else socket.end('HTTP/1.1 404 Not Found\r\n\r\n', () => socket.destroy());
+    if (request.url?.split('?')[0] !== relayPath) {
+      turnAway(socket, '404 Not Found');
+      return;
+    }
+    const retryMs = lobby.refusedForMs(prefixesOf(request.socket.remoteAddress ?? ''));
+    if (retryMs > 0) {
+      turnAway(socket, busy(retryMs));
+      return;
+    }
+    lobby.leave(request.socket);
+    relay.upgrade(request, socket, head);
   });
   await new Promise<void>((resolve, reject) => {
     server.once('error', (error) => reject(listenError(error, address)));

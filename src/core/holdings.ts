@@ -21,3 +21,34 @@ export class Holdings {
     else this.#counts.delete(key);
   }
 }
+
+/** An address (or /64) and the neighbourhood around it (/24, /48). */
+export interface Prefixes {
+  readonly narrow: string;
+  readonly wide: string;
+}
+
+/** How many of something each address has, and each neighbourhood: who has many addresses gains little. */
+export class PrefixHoldings {
+  readonly #narrow: Holdings;
+  readonly #wide: Holdings;
+
+  constructor(mostNarrow: number, mostWide: number) {
+    this.#narrow = new Holdings(mostNarrow);
+    this.#wide = new Holdings(mostWide);
+  }
+
+  hasRoom({ narrow, wide }: Prefixes): boolean {
+    return this.#narrow.hasRoom(narrow) && this.#wide.hasRoom(wide);
+  }
+
+  add({ narrow, wide }: Prefixes): void {
+    this.#narrow.add(narrow);
+    this.#wide.add(wide);
+  }
+
+  remove({ narrow, wide }: Prefixes): void {
+    this.#narrow.remove(narrow);
+    this.#wide.remove(wide);
+  }
+}

@@ -3,7 +3,7 @@
  * for one. What only control messages need stands in an object beside them.
  */
 import type { Crypto } from '#core/crypto.ts';
-import { burstSeconds, minBurstBytes, minBurstPackets } from './limits.ts';
+import { burstSeconds, minBurstBytes, minBurstPackets, receivedPerSent } from './limits.ts';
 import type { Requests } from './requests.ts';
 import { SOURCE_WORDS, type Source, writeSource } from './source.ts';
 import type { Ticket } from './tickets.ts';
@@ -35,7 +35,8 @@ export class Allocations {
   readonly #byToken = new Map<number, number>();
   readonly #byClient = new Map<number, number>();
   readonly #free: number[];
-  readonly #buckets: Float64Array;
+  readonly #sent: Float64Array;
+  readonly #received: Float64Array;
 
   constructor(capacity: number) {
     this.capacity = capacity;
@@ -48,7 +49,8 @@ export class Allocations {
     this.movedAt = new Float64Array(capacity);
     this.#tokenHigh = new Int32Array(capacity);
     this.#holders = new Array(capacity).fill(undefined);
-    this.#buckets = new Float64Array(capacity * BUCKET_NUMBERS);
+    this.#sent = new Float64Array(capacity * BUCKET_NUMBERS);
+    this.#received = new Float64Array(capacity * BUCKET_NUMBERS);
     this.#free = Array.from({ length: capacity }, (_, i) => capacity - 1 - i);
   }
 
@@ -133,33 +135,19 @@ export class Allocations {
   }
 
   setRates(slot: number, { bytesPerSecond, packetsPerSecond }: Ticket): void {
-    const at = slot * BUCKET_NUMBERS;
-    this.#buckets[at + BYTES_PER_MS] = bytesPerSecond / 1000;
-    this.#buckets[at + BYTES_MOST] = Math.max(minBurstBytes, bytesPerSecond * burstSeconds);
-    this.#buckets[at + PACKETS_PER_MS] = packetsPerSecond / 1000;
-    this.#buckets[at + PACKETS_MOST] = Math.max(minBurstPackets, packetsPerSecond * burstSeconds);
-    this.#buckets[at + BYTES_LEFT] = this.#buckets[at + BYTES_MOST]!;
-    this.#buckets[at + PACKETS_LEFT] = this.#buckets[at + PACKETS_MOST]!;
-    this.#buckets[at + FILLED_AT] = Number.NEGATIVE_INFINITY;
+    setBuckets(this.#sent, slot, bytesPerSecond, packetsPerSecond);
+    const [bytes, packets] = [bytesPerSecond, packetsPerSecond].map((n) => n * receivedPerSent);
+    setBuckets(this.#received, slot, bytes!, packets!);
   }
 
-  /** Takes from both buckets, or from none: 0, or which of them is empty. */
+  /** What the slot sends: takes from both buckets, or from none: 0, or which of them is empty. */
   take(slot: number, packets: number, bytes: number, nowMs: number): 0 | 'bytes' | 'packets' {
-    const buckets = this.#buckets;
-    const at = slot * BUCKET_NUMBERS;
-    const elapsedMs = nowMs - buckets[at + FILLED_AT]!;
-    if (elapsedMs > 0) {
-      const filledBytes = buckets[at + BYTES_LEFT]! + elapsedMs * buckets[at + BYTES_PER_MS]!;
-      const filledPackets = buckets[at + PACKETS_LEFT]! + elapsedMs * buckets[at + PACKETS_PER_MS]!;
-      buckets[at + BYTES_LEFT] = Math.min(buckets[at + BYTES_MOST]!, filledBytes);
-      buckets[at + PACKETS_LEFT] = Math.min(buckets[at + PACKETS_MOST]!, filledPackets);
-      buckets[at + FILLED_AT] = nowMs;
-    }
-    if (buckets[at + BYTES_LEFT]! < bytes) return 'bytes';
-    if (buckets[at + PACKETS_LEFT]! < packets) return 'packets';
-    buckets[at + BYTES_LEFT]! -= bytes;
-    buckets[at + PACKETS_LEFT]! -= packets;
-    return 0;
+    return take(this.#sent, slot, packets, bytes, nowMs);
+  }
+
+  /** The same of what all others send it. */
+  takeReceived(slot: number, packets: number, bytes: number, nowMs: number) {
+    return take(this.#received, slot, packets, bytes, nowMs);
   }
 
   #place(slot: number, source: Source): void {
@@ -169,7 +157,7 @@ export class Allocations {
   }
 }
 
-// Of a slot: two token buckets. A burst holds the largest run: 64 KiB.
+// Of a slot and direction: two token buckets. A burst holds the largest run: 64 KiB.
 const BYTES_PER_MS = 0;
 const BYTES_MOST = 1;
 const BYTES_LEFT = 2;
@@ -178,3 +166,42 @@ const PACKETS_MOST = 4;
 const PACKETS_LEFT = 5;
 const FILLED_AT = 6;
 const BUCKET_NUMBERS = 7;
+
+function setBuckets(
+  buckets: Float64Array,
+  slot: number,
+  bytesPerSecond: number,
+  packetsPerSecond: number,
+): void {
+  const at = slot * BUCKET_NUMBERS;
+  buckets[at + BYTES_PER_MS] = bytesPerSecond / 1000;
+  buckets[at + BYTES_MOST] = Math.max(minBurstBytes, bytesPerSecond * burstSeconds);
+  buckets[at + PACKETS_PER_MS] = packetsPerSecond / 1000;
+  buckets[at + PACKETS_MOST] = Math.max(minBurstPackets, packetsPerSecond * burstSeconds);
+  buckets[at + BYTES_LEFT] = buckets[at + BYTES_MOST]!;
+  buckets[at + PACKETS_LEFT] = buckets[at + PACKETS_MOST]!;
+  buckets[at + FILLED_AT] = Number.NEGATIVE_INFINITY;
+}
+
+function take(
+  buckets: Float64Array,
+  slot: number,
+  packets: number,
+  bytes: number,
+  nowMs: number,
+): 0 | 'bytes' | 'packets' {
+  const at = slot * BUCKET_NUMBERS;
+  const elapsedMs = nowMs - buckets[at + FILLED_AT]!;
+  if (elapsedMs > 0) {
+    const filledBytes = buckets[at + BYTES_LEFT]! + elapsedMs * buckets[at + BYTES_PER_MS]!;
+    const filledPackets = buckets[at + PACKETS_LEFT]! + elapsedMs * buckets[at + PACKETS_PER_MS]!;
+    buckets[at + BYTES_LEFT] = Math.min(buckets[at + BYTES_MOST]!, filledBytes);
+    buckets[at + PACKETS_LEFT] = Math.min(buckets[at + PACKETS_MOST]!, filledPackets);
+    buckets[at + FILLED_AT] = nowMs;
+  }
+  if (buckets[at + BYTES_LEFT]! < bytes) return 'bytes';
+  if (buckets[at + PACKETS_LEFT]! < packets) return 'packets';
+  buckets[at + BYTES_LEFT]! -= bytes;
+  buckets[at + PACKETS_LEFT]! -= packets;
+  return 0;
+}

@@ -4,7 +4,7 @@
  */
 import type { Crypto } from '#core/crypto.ts';
 import { forgetOldest } from '#core/forget-oldest.ts';
-import { Holdings } from '#core/holdings.ts';
+import { PrefixHoldings } from '#core/holdings.ts';
 import { after, type MonotonicMs, monotonicMs, type Now } from '#core/time.ts';
 import { encodePlainRelay, type SealedRelayMessage, sealRelay } from '#wire/relay.ts';
 import { Allocations, type Holder } from './allocations.ts';
@@ -34,8 +34,7 @@ export class Board {
   readonly counters = new RelayCounters();
   readonly allocations: Allocations;
   readonly #cookies: Cookies;
-  readonly #perPrefix = new Holdings(limits.maxPerPrefix);
-  readonly #perWidePrefix = new Holdings(limits.maxPerWidePrefix);
+  readonly #perPrefix = new PrefixHoldings(limits.maxPerPrefix, limits.maxPerWidePrefix);
   readonly #revoked = new Map<number, number>();
   /** Of clients whose allocation has ended: replays of what they sent must not bring it back. */
   readonly #mourned = new Map<number, { readonly requests: Requests; readonly until: number }>();
@@ -131,8 +130,7 @@ export class Board {
   }
 
   hasRoom({ endpoint }: Source): boolean {
-    const { narrow, wide } = prefixesOf(endpoint.address);
-    return this.#perPrefix.hasRoom(narrow) && this.#perWidePrefix.hasRoom(wide);
+    return this.#perPrefix.hasRoom(prefixesOf(endpoint.address));
   }
 
   /** There must be room. Returns the slot. */
@@ -173,14 +171,10 @@ export class Board {
   }
 
   #hold({ endpoint }: Source): void {
-    const { narrow, wide } = prefixesOf(endpoint.address);
-    this.#perPrefix.add(narrow);
-    this.#perWidePrefix.add(wide);
+    this.#perPrefix.add(prefixesOf(endpoint.address));
   }
 
   #letGo({ endpoint }: Source): void {
-    const { narrow, wide } = prefixesOf(endpoint.address);
-    this.#perPrefix.remove(narrow);
-    this.#perWidePrefix.remove(wide);
+    this.#perPrefix.remove(prefixesOf(endpoint.address));
   }
 }

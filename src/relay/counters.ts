@@ -17,6 +17,7 @@ export const RELAY_COUNTER_NAMES = [
   'dropped-no-destination',
   'dropped-byte-rate',
   'dropped-packet-rate',
+  'dropped-received-rate',
   'dropped-share',
   'dropped-malformed',
   'dropped-forged',

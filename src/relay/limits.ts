@@ -43,6 +43,8 @@ export const lingerMs = 1000;
 export const burstSeconds = 0.25;
 export const minBurstBytes = 262_144;
 export const minBurstPackets = 256;
+/** All together send one client so many times what its ticket lets it send: one of them alone cannot use that up. */
+export const receivedPerSent = 4;
 
 /** Under overload nobody gets more than a share, and nobody less than this many packets of a window. */
 export const shareWindowMs = 10;
@@ -54,5 +56,10 @@ export const maxWaitingBytes = 524_288;
 export const maxUnsentBytes = 131_072;
 export const maxWebSockets = 4096;
 export const maxWebSocketsPerPrefix = 512;
-/** A WebSocket without an allocation is closed after this. */
+export const maxWebSocketsPerWidePrefix = 2048;
+/** Of these, WebSockets that have never had an allocation: anybody can open them. */
+export const maxStrangersPerPrefix = 64;
+export const maxStrangersPerWidePrefix = 256;
+/** How long they may go without one; and how often the others are looked at. */
+export const strangerPatienceMs = 10_000;
 export const idleWebSocketMs = 30_000;

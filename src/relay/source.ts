@@ -1,4 +1,5 @@
 /** Where something comes from and goes to: a UDP address on one of the relay's sockets, or a WebSocket. */
+import type { Prefixes } from '#core/holdings.ts';
 import {
   addressBytes,
   type Endpoint,
@@ -64,7 +65,7 @@ export function addressOf(words: Int32Array, family: number, at: number): string
 }
 
 /** What limits count by: one IPv4 address or an IPv6 /64, and the /24 or /48 around it. */
-export function prefixesOf(address: string): { readonly narrow: string; readonly wide: string } {
+export function prefixesOf(address: string): Prefixes {
   const bytes = addressBytes(address);
   if (bytes === undefined) return { narrow: address, wide: address };
   const [narrow, wide] = familyOf(address) === 4 ? [4, 3] : [8, 6];

@@ -422,6 +422,28 @@ describe('whoever attacks a switchboard', () => {
     assert.equal(rig.count('dropped-packet-rate'), 10_000 - through);
   });
 
+  test('many who aim at one receiver bring it no more than its own rates allow', () => {
+    const rig = new RelayRig();
+    const rate = { bytesPerSecond: 1_000_000, packetsPerSecond: 1000 };
+    const crowd = Array.from({ length: 20 }, (_, i) => {
+      const from = udp(`198.51.100.${i}`, 1);
+      return { from, token: rig.join(from, rig.issuer.issue(100 + i, rate)).token };
+    });
+    const a = rig.join(anna, rig.issuer.issue(1, rate));
+    rig.join(bert, rig.issuer.issue(2, rate));
+    let through = 0;
+    for (let ms = 0; ms < 1000; ms++) {
+      for (const { from, token } of crowd) {
+        if (rig.send(from, token, 2) !== undefined) through++;
+      }
+      rig.ms++;
+    }
+    const most = limits.receivedPerSent * 1250;
+    assert.ok(through > most * 0.9 && through <= most, `${through} of 20,000`);
+    assert.equal(rig.count('dropped-received-rate'), 20_000 - through);
+    assert.equal(rig.send(anna, a.token, 100), 100, 'other receivers lose nothing');
+  });
+
   test('under overload the one who floods is cut, and who sends little is served wholly', () => {
     const rig = new RelayRig();
     const fast = { bytesPerSecond: 1e12, packetsPerSecond: 1e9 };

@@ -102,6 +102,9 @@ export class Switchboard {
     const empty = allocations.take(slot, packets, bytes, nowMs);
     if (empty === 'bytes') return this.#drop('dropped-byte-rate', packets);
     if (empty === 'packets') return this.#drop('dropped-packet-rate', packets);
+    if (allocations.takeReceived(destination, packets, bytes, nowMs) !== 0) {
+      return this.#drop('dropped-received-rate', packets);
+    }
     rows[at + RELAY_FROM] = allocations.clients[slot]!;
     counters.add('forwarded-packets', packets);
     counters.add('forwarded-bytes', bytes);

@@ -5,15 +5,19 @@
 import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
-import { Holdings } from '#core/holdings.ts';
+import { PrefixHoldings } from '#core/holdings.ts';
 import { addressBytes, formatAddress } from '#wire/endpoint.ts';
 import { maxRelayDatagramBytes } from '#wire/relay.ts';
 import {
   idleWebSocketMs,
+  maxStrangersPerPrefix,
+  maxStrangersPerWidePrefix,
   maxUnsentBytes,
   maxWaitingBytes,
   maxWebSockets,
   maxWebSocketsPerPrefix,
+  maxWebSocketsPerWidePrefix,
+  strangerPatienceMs,
 } from './limits.ts';
 import { prefixesOf, type WebSocketSource } from './source.ts';
 
@@ -42,7 +46,8 @@ export class WebSockets {
   readonly #open = new Map<number, Line>();
   /** Lines that hold back what was sent in this turn of the event loop. */
   readonly #corked: Duplex[] = [];
-  readonly #perPrefix = new Holdings(maxWebSocketsPerPrefix);
+  readonly #perPrefix = new PrefixHoldings(maxWebSocketsPerPrefix, maxWebSocketsPerWidePrefix);
+  readonly #strangers = new PrefixHoldings(maxStrangersPerPrefix, maxStrangersPerWidePrefix);
   #next = 1;
   #isClosed = false;
 
@@ -57,8 +62,11 @@ export class WebSockets {
   /** Takes over an HTTP upgrade for `/v1/relay`. False: it has turned the client away. */
   upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): boolean {
     const endpoint = endpointOf(request);
-    const { narrow } = prefixesOf(endpoint?.address ?? '');
-    const hasRoom = this.#open.size < maxWebSockets && this.#perPrefix.hasRoom(narrow);
+    const prefixes = prefixesOf(endpoint?.address ?? '');
+    const hasRoom =
+      this.#open.size < maxWebSockets &&
+      this.#perPrefix.hasRoom(prefixes) &&
+      this.#strangers.hasRoom(prefixes);
     if (endpoint === undefined || !hasRoom || this.#isClosed) {
       socket.end('HTTP/1.1 503 Busy\r\n\r\n', () => socket.destroy());
       return false;
@@ -68,19 +76,33 @@ export class WebSockets {
       const connection = this.#next++;
       const from: WebSocketSource = { kind: 'ws', connection, endpoint };
       this.#open.set(connection, { webSocket, socket });
-      this.#perPrefix.add(narrow);
-      const idle = setInterval(() => {
-        if (!this.#handler.isUsed(connection)) webSocket.terminate();
-      }, idleWebSocketMs);
+      this.#perPrefix.add(prefixes);
+      this.#strangers.add(prefixes);
+      let isStranger = true;
+      const isKnown = (): void => {
+        if (isStranger) this.#strangers.remove(prefixes);
+        isStranger = false;
+      };
+      const look = (): void => {
+        if (this.#handler.isUsed(connection)) isKnown();
+        else webSocket.terminate();
+      };
+      const patience = setTimeout(look, strangerPatienceMs);
+      const idle = setInterval(look, idleWebSocketMs);
       webSocket.on('error', () => webSocket.terminate());
       webSocket.on('close', () => {
+        clearTimeout(patience);
         clearInterval(idle);
+        isKnown();
         this.#open.delete(connection);
-        this.#perPrefix.remove(narrow);
+        this.#perPrefix.remove(prefixes);
       });
       webSocket.on('message', (data: Buffer, isBinary: boolean) => {
-        if (isBinary) this.#handler.onDatagram(from, data);
-        else webSocket.terminate();
+        if (!isBinary) webSocket.terminate();
+        else {
+          this.#handler.onDatagram(from, data);
+          if (isStranger && this.#handler.isUsed(connection)) isKnown();
+        }
       });
     });
     return true;

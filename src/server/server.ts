@@ -131,6 +131,7 @@ export class Server implements AsyncDisposable {
         '--fabric joins nodes that share a PostgreSQL; give --store postgres://… as well',
       );
     let publish = () => {};
+    let isCrowded = () => false;
     const { log } = options;
     const node = new ClusterNode({
       ...{ crypto: nodeCrypto, fabric, log, readiness },
@@ -144,6 +145,7 @@ export class Server implements AsyncDisposable {
         if (effect.kind === 'send') countLogin(options.metrics, effect.message.t);
         apply(sessions, checker, node, effect);
       },
+      isCrowded: () => isCrowded(),
       failed: storeFailures(options.log),
       waiting: {
         signal: options.ending ?? new AbortController().signal,
@@ -156,6 +158,7 @@ export class Server implements AsyncDisposable {
     readiness.set('database', undefined);
     const server = new Server({ ...options, readiness }, state, sessions, checker, node);
     publish = () => server.#nodesChanged();
+    isCrowded = () => server.#endpoint.isCrowded;
     try {
       await server.#open(options, listen, stun, host);
       return server;
@@ -473,6 +476,7 @@ function apply(
   }
   const session = sessions.get(effect.session);
   if (effect.kind === 'send') session?.send(effect.message);
+  else if (effect.kind === 'pause') session?.pause(effect.ms);
   else session?.close(effect.code);
 }
 

@@ -30,6 +30,7 @@ export interface StateOptions {
   readonly graceMs: number;
   readonly relayLimits?: TicketLimits | undefined;
   readonly emit: (effect: Effect) => void;
+  readonly isCrowded?: () => boolean;
   readonly failed: (error: unknown) => void;
   /** Waits for a database that is not there yet; without it that is an error. */
   readonly waiting?: {
@@ -86,6 +87,7 @@ export async function openState(crypto: Crypto, options: StateOptions): Promise<
       : { cluster: options.federation }),
     sign: cluster.sign,
     nodeList: () => cluster.nodeList,
+    ...(options.isCrowded === undefined ? {} : { isCrowded: options.isCrowded }),
     emit: options.emit,
     failed: options.failed,
   });

@@ -23,6 +23,8 @@ export class CoordinatorRig implements AsyncDisposable {
   readonly store: Store;
   coordinator: Coordinator;
   nowMs = 1_000_000;
+  /** Newcomers are kept waiting. */
+  isCrowded = false;
   readonly clients = new Map<number, RigClient>();
   readonly clusterKey = crypto.ed25519PublicKey(clusterSeed);
   readonly failures: unknown[] = [];
@@ -164,6 +166,7 @@ export class CoordinatorRig implements AsyncDisposable {
       ...(this.#place === undefined ? {} : { cluster: this.#place.cluster }),
       sign: (message) => crypto.ed25519Sign(clusterSeed, message),
       nodeList: () => new Uint8Array([1, 2, 3]),
+      isCrowded: () => this.isCrowded,
       emit: (effect) => this.#apply(effect),
       failed: (error) => this.failures.push(error),
     });
@@ -182,6 +185,10 @@ export class CoordinatorRig implements AsyncDisposable {
     if (client === undefined || client.closedWith !== undefined) return;
     if (effect.kind === 'close') {
       client.closedWith = effect.code;
+      return;
+    }
+    if (effect.kind === 'pause') {
+      client.pausedMs += effect.ms;
       return;
     }
     // Whatever the coordinator says must pass its own schema.
@@ -234,6 +241,8 @@ export class RigClient {
   readonly pings: number[] = [];
   pongs = true;
   closedWith: number | undefined;
+  /** For how long its connection was not to be read, all told. */
+  pausedMs = 0;
   #welcome: ServerMessageOf<'welcome'> | undefined;
 
   constructor(rig: CoordinatorRig, session: number, name: string) {

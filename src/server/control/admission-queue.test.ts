@@ -6,8 +6,10 @@ import {
   leastRetryMs,
   maxHandshakes,
   maxHandshakesPerPrefix,
+  maxHandshakesPerWidePrefix,
   maxQueuedNewcomers,
   maxQueuedPerPrefix,
+  maxQueuedPerWidePrefix,
   mostRetryMs,
 } from './limits.ts';
 
@@ -23,10 +25,10 @@ beforeEach(() => {
   begun.length = refused.length = 0;
 });
 
-/** Each from an address of its own, unless one is given. */
-function enter(name: string, prefix = name): () => void {
+/** Each from an address and a neighbourhood of its own, unless they are given. */
+function enter(name: string, narrow = name, wide = narrow): () => void {
   const newcomer: Newcomer = {
-    prefix,
+    prefixes: { narrow, wide },
     begin: (free) => {
       begun.push(name);
       release.set(name, free);
@@ -108,4 +110,26 @@ test('a crowd behind one address fills neither the places nor the queue', () => 
   release.get('crowd 0')!();
   enter('crowd again', '198.51.100.1');
   assert.equal(refused.length, 10, 'one of them has moved up');
+});
+
+test('somebody with many /64s of one /48 takes neither all places nor all of the queue', () => {
+  for (let i = 0; i < 8_000; i++)
+    enter(`crowd ${i}`, `2001:db8:0:${(i % 800).toString(16)}::/64`, '2001:db8::/48');
+  assert.equal(begun.length, maxHandshakesPerWidePrefix);
+  assert.equal(queue.length, maxQueuedPerWidePrefix);
+  enter('somebody');
+  assert.equal(begun.at(-1), 'somebody');
+});
+
+test('it is crowded while somebody waits, and while who was told to come back has not had the time to', () => {
+  many(maxHandshakes, 'first');
+  assert.equal(queue.isCrowded, false);
+  const leave = enter('waits');
+  assert.equal(queue.isCrowded, true);
+  leave();
+  assert.equal(queue.isCrowded, false);
+  enter('turned away');
+  mock.timers.tick(handshakePatienceMs);
+  assert.equal(queue.length, 0);
+  assert.equal(queue.isCrowded, true);
 });

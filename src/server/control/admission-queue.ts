@@ -5,20 +5,23 @@
  *   newcomer ──a place is free──► handshake ──logged in, or gone──► the next one's turn
  *       └──none──► queue ──8 s──► told when to come back
  */
-import { Holdings } from '#core/holdings.ts';
+import { type Prefixes, PrefixHoldings } from '#core/holdings.ts';
 import {
   handshakePatienceMs,
   leastRetryMs,
+  loginTimeoutMs,
   maxHandshakes,
   maxHandshakesPerPrefix,
+  maxHandshakesPerWidePrefix,
   maxQueuedNewcomers,
   maxQueuedPerPrefix,
+  maxQueuedPerWidePrefix,
   mostRetryMs,
 } from './limits.ts';
 
 export interface Newcomer {
-  /** Address prefix: no crowd behind one takes all places. */
-  readonly prefix: string;
+  /** No crowd behind one address, or in one neighbourhood, takes all places. */
+  readonly prefixes: Prefixes;
   readonly begin: (release: () => void) => void;
   readonly giveUp: (retryMs: number) => void;
 }
@@ -27,17 +30,24 @@ export interface Newcomer {
 const averageMs = 2_000;
 
 export class AdmissionQueue {
-  readonly #perPrefix = new Holdings(maxHandshakesPerPrefix);
+  readonly #perPrefix = new PrefixHoldings(maxHandshakesPerPrefix, maxHandshakesPerWidePrefix);
   readonly #waiting = new Map<Newcomer, NodeJS.Timeout>();
-  readonly #waitingPerPrefix = new Holdings(maxQueuedPerPrefix);
+  readonly #waitingPerPrefix = new PrefixHoldings(maxQueuedPerPrefix, maxQueuedPerWidePrefix);
   readonly #random: () => number;
   #handshakes = 0;
   /** Logins a second of late, and when that was reckoned. */
   #rate = 0;
   #ratedAt = performance.now();
+  /** Whoever was told to come back has done so and logged in. */
+  #expectedUntil = 0;
 
   constructor(random: () => number = Math.random) {
     this.#random = random;
+  }
+
+  /** Somebody waits, or was told to come back and has not had the time for that. */
+  get isCrowded(): boolean {
+    return this.#waiting.size > 0 || performance.now() < this.#expectedUntil;
   }
 
   get length(): number {
@@ -49,24 +59,24 @@ export class AdmissionQueue {
    * time after which to come back.
    */
   enter(newcomer: Newcomer): void {
-    const { prefix } = newcomer;
-    if (this.#hasPlace(prefix)) {
+    const { prefixes } = newcomer;
+    if (this.#hasPlace(prefixes)) {
       this.#begin(newcomer);
       return;
     }
-    if (this.#waiting.size >= maxQueuedNewcomers || !this.#waitingPerPrefix.hasRoom(prefix)) {
-      newcomer.giveUp(this.#retryMs());
+    if (this.#waiting.size >= maxQueuedNewcomers || !this.#waitingPerPrefix.hasRoom(prefixes)) {
+      this.#sendAway(newcomer);
       return;
     }
     const timer = setTimeout(() => this.#giveUp(newcomer), handshakePatienceMs);
     this.#waiting.set(newcomer, timer);
-    this.#waitingPerPrefix.add(prefix);
+    this.#waitingPerPrefix.add(prefixes);
   }
 
   /** It is not there any more. */
   leave(newcomer: Newcomer): void {
     clearTimeout(this.#waiting.get(newcomer));
-    if (this.#waiting.delete(newcomer)) this.#waitingPerPrefix.remove(newcomer.prefix);
+    if (this.#waiting.delete(newcomer)) this.#waitingPerPrefix.remove(newcomer.prefixes);
   }
 
   /** Nobody's turn comes any more. */
@@ -76,31 +86,39 @@ export class AdmissionQueue {
 
   #giveUp(newcomer: Newcomer): void {
     this.leave(newcomer);
-    newcomer.giveUp(this.#retryMs());
+    this.#sendAway(newcomer);
   }
 
-  #hasPlace(prefix: string): boolean {
-    return this.#handshakes < maxHandshakes && this.#perPrefix.hasRoom(prefix);
+  /** Who is told a time comes back after that and up to a half more (protocol §4). */
+  #sendAway(newcomer: Newcomer): void {
+    const retryMs = this.#retryMs();
+    const backMs = performance.now() + 1.5 * retryMs + loginTimeoutMs;
+    this.#expectedUntil = Math.max(this.#expectedUntil, backMs);
+    newcomer.giveUp(retryMs);
   }
 
-  #begin({ prefix, begin }: Newcomer): void {
+  #hasPlace(prefixes: Prefixes): boolean {
+    return this.#handshakes < maxHandshakes && this.#perPrefix.hasRoom(prefixes);
+  }
+
+  #begin({ prefixes, begin }: Newcomer): void {
     this.#handshakes++;
-    this.#perPrefix.add(prefix);
+    this.#perPrefix.add(prefixes);
     let isHeld = true;
     begin(() => {
       if (!isHeld) return;
       isHeld = false;
-      this.#release(prefix);
+      this.#release(prefixes);
     });
   }
 
-  #release(prefix: string): void {
+  #release(prefixes: Prefixes): void {
     this.#handshakes--;
-    this.#perPrefix.remove(prefix);
+    this.#perPrefix.remove(prefixes);
     this.#count();
     for (const newcomer of this.#waiting.keys()) {
       if (this.#handshakes >= maxHandshakes) return;
-      if (!this.#hasPlace(newcomer.prefix)) continue;
+      if (!this.#hasPlace(newcomer.prefixes)) continue;
       this.leave(newcomer);
       this.#begin(newcomer);
       return;

@@ -3,6 +3,7 @@
  *
  *   greeting ──hello──► handshaking ──Noise message 1──► proving ──login──► deciding ──welcome──► serving
  *       └─────────── unsupported, malformed, forged, out of turn, 10 s over ─────► closed ◄──────┘
+ *       └─ silent for 5 s before the first handshake message ─┘
  */
 import type { Duplex } from 'node:stream';
 import type { RawData, WebSocket } from 'ws';
@@ -28,6 +29,7 @@ import type { RelayLoginMessage } from '../coordinator/relays/desk.ts';
 import {
   bytesPerSession,
   closeTimeoutMs,
+  greetingTimeoutMs,
   loginTimeoutMs,
   maxQueuedBytes,
   maxQueuedForSignals,
@@ -118,7 +120,7 @@ export class ControlSession {
     this.#socket = socket;
     this.#options = options;
     this.#handlers = handlers;
-    this.#loginTimer = setTimeout(() => this.#fault('login-timeout'), loginTimeoutMs);
+    this.#limitLogin(greetingTimeoutMs);
     socket.on('message', (data, isBinary) => this.#receive(data, isBinary));
     socket.on('error', () => socket.terminate());
     socket.on('close', (code) => this.#closed(code === closedCleanly));
@@ -166,12 +168,28 @@ export class ControlSession {
     });
   }
 
-  /** Ends it after what was sent before. */
+  /** Ends it after what was sent before. It may be long in going, and keeps nobody else out meanwhile. */
   close(code: number): void {
     clearTimeout(this.#loginTimer);
+    this.#handlers.onSettled();
     this.#socket.resume();
     this.#socket.close(code);
     setTimeout(() => this.#socket.terminate(), closeTimeoutMs).unref();
+  }
+
+  /** Reads nothing more for so long: the client waits. */
+  pause(ms: number): void {
+    if (this.#ended || this.#resumeTimer !== undefined) return;
+    this.#socket.pause();
+    this.#resumeTimer = setTimeout(() => {
+      this.#resumeTimer = undefined;
+      this.#socket.resume();
+    }, ms);
+  }
+
+  #limitLogin(ms: number): void {
+    clearTimeout(this.#loginTimer);
+    this.#loginTimer = setTimeout(() => this.#fault('login-timeout'), ms);
   }
 
   #settle(state: Extract<State, { channel: FrameChannel }>): void {
@@ -262,6 +280,7 @@ export class ControlSession {
       maxReceivedBytes: maxClientMessageBytes,
     });
     this.#state = { kind: 'proving', channel, controlKey };
+    this.#limitLogin(loginTimeoutMs - greetingTimeoutMs);
     this.#socket.send(answer);
   }
 
@@ -302,12 +321,7 @@ export class ControlSession {
   #throttle(lengthBytes: number): void {
     const nowMs = performance.now();
     const waitMs = Math.max(this.#messages.take(nowMs), this.#bytes.take(nowMs, lengthBytes));
-    if (waitMs === 0 || this.#resumeTimer !== undefined) return;
-    this.#socket.pause();
-    this.#resumeTimer = setTimeout(() => {
-      this.#resumeTimer = undefined;
-      this.#socket.resume();
-    }, waitMs);
+    if (waitMs > 0) this.pause(waitMs);
   }
 }
 

@@ -10,24 +10,21 @@ import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { BuriError } from '#core/errors.ts';
-import { Limiter } from '#core/limiter.ts';
+import type { Prefixes } from '#core/holdings.ts';
 import { controlPath } from '#wire/control.ts';
 import { relayPath } from '#wire/relay.ts';
 import type { ListenAddress } from '../listen-address.ts';
 import type { UpgradeHandler } from '../relays/relay-host.ts';
 import { AdmissionQueue } from './admission-queue.ts';
 import {
-  connectionsPerPrefix,
-  connectionsPerWidePrefix,
   leastRetryMs,
   maxBacklog,
   maxConnections,
   maxHeaderBytes,
-  maxWaitingPerPrefix,
   requestTimeoutMs,
 } from './limits.ts';
-import { Lobby } from './lobby.ts';
-import { canonicalAddress, type Prefixes, prefixesOf } from './prefix.ts';
+import { busy, Lobby, turnAway } from './lobby.ts';
+import { canonicalAddress, prefixesOf } from './prefix.ts';
 
 /** Largest WebSocket message: one Noise message. */
 const maxPayloadBytes = 65_535;
@@ -57,9 +54,7 @@ export class ControlEndpoint {
     perMessageDeflate: false,
     clientTracking: false,
   });
-  readonly #lobby = new Lobby(maxWaitingPerPrefix, requestTimeoutMs);
-  readonly #narrow = new Limiter(connectionsPerPrefix);
-  readonly #wide = new Limiter(connectionsPerWidePrefix);
+  readonly #lobby = new Lobby();
   readonly #queue = new AdmissionQueue();
   #connections = 0;
   /** Who takes what comes to the relay's path. */
@@ -105,6 +100,11 @@ export class ControlEndpoint {
     this.#state = 'open';
   }
 
+  /** Newcomers wait, or were told a moment ago to come back later. */
+  get isCrowded(): boolean {
+    return this.#queue.isCrowded;
+  }
+
   /** Reads the TLS files again: certificates are renewed more often than servers are restarted. */
   reloadTls(): void {
     if (this.#tls === undefined) return;
@@ -130,12 +130,8 @@ export class ControlEndpoint {
   #upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
     socket.on('error', () => socket.destroy());
     const path = request.url?.split('?')[0];
-    if (this.#state === 'open' && path === relayPath && this.onRelayUpgrade !== undefined) {
-      this.#lobby.leave(request.socket);
-      this.onRelayUpgrade(request, socket, head);
-      return;
-    }
-    if (path !== controlPath) {
+    const relay = this.#state === 'open' && path === relayPath ? this.onRelayUpgrade : undefined;
+    if (path !== controlPath && relay === undefined) {
       turnAway(socket, '404 Not Found');
       return;
     }
@@ -146,9 +142,14 @@ export class ControlEndpoint {
       turnAway(socket, busy(retryMs));
       return;
     }
+    if (relay !== undefined) {
+      this.#lobby.leave(request.socket);
+      relay(request, socket, head);
+      return;
+    }
     const leave = () => this.#queue.leave(waiting);
     const waiting = {
-      prefix: prefixes.narrow,
+      prefixes,
       begin: (settled: () => void) => {
         // Nothing of the request stays with the connection.
         socket.off('close', leave);
@@ -161,10 +162,9 @@ export class ControlEndpoint {
   }
 
   /** How long a newcomer is to stay away; 0: it may come in, or wait for its turn. */
-  #refusedForMs({ narrow, wide }: Prefixes): number {
+  #refusedForMs(prefixes: Prefixes): number {
     if (this.#state !== 'open' || this.#connections >= maxConnections) return leastRetryMs;
-    const nowMs = performance.now();
-    return this.#narrow.tryTake(narrow, nowMs) || this.#wide.tryTake(wide, nowMs);
+    return this.#lobby.refusedForMs(prefixes);
   }
 
   #begin(
@@ -185,13 +185,6 @@ export class ControlEndpoint {
     });
   }
 }
-
-const busy = (retryMs: number) => `503 Busy\r\nretry-after: ${Math.ceil(retryMs / 1000)}`;
-
-/** Says why and lets go at once: HTTP's time limits end with the upgrade, so whoever keeps its side open would stay. */
-const turnAway = (socket: Duplex, answer: string): void => {
-  socket.end(`HTTP/1.1 ${answer}\r\n\r\n`, () => socket.destroy());
-};
 
 function readTls({ certificatePath, keyPath }: TlsFiles) {
   try {

@@ -1,14 +1,17 @@
 /** Every bound of the control endpoint, by name. */
 import type { Rate } from '#core/limiter.ts';
 
-/** From the connection to the answered login. */
+/** From the connection to the answered login; and to the first handshake message: two round trips, and a packet lost. */
 export const loginTimeoutMs = 10_000;
+export const greetingTimeoutMs = 5_000;
 /** Connections whose login is under way. */
 export const maxHandshakes = 512;
 export const maxHandshakesPerPrefix = 64;
+export const maxHandshakesPerWidePrefix = 128;
 /** Newcomers who wait for their turn, and how long; beyond, they are told when to come back. */
 export const maxQueuedNewcomers = 4_096;
 export const maxQueuedPerPrefix = 256;
+export const maxQueuedPerWidePrefix = 1_024;
 export const handshakePatienceMs = 8_000;
 export const leastRetryMs = 1_000;
 export const mostRetryMs = 30_000;
@@ -30,8 +33,9 @@ export const maxQueuedForSignals = 1_048_576;
 export const maxQueuedBytes = 33_554_432;
 /** A closing connection that does not go is cut. */
 export const closeTimeoutMs = 3_000;
-/** Connections of one address that have not become WebSockets, and how long one may take to ask. */
+/** Connections of one address, and of its neighbourhood, that have not become WebSockets, and how long one may take to ask. */
 export const maxWaitingPerPrefix = 512;
+export const maxWaitingPerWidePrefix = 2_048;
 export const requestTimeoutMs = 10_000;
 /** Most that Node reads of an HTTP request before the upgrade. */
 export const maxHeaderBytes = 8_192;

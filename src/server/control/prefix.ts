@@ -1,14 +1,10 @@
+import type { Prefixes } from '#core/holdings.ts';
 import { addressBytes, formatAddress } from '#wire/endpoint.ts';
 
 /**
  * What limits count by: one IPv4 address, or an IPv6 /64, which is what one subscriber has; and the wider neighbourhood
  * (/24, /48) that somebody with many addresses sits in.
  */
-export interface Prefixes {
-  readonly narrow: string;
-  readonly wide: string;
-}
-
 export function prefixesOf(address: string): Prefixes {
   const plain = canonicalAddress(address);
   const bytes = addressBytes(plain);

@@ -10,10 +10,14 @@ import { CoordinatorRig, type RigClient } from '../../../test/support/coordinato
 import { removeClient } from '../admin/actions.ts';
 import { closeGoingAway } from './hub.ts';
 import {
+  changes,
   maxCertificateBytes,
+  maxChangeDelayMs,
+  maxCrowdedMs,
   maxMembersPerNetwork,
   maxPendingPerNetwork,
   maxRequestsInWork,
+  resyncs,
 } from './limits.ts';
 import { parsePool4 } from './pool.ts';
 import { revokeToken } from './tokens.ts';
@@ -60,6 +64,27 @@ test('wrong tokens are limited by address prefix; a used-up place is not taken b
   assert.equal(limited.refusal, 'rate-limited');
   assert.ok(limited.last('refused').retryAfterMs! > 0);
   assert.ok((await rig.login('late', { login: { token }, prefix: '203.0.113.9' })).welcome);
+});
+
+test('while the server keeps newcomers waiting nobody is called offline, for some minutes at most', async () => {
+  await using rig = await CoordinatorRig.open();
+  const anna = await rig.login('anna');
+  await anna.create('lan');
+  for (const name of ['bert', 'carl']) await (await rig.login(name)).joined('lan');
+  const ids = ['bert', 'carl'];
+  for (const client of rig.clients.values()) if (ids.includes(client.name)) await client.lose();
+  rig.isCrowded = true;
+  await rig.advance(120_000);
+  const bert = await rig.login('bert');
+  assert.ok(!presences(anna).some((told) => told.endsWith('offline')), 'bert was kept waiting');
+  anna.clear();
+  await rig.advance(maxCrowdedMs);
+  assert.equal(presences(anna).length, 1, 'a crowd that does not end puts it off no longer');
+  assert.equal(rig.coordinator.presenceOf(bert.clientId), 'online');
+  rig.isCrowded = false;
+  await bert.lose();
+  await rig.advance(60_000);
+  assert.equal(rig.coordinator.presenceOf(bert.clientId), 'offline', 'as ever without a crowd');
 });
 
 test('closed enrolment refuses newcomers only', async () => {
@@ -481,6 +506,40 @@ test('a request beyond the bound of one connection is refused, not queued', asyn
   const codes = anna.all('response').map(({ result }) => (result.ok ? 'ok' : result.error.code));
   assert.equal(codes.filter((code) => code === 'rate-limited').length, 36);
   assert.equal(codes.filter((code) => code === 'network-not-found').length, 64);
+});
+
+test('who floods with changes waits and is then refused, over whatever connection; others are served', async () => {
+  await using rig = await CoordinatorRig.open();
+  const anna = await rig.login('anna');
+  await anna.create('lan');
+  const bert = await rig.login('bert');
+  await bert.joined('lan');
+  const nick = (i: number) => ({ op: 'set-nick', nick: `name ${i}` }) as const;
+  for (let i = 0; i < changes.burst - 1; i++) await anna.granted(nick(i));
+  assert.equal(anna.pausedMs, 0);
+  await anna.granted(nick(-1));
+  assert.equal(anna.pausedMs, changes.intervalMs, 'what is a little early is done, and waited for');
+  const codes = await Promise.all(Array.from({ length: 60 }, (_, i) => anna.request(nick(i))));
+  const granted = codes.filter((result) => result.ok).length;
+  assert.equal(granted, maxChangeDelayMs / changes.intervalMs - 1);
+  const again = await rig.login('anna');
+  assert.equal(await again.refused(nick(1)), 'rate-limited', 'a new connection is no new burst');
+  await bert.granted(nick(2));
+  await again.granted({ op: 'admission', name: 'lan' });
+  rig.nowMs += changes.intervalMs;
+  await again.granted(nick(3));
+});
+
+test('who asks for views without end is told to come back later', async () => {
+  await using rig = await CoordinatorRig.open();
+  const anna = await rig.login('anna');
+  const network = await anna.create('lan');
+  const most = resyncs.burst + maxChangeDelayMs / resyncs.intervalMs;
+  for (let i = 0; i < most; i++) await anna.send({ t: 'resync', network });
+  assert.equal(anna.closedWith, undefined);
+  await anna.send({ t: 'resync', network });
+  assert.equal(anna.refusal, 'rate-limited');
+  assert.ok(anna.last('refused').retryAfterMs! > maxChangeDelayMs);
 });
 
 test('when the database fails nothing is acknowledged and the client is told', async () => {

@@ -6,11 +6,12 @@
  */
 
 import { hex } from '#core/bytes.ts';
-import type { MonotonicMs, Now } from '#core/time.ts';
+import { after, type MonotonicMs, type Now } from '#core/time.ts';
 import type { ClientMessage, ServerMessageOf } from '#wire/control.ts';
 import type { Presence } from '#wire/fields.ts';
 import type { FabricItem, Parcel } from '../fabric/messages.ts';
 import type { Db } from '../store/schema.ts';
+import { ChangeRates } from './change-rates.ts';
 import { Federation } from './cluster/federation.ts';
 import { toldByEvents } from './cluster/news.ts';
 import type { FederationOptions } from './cluster/node-link.ts';
@@ -20,7 +21,7 @@ import type { Context } from './context.ts';
 import type { Present } from './directory.ts';
 import type { CoordinatorEvent } from './events.ts';
 import { type CoordinatorOptions, closeNormal, closeReplaced, Hub } from './hub.ts';
-import { maxProvenCertificates } from './limits.ts';
+import { crowdedCheckMs, maxChangeDelayMs, maxCrowdedMs, maxProvenCertificates } from './limits.ts';
 import { Liveness } from './liveness.ts';
 import type { LoginMessage, Remote } from './login.ts';
 import { Logins } from './logins.ts';
@@ -54,7 +55,10 @@ export class Coordinator {
   readonly #relays: RelayDesk;
   readonly #signals: Signals;
   readonly #sync: Resync;
+  readonly #rates = new ChangeRates();
   #federation: Federation | undefined;
+  /** Since when grace is put off. */
+  #crowdedSince: MonotonicMs | undefined;
 
   constructor(options: CoordinatorOptions) {
     this.#hub = new Hub(options);
@@ -215,6 +219,13 @@ export class Coordinator {
         this.#signals.send(session, message, now);
         return;
       case 'resync':
+        // The client would wait for a view that does not come: it is told when to come back.
+        if (
+          !this.#isInTime(session, this.#rates.resync(session, now.monotonic), (refusal) =>
+            this.#hub.refuse(session.id, refusal),
+          )
+        )
+          return;
         await this.#sync.asked(session, message.network, now);
         return;
       case 'pong':
@@ -292,13 +303,15 @@ export class Coordinator {
     this.#hub.latest = now;
     const renew: string[] = [];
     const work: Promise<void>[] = [];
+    const isCrowded = this.#keepsWaiting(now);
     for (let duty = this.#hub.takeDue(now); duty !== undefined; duty = this.#hub.takeDue(now)) {
       switch (duty.kind) {
         case 'ping':
           if (this.#liveness.due(duty.session, now)) work.push(this.lost(duty.session, false, now));
           break;
         case 'grace':
-          work.push(this.#graceOver(duty.client, now));
+          if (isCrowded) this.#hub.schedule(duty, now, crowdedCheckMs);
+          else work.push(this.#graceOver(duty.client, now));
           break;
         case 'renew':
           renew.push(duty.client);
@@ -310,7 +323,8 @@ export class Coordinator {
           work.push(this.#relays.pingDue(duty.session, now));
           break;
         case 'relay-grace':
-          work.push(this.#relays.graceOver(duty.relay, now));
+          if (isCrowded) this.#hub.schedule(duty, now, crowdedCheckMs);
+          else work.push(this.#relays.graceOver(duty.relay, now));
           break;
         case 'relay-check':
           this.#relays.checkDue(duty.relay, now);
@@ -396,6 +410,11 @@ export class Coordinator {
       this.#respond(session, id, new Refusal('rate-limited', { retryAfterMs: 1000 }));
       return;
     }
+    const waitMs = operation.op === 'admission' ? 0 : this.#rates.change(session, now.monotonic);
+    if (!this.#isInTime(session, waitMs, (refusal) => this.#respond(session, id, refusal))) {
+      session.requestsInWork--;
+      return;
+    }
     const context = this.#hub.context(now);
     try {
       await this.#hub.options.store.commits.run(
@@ -419,10 +438,29 @@ export class Coordinator {
     }
   }
 
+  /** Has who comes a little too early wait before the next, and refuses what is much too early. */
+  #isInTime(session: Session, waitMs: number, refuse: (refusal: Refusal) => void): boolean {
+    if (waitMs > maxChangeDelayMs) {
+      refuse(new Refusal('rate-limited', { retryAfterMs: waitMs }));
+      return false;
+    }
+    if (waitMs > 0) this.#hub.options.emit({ kind: 'pause', session: session.id, ms: waitMs });
+    return true;
+  }
+
   #respond(session: Session, id: number, error: unknown): void {
     const { code, message } = this.#hub.asRefusal(error);
     const result: ServerMessageOf<'response'>['result'] = { ok: false, error: { code, message } };
     this.#hub.send(session.id, { t: 'response', id, result });
+  }
+
+  /** Whether members may be away only because this node does not let them in yet; nobody can make it say so for ever. */
+  #keepsWaiting(now: Now): boolean {
+    if (this.#hub.options.isCrowded?.() !== true) this.#crowdedSince = undefined;
+    else this.#crowdedSince ??= now.monotonic;
+    return (
+      this.#crowdedSince !== undefined && now.monotonic < after(this.#crowdedSince, maxCrowdedMs)
+    );
   }
 
   async #graceOver(clientId: string, now: Now): Promise<void> {

@@ -20,6 +20,8 @@ export type Effect =
   | { readonly kind: 'send'; readonly session: SessionId; readonly message: ServerMessage }
   /** End the connection after what was sent before. Codes of RFC 6455 §7.4. */
   | { readonly kind: 'close'; readonly session: SessionId; readonly code: number }
+  /** Read nothing more of the connection for so long. */
+  | { readonly kind: 'pause'; readonly session: SessionId; readonly ms: number }
   /** For the other nodes, or for one. */
   | { readonly kind: 'publish'; readonly to: string | undefined; readonly item: FabricItem }
   /** Ask a relay whether it is where it says; the answer goes to `Coordinator.relayChecked`. */
@@ -46,6 +48,8 @@ export interface CoordinatorOptions {
   readonly nodeList: () => Uint8Array;
   /** Knows the tokens of STUN answers; without it nobody may send many probes. */
   readonly tokens?: StunTokens;
+  /** Newcomers wait for this node, or were told a moment ago to come back later. */
+  readonly isCrowded?: () => boolean;
   /** Called in order; must not call back. */
   readonly emit: (effect: Effect) => void;
   /** A failure of the database: the client is told that nothing was done, the operator why. */

@@ -17,6 +17,9 @@ export const pingTimeoutMs = 10 * secondMs;
 /** How long the older connection of an identity has to prove that it is alive when another daemon logs in with it. */
 export const copyChallengeMs = 3 * secondMs;
 export const defaultGraceMs = 60 * secondMs;
+/** While the server keeps newcomers waiting, nobody is called offline: looked at so often, and for no longer than this. */
+export const crowdedCheckMs = 5 * secondMs;
+export const maxCrowdedMs = 300 * secondMs;
 
 /** A view is one control message of at most 8 MiB: so many members with certificates so long fit it. */
 export const maxMembersPerNetwork = 4_096;
@@ -31,6 +34,14 @@ export const maxDeltaChanges = 4_096;
 
 /** Requests of one connection that wait for the database. */
 export const maxRequestsInWork = 64;
+/** Requests that change something, of one identity and behind one address prefix: this many at once, then one more each interval. */
+export const changes = { burst: 1_000, intervalMs: 100 };
+export const changesPerPrefix = { burst: 5_000, intervalMs: 20 };
+/** The same of whole views that are asked for again. */
+export const resyncs = { burst: 1_000, intervalMs: 200 };
+export const resyncsPerPrefix = { burst: 5_000, intervalMs: 20 };
+/** So much too early they are done, and nothing more is read meanwhile; what is earlier is refused. */
+export const maxChangeDelayMs = 2 * secondMs;
 
 /** Wrong passwords: this many at once, then one more each interval. */
 export const passwordGuesses = { burst: 10, intervalMs: 30 * secondMs };
