@@ -13,6 +13,7 @@ import { Relay } from '#relay/relay.ts';
 import { DataDirectory } from '#server/data-directory.ts';
 import { createLog, type Log } from '#server/log.ts';
 import { publicHost, resolvePublic } from '#server/public-address.ts';
+import { onHangUp } from './hang-up.ts';
 import { ownAddresses } from './own-addresses.ts';
 import type { StandaloneFlags } from './relay.ts';
 import { listenRelay, offeredUdp, offerOf } from './relay-listen.ts';
@@ -36,10 +37,12 @@ export async function runRelay(flags: StandaloneFlags, signal: AbortSignal): Pro
   try {
     const bound = listenRelay(relay, flags.relay);
     const host = flags.public === undefined ? undefined : publicHost(flags.public, []);
-    const webSocketUrls =
+    const tcp =
       flags.listen === undefined
-        ? []
-        : [await listenTcp(relay, flags.listen, host?.host, flags, stopListening.signal)];
+        ? undefined
+        : await listenTcp(relay, flags.listen, host?.host, flags, stopListening.signal);
+    onHangUp(() => tcp?.reloadTls(), log);
+    const webSocketUrls = tcp === undefined ? [] : [tcp.url];
     const offer = async () => {
       const known = await (host === undefined
         ? ownAddresses(targetOf(url.webSocketUrl).host)

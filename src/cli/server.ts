@@ -4,6 +4,7 @@ import type { TicketLimits } from '#server/coordinator/relays/tickets.ts';
 import type { Log } from '#server/log.ts';
 import { exampleText } from './client-command.ts';
 import { UsageError } from './failure.ts';
+import { onHangUp } from './hang-up.ts';
 import {
   serverBackupCommand,
   serverMigrateCommand,
@@ -209,13 +210,7 @@ async function runServer(flags: ServerFlags): Promise<void> {
       throw error;
     }
   }
-  process.on('SIGHUP', () => {
-    try {
-      server.reloadTls();
-    } catch (error) {
-      log.error({ err: error }, 'the TLS files were not taken over');
-    }
-  });
+  onHangUp(() => server.reloadTls(), log);
   const signal = await new Promise<string>((resolve) => {
     for (const name of ['SIGTERM', 'SIGINT'] as const) process.once(name, () => resolve(name));
   });

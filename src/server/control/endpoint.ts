@@ -193,7 +193,8 @@ const turnAway = (socket: Duplex, answer: string): void => {
   socket.end(`HTTP/1.1 ${answer}\r\n\r\n`, () => socket.destroy());
 };
 
-function readTls({ certificatePath, keyPath }: TlsFiles) {
+/** BuriError: tls-invalid. */
+export function readTls({ certificatePath, keyPath }: TlsFiles) {
   try {
     return { cert: readFileSync(certificatePath), key: readFileSync(keyPath) };
   } catch (error) {
