@@ -4,7 +4,7 @@
  */
 import type { ControlError } from '#client/control-error.ts';
 import { isFinalRefusal } from '#client/control-link.ts';
-import { RelayControl, type RelayControlOptions } from '#client/relay-control.ts';
+import { RelayControl, type RelayControlOptions, type RelayState } from '#client/relay-control.ts';
 import { parseServerUrl } from '#client/server-url.ts';
 import { targetOf } from '#client/web-socket-target.ts';
 import { BuriError } from '#core/errors.ts';
@@ -13,6 +13,7 @@ import { Relay } from '#relay/relay.ts';
 import { DataDirectory } from '#server/data-directory.ts';
 import { createLog, type Log } from '#server/log.ts';
 import { publicHost, resolvePublic } from '#server/public-address.ts';
+import { onHangUp } from './hang-up.ts';
 import { ownAddresses } from './own-addresses.ts';
 import type { StandaloneFlags } from './relay.ts';
 import { listenRelay, offeredUdp, offerOf } from './relay-listen.ts';
@@ -36,10 +37,12 @@ export async function runRelay(flags: StandaloneFlags, signal: AbortSignal): Pro
   try {
     const bound = listenRelay(relay, flags.relay);
     const host = flags.public === undefined ? undefined : publicHost(flags.public, []);
-    const webSocketUrls =
+    const tcp =
       flags.listen === undefined
-        ? []
-        : [await listenTcp(relay, flags.listen, host?.host, flags, stopListening.signal)];
+        ? undefined
+        : await listenTcp(relay, flags.listen, host?.host, flags, stopListening.signal);
+    onHangUp(() => tcp?.reloadTls(), log);
+    const webSocketUrls = tcp === undefined ? [] : [tcp.url];
     const offer = async () => {
       const known = await (host === undefined
         ? ownAddresses(targetOf(url.webSocketUrl).host)
@@ -48,8 +51,12 @@ export async function runRelay(flags: StandaloneFlags, signal: AbortSignal): Pro
     };
     const { token } = flags;
     const controlled = registered(
-      { crypto, url, pin: clusterKey, privateKey, token, offer: await offer() },
+      {
+        ...{ crypto, url, pin: clusterKey, privateKey, token, offer: await offer() },
+        nodeList: directory.nodeList(),
+      },
       offer,
+      ({ nodeList }) => remember(directory, nodeList, log),
       relay,
       log,
     );
@@ -69,13 +76,25 @@ export async function runRelay(flags: StandaloneFlags, signal: AbortSignal): Pro
   }
 }
 
+/** Where to look for the server after a restart, when the node of the URL is gone. */
+function remember(directory: DataDirectory, nodeList: Uint8Array | undefined, log: Log): void {
+  if (nodeList === undefined) return;
+  try {
+    directory.writeNodeList(nodeList);
+  } catch (error) {
+    log.warn({ err: error }, "the list of the server's nodes was not written");
+  }
+}
+
 /**
  * Keeps the relay registered. `failed` rejects when the server refuses it for good before it ever served.
  * @param offerNow made anew after a connection was lost: the machine may have other addresses by then.
+ * @param onConnected at each login.
  */
 function registered(
   options: RelayControlOptions,
   offerNow: () => Promise<RelayControlOptions['offer']>,
+  onConnected: (state: RelayState) => void,
   relay: Relay,
   log: Log,
 ): { readonly control: RelayControl; readonly failed: Promise<never> } {
@@ -92,6 +111,7 @@ function registered(
       const { udp, ws } = options.offer;
       log.info({ relay: state.id, udp, ws }, hasServed ? 'registered again' : 'ready');
       hasServed = true;
+      onConnected(state);
     },
     onLost,
     onRevoked: (revoked) => relay.revoke(revoked),

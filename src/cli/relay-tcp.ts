@@ -1,11 +1,9 @@
 /** The TCP listener of `buri relay`, and the end of it. */
-import { readFileSync } from 'node:fs';
 import { createServer as createHttp } from 'node:http';
 import { createServer as createHttps } from 'node:https';
 import type { AddressInfo } from 'node:net';
-import { BuriError } from '#core/errors.ts';
 import type { Relay } from '#relay/relay.ts';
-import { listenError } from '#server/control/endpoint.ts';
+import { listenError, readTls } from '#server/control/endpoint.ts';
 import { busy, Lobby, turnAway } from '#server/control/lobby.ts';
 import { prefixesOf } from '#server/control/prefix.ts';
 import { isUnspecified, parseListenAddress } from '#server/listen-address.ts';
@@ -18,20 +16,27 @@ export const aborted = (signal: AbortSignal): Promise<void> =>
     else signal.addEventListener('abort', () => resolve(), { once: true });
   });
 
-/** Returns the URL. */
+export interface TcpListener {
+  readonly url: string;
+  /** Reads the TLS files again. BuriError: tls-invalid. */
+  reloadTls(): void;
+}
+
 export async function listenTcp(
   relay: Relay,
   text: string,
   publicName: string | undefined,
   { tlsCert, tlsKey }: Pick<RelayFlags, 'tlsCert' | 'tlsKey'>,
   signal: AbortSignal,
-): Promise<string> {
+): Promise<TcpListener> {
   const address = parseListenAddress(text, '--listen');
-  const isTls = tlsCert !== undefined && tlsKey !== undefined;
+  const tls =
+    tlsCert === undefined || tlsKey === undefined
+      ? undefined
+      : { certificatePath: tlsCert, keyPath: tlsKey };
   const options = { maxHeaderSize: 8192, headersTimeout: 10_000, requestTimeout: 10_000 };
-  const server = isTls
-    ? createHttps({ ...options, ...readTls(tlsCert, tlsKey) })
-    : createHttp(options);
+  const secure = tls && createHttps({ ...options, ...readTls(tls) });
+  const server = secure ?? createHttp(options);
   server.maxConnections = 8192;
   const lobby = new Lobby();
   server.on('connection', (socket) => lobby.enter(socket));
@@ -66,17 +71,8 @@ export async function listenTcp(
   const { port } = server.address() as AddressInfo;
   const own = address.host?.includes(':') ? `[${address.host}]` : address.host;
   const name = publicName ?? (own === undefined || isUnspecified(address.host) ? '0.0.0.0' : own);
-  return `${isTls ? 'wss' : 'ws'}://${name}:${port}${relayPath}`;
-}
-
-function readTls(certificate: string, key: string) {
-  try {
-    return { cert: readFileSync(certificate), key: readFileSync(key) };
-  } catch (error) {
-    throw new BuriError(
-      'tls-invalid',
-      `cannot read the TLS certificate or key (${(error as Error).message}); check --tls-cert and --tls-key`,
-      { cause: error },
-    );
-  }
+  return {
+    url: `${tls ? 'wss' : 'ws'}://${name}:${port}${relayPath}`,
+    reloadTls: () => tls && secure?.setSecureContext(readTls(tls)),
+  };
 }

@@ -12,9 +12,10 @@ import { createLog, type Log } from '#server/log.ts';
 import { parseEndpoint } from '#wire/endpoint.ts';
 import type { RelayOffer } from '#wire/relay-control.ts';
 import type { VolunteerLine } from '#wire/volunteer.ts';
+import { onHangUp } from './hang-up.ts';
 import type { VolunteerFlags } from './relay.ts';
 import { listenRelay, offeredUdp, offerOf } from './relay-listen.ts';
-import { listenTcp } from './relay-tcp.ts';
+import { listenTcp, type TcpListener } from './relay-tcp.ts';
 import { followDaemon } from './volunteer-link.ts';
 
 /** Until the daemon is looked for again. */
@@ -32,6 +33,7 @@ export async function runVolunteer(flags: VolunteerFlags, signal: AbortSignal): 
       ? generateKeyPair(crypto)
       : { privateKey, publicKey: crypto.x25519PublicKey(privateKey) };
   const volunteer = new VolunteerRelay(flags, keys, log);
+  onHangUp(() => volunteer.reloadTls(), log);
   while (!signal.aborted) await volunteer.serve(signal);
 }
 
@@ -40,11 +42,16 @@ class VolunteerRelay {
   readonly #keys: KeyPair;
   readonly #log: Log;
   #hasServed = false;
+  #tcp: TcpListener | undefined;
 
   constructor(flags: VolunteerFlags, keys: KeyPair, log: Log) {
     this.#flags = flags;
     this.#keys = keys;
     this.#log = log;
+  }
+
+  reloadTls(): void {
+    this.#tcp?.reloadTls();
   }
 
   /** Until the signal, or until the daemon has logged in to another server. */
@@ -56,10 +63,12 @@ class VolunteerRelay {
     try {
       const bound = listenRelay(relay, this.#flags.relay);
       const { listen } = this.#flags;
-      const ws =
+      const tcp =
         listen === undefined
-          ? []
-          : [await listenTcp(relay, listen, undefined, this.#flags, stopListening.signal)];
+          ? undefined
+          : await listenTcp(relay, listen, undefined, this.#flags, stopListening.signal);
+      this.#tcp = tcp;
+      const ws = tcp === undefined ? [] : [tcp.url];
       const offer = { ...offerOf(offeredUdp(bound, []), ws), relayKey: this.#keys.publicKey };
       await this.#follow(relay, clusterKey, offer, signal);
       // The offer is withdrawn: the server tells clients of other relays while this one goes on for a while.

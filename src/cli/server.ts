@@ -6,6 +6,7 @@ import type { Log } from '#server/log.ts';
 import { exampleText } from './client-command.ts';
 import { endingSignal } from './ending.ts';
 import { UsageError } from './failure.ts';
+import { onHangUp } from './hang-up.ts';
 import {
   serverBackupCommand,
   serverMigrateCommand,
@@ -222,13 +223,7 @@ async function runServer(flags: ServerFlags): Promise<void> {
       throw error;
     }
   }
-  process.on('SIGHUP', () => {
-    try {
-      server.reloadTls();
-    } catch (error) {
-      log.error({ err: error }, 'the TLS files were not taken over');
-    }
-  });
+  onHangUp(() => server.reloadTls(), log);
   if (!ending.aborted) await once(ending, 'abort');
   log.info('ending');
   await endRelay?.();

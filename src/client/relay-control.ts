@@ -1,4 +1,4 @@
-/** The control connection of a standalone relay (protocol §11): kept up, with its offer, and with what the server revokes. */
+/** The control connection of a standalone relay (protocol §11): kept up, at whichever node, with its offer, and with what the server revokes. */
 import type { Crypto } from '#core/crypto.ts';
 import { wallMs } from '#core/time.ts';
 import { Secret } from '#crypto/secret.ts';
@@ -7,6 +7,7 @@ import type { RelayOffer, RelayRevocation } from '#wire/relay-control.ts';
 import type { ControlError } from './control-error.ts';
 import { ControlLink } from './control-link.ts';
 import type { ProxyChoice } from './proxy.ts';
+import { ServerChoice } from './server-choice.ts';
 import type { ServerUrl } from './server-url.ts';
 import { software } from './version.ts';
 
@@ -18,6 +19,8 @@ export interface RelayControlOptions {
   readonly proxies?: ProxyChoice;
   /** The cluster's key, where it is known from before; else the URL's, else whoever answers is believed. */
   readonly pin: Uint8Array | undefined;
+  /** The server's nodes as it told them last time. */
+  readonly nodeList?: Uint8Array | undefined;
   /** X25519 private key of the relay. */
   readonly privateKey: Uint8Array;
   /** Needed at the first login. */
@@ -39,26 +42,31 @@ export interface RelayControlHandlers {
 
 export class RelayControl {
   readonly #options: RelayControlOptions;
-  readonly #handlers: RelayControlHandlers;
   readonly #link: ControlLink;
   readonly #relayKey: Uint8Array;
   readonly #instance: Uint8Array;
+  readonly #choice: ServerChoice;
   #pin: Uint8Array | undefined;
+  #nodeList: Uint8Array | undefined;
   #offer: Omit<RelayOffer, 'relayKey'>;
 
   constructor(options: RelayControlOptions, handlers: RelayControlHandlers) {
-    const { crypto, privateKey, offer, pin, url } = options;
+    const { crypto, privateKey, offer, pin, url, nodeList } = options;
     this.#options = options;
-    this.#handlers = handlers;
     this.#offer = offer;
     this.#pin = pin ?? url.clusterKey;
+    this.#nodeList = nodeList;
+    this.#choice = new ServerChoice(crypto);
     this.#relayKey = crypto.x25519PublicKey(privateKey);
     this.#instance = crypto.random(16);
     this.#link = new ControlLink({
       options: () => this.#connectOptions(),
+      servers: () => this.#choice.count(url, this.#nodeList, this.#pin),
       onConnected: ({ clusterKey, answer }) => {
         this.#pin = clusterKey;
+        this.#choice.connected();
         if (answer.t !== 'relay-state') return;
+        this.#nodeList = answer.nodeList ?? this.#nodeList;
         handlers.onServerTime(answer.serverTime);
         handlers.onConnected(clusterKey, answer);
       },
@@ -67,7 +75,10 @@ export class RelayControl {
         else if (message.t === 'relay-state') handlers.onState(message);
         else if (message.t === 'ping') handlers.onServerTime(message.serverTime);
       },
-      onLost: (error) => this.#handlers.onLost(error),
+      onLost: (error) => {
+        this.#choice.failed();
+        handlers.onLost(error);
+      },
     });
   }
 
@@ -92,7 +103,8 @@ export class RelayControl {
   }
 
   #connectOptions() {
-    const { crypto, url, privateKey, token, proxies } = this.#options;
+    const { crypto, privateKey, token, proxies } = this.#options;
+    const url = this.#choice.pick(this.#options.url, this.#nodeList, this.#pin);
     return {
       ...{ crypto, url, pin: this.#pin, time: wallMs(Date.now()) },
       ...(proxies === undefined ? {} : { proxies }),

@@ -1,7 +1,8 @@
 /**
  * Which node of the server to log in to: where the user said, and wherever else the cluster's signed list names. Whoever was
  * there last is asked again until it fails; then each of the others in turn, from a random one on, so that the clients of a
- * node that is lost spread over those that are left.
+ * node that is lost spread over those that are left. Of a node's listeners the one like that which worked last comes first: a
+ * firewall that lets only one port out does so towards all nodes. The other listeners follow when all nodes have failed there.
  */
 import type { Crypto } from '#core/crypto.ts';
 import { openDocument } from '#wire/signed.ts';
@@ -15,6 +16,8 @@ export class ServerChoice {
   /** What was asked last, and failed since the last connection. */
   #current: string | undefined;
   readonly #failed = new Set<string>();
+  /** Where there was a connection last. */
+  #worked: string | undefined;
 
   constructor(crypto: Crypto, random: () => number = Math.random) {
     this.#crypto = crypto;
@@ -42,7 +45,9 @@ export class ServerChoice {
     }
     const first =
       this.#current === undefined ? left.find(({ text }) => text === given.text) : undefined;
-    const chosen = first ?? left[Math.floor(this.#random() * left.length)] ?? given;
+    // In the order of the choice: what comes first for its node goes before what comes second for any.
+    const best = left.filter(({ rank }) => rank === left[0]?.rank);
+    const chosen = first ?? best[Math.floor(this.#random() * best.length)] ?? given;
     this.#current = chosen.text;
     return chosen;
   }
@@ -53,12 +58,14 @@ export class ServerChoice {
   }
 
   connected(): void {
+    this.#worked = this.#current;
     this.#failed.clear();
   }
 
   /** Another server altogether: what was learnt is of no use. */
   reset(): void {
     this.#current = undefined;
+    this.#worked = undefined;
     this.#failed.clear();
   }
 
@@ -71,29 +78,45 @@ export class ServerChoice {
     return this.#servers(given, nodeList, clusterKey).length;
   }
 
+  /** The best listener of every node first, then their second ones, and so on. */
   #servers(
     given: ServerUrl,
     nodeList: Uint8Array | undefined,
     clusterKey: Uint8Array | undefined,
-  ): ServerUrl[] {
-    const servers = new Map([[given.text, given]]);
+  ): RankedUrl[] {
     const list =
       nodeList === undefined || clusterKey === undefined
         ? undefined
         : openDocument('node-list', nodeList, (message, signature) =>
             this.#crypto.ed25519Verify(clusterKey, message, signature),
           );
-    for (const node of list?.nodes ?? [])
-      for (const text of node.control.slice(0, 1)) {
-        const url = parsed(text);
+    const like = listenerOf(this.#worked ?? given.text);
+    const named = (list?.nodes ?? []).flatMap(({ control }) =>
+      control
+        .flatMap((text) => parsed(text) ?? [])
         // A server that was reached by TLS is not asked without it.
-        const downgrade = given.text.startsWith('buris:') && url?.text.startsWith('buri:') === true;
-        if (url !== undefined && !downgrade && servers.size < maxServers)
-          servers.set(url.text, url);
-      }
+        .filter((url) => isTls(url) || !isTls(given))
+        .sort((a, b) => Number(listenerOf(b.text) === like) - Number(listenerOf(a.text) === like))
+        .map((url, rank) => ({ ...url, rank })),
+    );
+    const isNamed = named.some(({ text }) => text === given.text);
+    const all = isNamed ? named : [{ ...given, rank: 0 }, ...named];
+    const servers = new Map<string, RankedUrl>();
+    for (const url of all.sort((a, b) => a.rank - b.rank))
+      if (!servers.has(url.text) && servers.size < maxServers) servers.set(url.text, url);
     return [...servers.values()];
   }
 }
+
+interface RankedUrl extends ServerUrl {
+  /** 0: the first to try of its node. */
+  readonly rank: number;
+}
+
+const isTls = ({ text }: ServerUrl): boolean => text.startsWith('buris:');
+
+/** Scheme and port: what a firewall goes by. */
+const listenerOf = (text: string): string => text.replace(/\/\/.*:/, '');
 
 function parsed(text: string): ServerUrl | undefined {
   try {

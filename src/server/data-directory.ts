@@ -1,5 +1,6 @@
 /**
  * The server's directory: `cluster.key`, `node.key`, `relay.key` (mode 0600, never in the database), `buri.db`, `lock`, `admin.sock`.
+ * A standalone relay's: `relay.key`, `nodes`, `lock`.
  * The lock is an exclusive one of SQLite, which the kernel drops with the process however it ends.
  */
 import {
@@ -95,6 +96,28 @@ export class DataDirectory implements Disposable {
     return existsSync(join(this.path, name));
   }
 
+  /** The server's nodes as they were told to a relay last. Without any it begins where its URL says. */
+  nodeList(): Uint8Array | undefined {
+    try {
+      return readFileSync(this.#nodesPath);
+    } catch {
+      return undefined;
+    }
+  }
+
+  /** BuriError: data-unwritable, disk-full. */
+  writeNodeList(nodeList: Uint8Array): void {
+    try {
+      writeDurably(this.#nodesPath, nodeList);
+    } catch (error) {
+      throw fileError(this.#nodesPath, error);
+    }
+  }
+
+  get #nodesPath(): string {
+    return join(this.path, 'nodes');
+  }
+
   [Symbol.dispose](): void {
     this.#lock.close();
   }
@@ -145,12 +168,12 @@ function makeDirectory(path: string): void {
 }
 
 /** Whole or not at all, also when the machine loses power in the middle. */
-function writeDurably(path: string, text: string): void {
+function writeDurably(path: string, content: string | Uint8Array): void {
   const temporary = `${path}.new`;
   try {
     const file = openSync(temporary, 'w', 0o600);
     try {
-      writeFileSync(file, text);
+      writeFileSync(file, content);
       fsyncSync(file);
     } finally {
       closeSync(file);

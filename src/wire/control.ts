@@ -9,7 +9,7 @@ import { z } from 'zod';
 import { decodeCbor, encodeCbor } from './cbor.ts';
 import * as field from './fields.ts';
 import { relayMessagesOfClient, relayMessagesOfServer } from './relay-control.ts';
-import { maxDocumentBytes } from './signed.ts';
+import { signedDocument as document } from './signed.ts';
 import { stunTokenBytes } from './stun.ts';
 
 export const controlVersion = 1;
@@ -27,7 +27,6 @@ export const maxSignalBytes = 2048;
 /** Addresses of one client, IPv4 and IPv6, that it may prove to be its own. */
 export const maxProofs = 4;
 
-const document = field.bytesUpTo(maxDocumentBytes + 128);
 const id = z.number().int().min(1).max(0xffff_ffff);
 const error = z.object({ code: z.string().max(64), message: z.string().max(1000) });
 

@@ -2,6 +2,7 @@
 import { z } from 'zod';
 import * as field from './fields.ts';
 import { maxTicketBytes, relayKeyBytes } from './relay.ts';
+import { signedDocument } from './signed.ts';
 
 /** In the hello of a client that wants `relays`, and of whoever can be a relay. */
 export const relayCapability = 'relay';
@@ -73,6 +74,8 @@ export const relayMessagesOfServer = [
     /** Why it is refused. */
     reason: z.string().max(300).optional(),
     serverTime: field.wallTime,
+    /** To a standalone relay when it logs in: the server's nodes, signed document `node-list`. Older servers leave it out. */
+    nodeList: signedDocument.optional(),
   }),
   /** To a relay: drop these clients' allocations and refuse their tickets. */
   z.object({

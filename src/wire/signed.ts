@@ -12,6 +12,8 @@ import * as field from './fields.ts';
 
 export const maxDocumentBytes = 4096;
 export const maxNodes = 64;
+/** A document as it travels, in fields of messages. */
+export const signedDocument = field.bytesUpTo(maxDocumentBytes + 128);
 
 /** The cluster's Ed25519 key vouches for one node's X25519 control key. */
 export const nodeCertificate = z.object({

@@ -7,7 +7,9 @@ import { parseServerUrl } from '#client/server-url.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import type { RelayRevocation } from '#wire/relay-control.ts';
 import { relayCapability } from '#wire/relay-control.ts';
+import { signDocument } from '#wire/signed.ts';
 import { ControlClient, DeviceKeys } from '../support/control-client.ts';
+import { clusterKey, clusterSeed, FakeControlServer } from '../support/fake-control-server.ts';
 import { ServerProcess } from '../support/server-process.ts';
 
 let server: ServerProcess;
@@ -67,6 +69,62 @@ test('a relay logs in, hears what is revoked, tells new addresses, and says good
   await control.stop();
   await until(() => listed()?.length === 0, 'the empty list');
   assert.deepEqual(errors, []);
+});
+
+test('a relay goes on to another node, also when it starts anew and its first one is gone', async (t) => {
+  const asked: string[] = [];
+  let nodeList: Uint8Array | undefined;
+  const node = (name: string) =>
+    FakeControlServer.start({
+      onLogin: ({ send }) => {
+        asked.push(name);
+        const state = { t: 'relay-state', id: 'r-1', state: 'listed' } as const;
+        send({ ...state, unreachable: [], serverTime: Date.now(), ...(nodeList && { nodeList }) });
+      },
+    });
+  const first = await node('first');
+  const url = parseServerUrl(first.url);
+  await using second = await node('second');
+  nodeList = signDocument(
+    'node-list',
+    {
+      ...{ serial: 1, issuedAt: 0, notAfter: 1 },
+      nodes: [first, second].map(({ url }, i) => ({
+        ...{ nodeId: `n${i}`, control: [url], stun: [], relay: [] },
+      })),
+    },
+    (message) => crypto.ed25519Sign(clusterSeed, message),
+  );
+  let known: Uint8Array | undefined;
+  const start = () => {
+    const control = new RelayControl(
+      {
+        ...{ crypto, url, pin: clusterKey, token: undefined },
+        ...{ privateKey: crypto.random(32), nodeList: known },
+        offer: { udp: [], ws: [], capacity: { allocations: 1, bytesPerSecond: 1e6 } },
+      },
+      {
+        onConnected: (_key, state) => {
+          known = state.nodeList;
+        },
+        onLost: () => {},
+        onRevoked: () => {},
+        onState: () => {},
+        onServerTime: () => {},
+      },
+    );
+    t.after(() => control.stop());
+    control.start();
+    return control;
+  };
+  const control = start();
+  await until(() => control.isConnected, 'the login');
+  await first[Symbol.asyncDispose]();
+  await until(() => asked.length === 2 && control.isConnected, 'a login elsewhere');
+  await control.stop();
+  const again = start();
+  await until(() => again.isConnected, 'a login after the restart');
+  assert.deepEqual(asked, ['first', 'second', 'second']);
 });
 
 test('a relay without a token is told so, and goes on trying', async () => {

@@ -1,12 +1,14 @@
 /** `buri relay` and the role `relay` of `buri server` as processes: registered, listed to clients, revoked, ended. */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { after, test } from 'node:test';
 import type { ServerMessageOf } from '#wire/control.ts';
 import { relayCapability } from '#wire/relay-control.ts';
 import { ControlClient, DeviceKeys } from '../support/control-client.ts';
+import { commonName, writeSelfSigned } from '../support/self-signed.ts';
 import { ServerProcess, temporaryDirectory } from '../support/server-process.ts';
 
 const program = new URL('../../bin/buri', import.meta.url).pathname;
@@ -17,6 +19,8 @@ interface Started {
   readonly child: ChildProcess;
   readonly facts: { relay: string; udp: string[]; ws: string[] };
   readonly ended: Promise<number | null>;
+  /** Once a line of its log has this. */
+  says(text: string): Promise<void>;
 }
 
 async function startRelay(args: readonly string[]): Promise<Started> {
@@ -25,10 +29,18 @@ async function startRelay(args: readonly string[]): Promise<Started> {
   });
   const ended = new Promise<number | null>((resolve) => child.once('exit', resolve));
   const lines: string[] = [];
+  const log = createInterface({ input: child.stderr! });
+  const says = (text: string) =>
+    new Promise<void>((resolve, reject) => {
+      log.on('line', (line) => {
+        if (line.includes(text)) resolve();
+      });
+      void ended.then((code) => reject(new Error(`ended with ${code}, without '${text}'`)));
+    });
   return await new Promise((resolve, reject) => {
-    createInterface({ input: child.stderr! }).on('line', (line) => {
+    log.on('line', (line) => {
       lines.push(line);
-      if (line.includes('"ready"')) resolve({ child, facts: JSON.parse(line), ended });
+      if (line.includes('"ready"')) resolve({ child, facts: JSON.parse(line), ended, says });
     });
     void ended.then((code) => reject(new Error(`ended with ${code}: ${lines.join('\n')}`)));
   });
@@ -63,6 +75,36 @@ test('a standalone relay registers, is listed with UDP and WebSocket, and goes a
     listed.relays.map(({ state }) => state),
     ['offline'],
   );
+});
+
+test('a relay takes a renewed certificate over on SIGHUP, and goes on with the old one if it cannot', async () => {
+  await using server = await ServerProcess.start({ args: ['--relay', 'none'] });
+  const { token } = await server.operate('token', 'create', '--relay');
+  const place = temporaryDirectory('relay-tls');
+  const [cert, key] = [join(place, 'cert.pem'), join(place, 'key.pem')];
+  writeSelfSigned('first', cert, key);
+  const relay = await startRelay([
+    ...['--server', server.url, '--token', token as string, '--relay', '127.0.0.1:0'],
+    ...['--listen', '127.0.0.1:0', '--tls-cert', cert, '--tls-key', key],
+  ]);
+  try {
+    const port = Number(new URL(relay.facts.ws[0]!).port);
+    assert.equal(await commonName(port), 'first');
+    writeFileSync(cert, 'damaged');
+    const said = relay.says('were not taken over');
+    relay.child.kill('SIGHUP');
+    await said;
+    assert.equal(await commonName(port), 'first');
+    writeSelfSigned('second', cert, key);
+    relay.child.kill('SIGHUP');
+    for (let attempt = 0; attempt < 50 && (await commonName(port)) === 'first'; attempt++);
+    assert.equal(await commonName(port), 'second');
+    assert.ok(existsSync(join(data, 'nodes')), 'where else the server is');
+  } finally {
+    relay.child.kill('SIGTERM');
+    rmSync(place, { recursive: true, force: true });
+  }
+  assert.equal(await relay.ended, 0);
 });
 
 test('a relay without a token, or with an URL without key, says what to do', async () => {

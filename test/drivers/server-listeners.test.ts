@@ -1,16 +1,15 @@
 /** TLS, IPv6, and connections that never ask for anything. */
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { rmSync } from 'node:fs';
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { test } from 'node:test';
-import { connect as connectTls } from 'node:tls';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import { decodeStun } from '#wire/stun.ts';
 import { encodeBindingRequest } from '#wire/stun-encode.ts';
 import { ControlClient, DeviceKeys } from '../support/control-client.ts';
+import { commonName, writeSelfSigned } from '../support/self-signed.ts';
 import { ServerProcess, temporaryDirectory } from '../support/server-process.ts';
 
 const portOf = (url: string) => Number(/:([0-9]+)#/.exec(url)?.[1]);
@@ -19,15 +18,7 @@ test('with a TLS certificate the URL says buris, and a renewed certificate is ta
   const place = temporaryDirectory('tls');
   const certificate = join(place, 'cert.pem');
   const key = join(place, 'key.pem');
-  const make = (name: string) =>
-    execFileSync(
-      'openssl',
-      [
-        ...['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes'],
-        ...['-days', '1', '-subj', `/CN=${name}`, '-keyout', key, '-out', certificate],
-      ],
-      { stdio: 'ignore' },
-    );
+  const make = (name: string) => writeSelfSigned(name, certificate, key);
   try {
     make('first');
     // As with 443 beside 8443: every listener speaks TLS, and takes over what is renewed.
@@ -67,15 +58,6 @@ const freePort = () =>
       const { port } = server.address() as AddressInfo;
       server.close(() => resolve(port));
     });
-  });
-
-const commonName = (port: number) =>
-  new Promise<string>((resolve, reject) => {
-    const socket = connectTls({ host: '127.0.0.1', port, rejectUnauthorized: false }, () => {
-      resolve(String(socket.getPeerCertificate().subject.CN));
-      socket.destroy();
-    });
-    socket.on('error', reject);
   });
 
 test('control and STUN serve IPv6 too, and say so', async () => {

@@ -157,7 +157,7 @@ async function serve(socket: WebSocket, options: FakeServerOptions): Promise<voi
   const opened = channel.open(await message(socket));
   if (opened.kind !== 'message') throw new Error('no login');
   const login = decodeClientMessage(opened.bytes);
-  if (typeof login === 'string' || login.t !== 'login') throw new Error('no login');
+  if (typeof login === 'string' || !/^(relay-)?login$/.test(login.t)) throw new Error('no login');
   options.onLogin?.({
     socket,
     channel,

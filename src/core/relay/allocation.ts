@@ -61,12 +61,6 @@ export class Hold {
     return this.refusedUntil === undefined || this.refusedUntil <= now;
   }
 
-  /** It forwards although it is about to end. */
-  drains(now: MonotonicMs): boolean {
-    const until = this.allocation?.drainsUntil;
-    return until !== undefined && until > now;
-  }
-
   /** An allocation is looked for in vain, or the one there is does not answer. */
   isAiling(now: MonotonicMs): boolean {
     const state = this.#state;

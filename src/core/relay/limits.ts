@@ -50,6 +50,9 @@ export const aloneMs = 300_000;
 /** A relay that is full or does not take the ticket is left alone this long, one that ends at least so long. */
 export const refusedMs = 60_000;
 export const drainedMs = 15_000;
+/** A relay that has left the list forwards our data for so long, and of so many at most. */
+export const leftMs = 60_000;
+export const maxLeft = 8;
 /** Without an allocation for so long a relay is taken for gone, if there is another one. */
 export const ailingMs = 1200;
 

@@ -29,6 +29,8 @@ export class RelayLink {
   readonly #bridge = new BridgeWish();
   readonly #hold = new Hold();
   #measured = true;
+  /** It is no longer in the list, and used until then at most. */
+  #leftUntil: MonotonicMs | undefined;
 
   constructor(context: LinkContext, entry: RelayEntry, sockets: readonly LocalSocket[]) {
     this.#context = context;
@@ -50,10 +52,10 @@ export class RelayLink {
   get way(): RelayWay | undefined {
     const { allocation } = this.#hold;
     if (allocation === undefined) return undefined;
-    const { token, leg, drainsUntil } = allocation;
+    const { token, leg } = allocation;
     const { transport, socket, remote, rttMs } = leg;
     const label = transport === 'udp' ? formatEndpoint(remote) : (this.entry.ws[0] ?? this.id);
-    const draining = drainsUntil !== undefined;
+    const draining = this.#drainsUntil !== undefined;
     return { relay: this.id, transport, socket, remote, token, label, rttMs, draining };
   }
 
@@ -67,9 +69,15 @@ export class RelayLink {
     return this.#hold.isUsable(now);
   }
 
-  /** It forwards although it is about to end. */
+  /** It is no longer in the list. */
+  get isLeft(): boolean {
+    return this.#leftUntil !== undefined;
+  }
+
+  /** It forwards although it is about to end, or has left the list. */
   drains(now: MonotonicMs): boolean {
-    return this.#hold.drains(now);
+    const until = this.#drainsUntil;
+    return until !== undefined && until > now;
   }
 
   /** An allocation is looked for in vain, or the one there is does not answer. */
@@ -92,8 +100,20 @@ export class RelayLink {
     this.#loseWithLeg(now);
   }
 
-  /** Another ticket, or other addresses. */
+  /** It is no longer in the list: as if it had said that it is about to end. */
+  leave(now: MonotonicMs): void {
+    if (this.isLeft) return;
+    this.#leftUntil = after(now, limits.leftMs);
+    const { way } = this;
+    if (way !== undefined) this.#context.emit({ type: 'up', way });
+  }
+
+  /** It is in the list: perhaps again, with another ticket, or other addresses. */
   update(entry: RelayEntry, now: Now): void {
+    const wasLeft = this.isLeft;
+    this.#leftUntil = undefined;
+    const { way } = this;
+    if (wasLeft && way !== undefined) this.#context.emit({ type: 'up', way });
     const isRenewed = !sameBytes(entry.ticket, this.entry.ticket);
     this.entry = entry;
     this.#makeLegs();
@@ -198,9 +218,9 @@ export class RelayLink {
   deadline(now: MonotonicMs): MonotonicMs | undefined {
     const all = [this.#hold.endsAt(), this.#bridge.dueAt(this.#bridgeSince())];
     // Others choose again then.
-    const { since, isHeld, refusedUntil, allocation } = this.#hold;
+    const { since, isHeld, refusedUntil } = this.#hold;
     if (since !== undefined) all.push(after(since, limits.ailingMs));
-    if (isHeld) all.push(this.#refreshAt(), refusedUntil, allocation?.drainsUntil);
+    if (isHeld) all.push(this.#refreshAt(), refusedUntil, this.#drainsUntil);
     for (const leg of this.#legs) {
       all.push(leg.dueAt());
       if (wishOf(leg, this.#situation(now), now) !== undefined) all.push(leg.freeAt(now));
@@ -213,6 +233,12 @@ export class RelayLink {
   #loseWithLeg(now: MonotonicMs): void {
     const leg = this.#hold.allocation?.leg;
     if (leg !== undefined && !this.#legs.has(leg)) this.#talk.lose(now);
+  }
+
+  /** What the relay itself has said of its end counts first. */
+  get #drainsUntil(): MonotonicMs | undefined {
+    const { allocation } = this.#hold;
+    return allocation && (allocation.drainsUntil ?? this.#leftUntil);
   }
 
   #refreshAt(): MonotonicMs | undefined {

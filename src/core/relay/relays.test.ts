@@ -280,6 +280,71 @@ describe('an allocation', () => {
   });
 });
 
+describe('a relay that leaves the list', () => {
+  const leave = () => {
+    const bench = near(20, 40, 60);
+    bench.run(2000);
+    assert.equal(bench.machine.home?.relay, 'r1');
+    bench.outputs.length = 0;
+    bench.input({ type: 'relays', relays: [entry(2), entry(3)] });
+    return bench;
+  };
+
+  test('carries data until peers have found another way, and no longer', () => {
+    const bench = leave();
+    bench.run(1000);
+    assert.deepEqual(downs(bench.outputs), []);
+    assert.deepEqual(
+      bench.machine.candidates.map(({ relay }) => relay),
+      ['r2', 'r3'],
+    );
+    assert.equal(bench.machine.listed, 2);
+    const [way] = ups(bench.outputs);
+    assert(way?.relay === 'r1' && way.draining, 'peers are asked by every other way');
+    bench.input({ type: 'want', relay: 'r1' });
+    bench.run(limits.leftMs);
+    assert.deepEqual(downs(bench.outputs), ['r1']);
+    assert(!bench.machine.report().some(({ relay }) => relay === 'r1'));
+  });
+
+  test('is left at once when it does not answer', () => {
+    const bench = leave();
+    bench.rtts.delete('203.0.113.1:3480');
+    bench.input({ type: 'check', relay: 'r1' });
+    bench.run(5000);
+    assert.deepEqual(downs(bench.outputs), ['r1']);
+    bench.outputs.length = 0;
+    bench.run(60_000);
+    assert(
+      !bench.outputs.some(
+        (output) => output.type === 'send' && output.remote.address === '203.0.113.1',
+      ),
+    );
+  });
+
+  test('is used as before when the list has it again', () => {
+    const bench = leave();
+    bench.run(30_000);
+    bench.input({ type: 'relays', relays: [entry(1), entry(2), entry(3)] });
+    bench.run(limits.leftMs);
+    assert.deepEqual(downs(bench.outputs), ['r3'], 'r3 is not needed any more');
+    const last = ups(bench.outputs).findLast(({ relay }) => relay === 'r1');
+    assert.equal(last?.draining, false);
+    assert(bench.machine.ways.some(({ relay }) => relay === 'r1'));
+  });
+
+  test('is one of a few: a list that keeps changing makes no crowd', () => {
+    const bench = new Bench();
+    for (let turn = 0; turn < 40; turn++) {
+      const pair = [entry(2 * turn + 1), entry(2 * turn + 2)];
+      for (const { udp } of pair) bench.rtts.set(udp[0]!, 20);
+      bench.input({ type: 'relays', relays: pair });
+      bench.run(1000);
+      assert(bench.machine.report().length <= limits.maxLeft + 2);
+    }
+  });
+});
+
 describe('where UDP is blocked', () => {
   const bridge = { address: '127.0.0.1', port: 20_000 };
 

@@ -126,7 +126,7 @@ export class Relays {
 
   /** How many relays the list has. */
   get listed(): number {
-    return this.#links.size;
+    return this.#listed.length;
   }
 
   counters(): Readonly<Record<RelayCounter, number>> {
@@ -182,13 +182,9 @@ export class Relays {
 
   #list({ relays }: InputOf<'relays'>, now: Now): void {
     const listed = new Map(relays.slice(0, limits.maxRelays).map((entry) => [entry.id, entry]));
-    for (const [id, link] of this.#links) {
-      if (listed.has(id)) continue;
-      link.release(now);
-      // What it wants done, a bridge that is not needed any more, is done before it goes.
-      link.dropBridge();
-      this.#links.delete(id);
-    }
+    for (const [id, link] of this.#links) if (!listed.has(id)) link.leave(now.monotonic);
+    const left = [...this.#links.values()].filter((link) => link.isLeft && link.way !== undefined);
+    for (const link of left.slice(0, -limits.maxLeft)) link.release(now);
     for (const [id, entry] of listed) {
       const link = this.#links.get(id);
       if (link !== undefined) link.update(entry, now);
@@ -234,12 +230,12 @@ export class Relays {
 
   #want(relay: string | undefined, at: MonotonicMs): void {
     if (relay === undefined) {
-      for (const other of this.#others.wanted(this.#links.values(), this.#held, at)) {
+      for (const other of this.#others.wanted(this.#listed, this.#held, at)) {
         this.#want(other, at);
       }
       return;
     }
-    if (!this.#links.has(relay)) return;
+    if (this.#links.get(relay)?.isLeft !== false) return;
     this.#wanted.delete(relay);
     this.#wanted.set(relay, at);
     forgetOldest(this.#wanted, limits.maxWanted);
@@ -258,11 +254,24 @@ export class Relays {
     // A choice that was made because nothing answers is late already.
     const since = this.#answeredAt === undefined ? (this.#listedAt ?? at) : at;
     for (const link of this.#links.values()) {
-      if (held.has(link.id)) link.hold(since);
+      if (!link.isLeft && held.has(link.id)) link.hold(since);
       // Its data goes on until peers have found another way.
-      else if (!link.drains(at)) link.release(now);
+      else if (!link.drains(at)) this.#letGo(link, now);
       link.wake(now);
     }
+  }
+
+  #letGo(link: RelayLink, now: Now): void {
+    link.release(now);
+    if (!link.isLeft) return;
+    // What it wants done, a bridge that is not needed any more, is done before it goes.
+    link.dropBridge();
+    this.#links.delete(link.id);
+  }
+
+  /** Those that may be chosen; the others have left the list, and are used for a while yet. */
+  get #listed(): RelayLink[] {
+    return [...this.#links.values()].filter((link) => !link.isLeft);
   }
 
   get #held(): ReadonlySet<string | undefined> {
@@ -271,7 +280,7 @@ export class Relays {
   }
 
   #choose(at: MonotonicMs): void {
-    const links = [...this.#links.values()];
+    const links = this.#listed;
     if (links.some(({ rttMs }) => rttMs !== undefined)) this.#answeredAt ??= at;
     const hasAnswer = this.#answeredAt !== undefined;
     const listedAt = this.#listedAt;
@@ -303,7 +312,7 @@ export class Relays {
     const [isAll, isSilent] = [allAt <= at, silentAt <= at];
     if (isAll) this.#measuredAt = at;
     if (isAll || isSilent) this.#silentMeasuredAt = at;
-    for (const link of this.#links.values()) {
+    for (const link of this.#listed) {
       if (isAll || (isSilent && link.rttMs === undefined)) link.measure();
     }
   }

@@ -186,7 +186,8 @@ export class ControlEndpoint {
   }
 }
 
-function readTls({ certificatePath, keyPath }: TlsFiles) {
+/** BuriError: tls-invalid. */
+export function readTls({ certificatePath, keyPath }: TlsFiles) {
   try {
     return { cert: readFileSync(certificatePath), key: readFileSync(keyPath) };
   } catch (error) {

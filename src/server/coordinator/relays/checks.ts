@@ -37,8 +37,10 @@ export class Checks {
     relay.failures = 0;
     this.#lists.touchAround(relay);
     this.#hub.federation?.all({ t: 'relays' });
+    const { nodeList } = this.#hub.options;
     this.#hub.send(relay.session ?? this.#hub.sessions.ofClient(relay.owner ?? '')?.id ?? 0, {
       ...{ t: 'relay-state', id: relay.id, state: relay.state },
+      ...(relay.kind === 'standalone' ? { nodeList: nodeList() } : {}),
       ...{ unreachable: [...refused, ...relay.unreachable].slice(0, 8), serverTime: now.wall },
     });
     this.ask(relay, now);

@@ -104,6 +104,7 @@ test('a relay enrols with a token for relays, once; a token for devices is none'
   assert.ok(anna.welcome, 'open enrolment asks for none');
   const relay = await rig.relay('r1', { token });
   assert.equal(relay.last('relay-state').state, 'listed');
+  assert.ok(relay.last('relay-state').nodeList, 'where else it may log in');
   await relay.lose();
   assert.equal((await rig.relay('r1')).refusal, undefined, 'who is known needs none');
   assert.equal((await rig.relay('r2', { token })).refusal, 'token-used-up');
