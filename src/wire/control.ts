@@ -224,6 +224,8 @@ export const serverMessage = z.discriminatedUnion('t', [
     t: z.literal('removed'),
     network: field.networkId,
     reason: z.enum(['deleted', 'left', 'evicted', 'rejected']),
+    /** Signed, when it was deleted: members pass it on. */
+    deletion: document.optional(),
   }),
   /** Presence is not durable and has no revision. */
   z.object({

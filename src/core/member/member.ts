@@ -103,7 +103,11 @@ export class Member {
     for (const [network, secret] of options.secrets) this.#mesh.setSecret(network, secret);
     this.#lastGood = new LastGood(options.ways ?? noKnownWays);
     const savedAt = wallMs(options.serverTimeMs);
-    this.#mesh.load(options.networks, (clientId) => this.#lastGood.has(clientId, savedAt));
+    this.#mesh.load(
+      options.networks,
+      (clientId) => this.#lastGood.has(clientId, savedAt),
+      options.ways?.deletions,
+    );
     this.#discovery = new Discovery({ crypto, virtualPrefixes: pools });
     const emit = (output: MemberOutput) => void this.#outputs.push(output);
     this.#lan = new Lan(crypto, emit);
@@ -264,7 +268,11 @@ export class Member {
   /** How peers and relays are reached, as it is to be kept on disk. */
   ways(now: Now): KnownWays {
     const isMember = (identity: string) => this.#mesh.device(identity) !== undefined;
-    return this.#lastGood.known(isMember, this.#time.documents(now));
+    const deletions = [...this.#mesh.deletions].filter((held) => this.#matters(held, now));
+    return {
+      ...this.#lastGood.known(isMember, this.#time.documents(now)),
+      deletions: deletions.map(({ bytes }) => bytes),
+    };
   }
 
   bestTime(now: Now) {
@@ -411,6 +419,7 @@ export class Member {
         return;
       }
       case 'removed':
+        if (message.deletion !== undefined) this.#tellDeletion(message.deletion, now);
         this.#changed(message.network, this.#mesh.applyRemoved(message));
         return;
       case 'presence':
@@ -610,20 +619,31 @@ export class Member {
     }
   }
 
+  #tellDeletion(document: Uint8Array, now: Now): void {
+    const deletion = this.#learnRevocation(document);
+    if (deletion !== undefined) this.#gossip.learnt(deletion, now);
+  }
+
   #learnRevocation(document: Uint8Array): Revocation | undefined {
     const applied = this.#mesh.applyRevocation(document);
     if (applied === undefined) return undefined;
     const { network, identity, outcome } = applied;
     this.#changed(network, outcome);
+    if (identity === undefined) this.#outputs.push({ type: 'save-ways' });
     const held = this.#mesh.revocation(network, identity);
     return held && { network, identity, ...held };
   }
 
   #recentRevocations(networks: readonly string[], now: Now): Revocation[] {
-    const since = this.#time.documents(now) - revocationMattersMs;
-    return this.#revocations(networks)
-      .filter(({ issuedAt }) => issuedAt > since)
+    // Who was a member of a network that is no more is not known any more: all others are told of it.
+    const deletions = [...this.#mesh.deletions].map((held) => ({ ...held, identity: undefined }));
+    return [...this.#revocations(networks), ...deletions]
+      .filter((held) => this.#matters(held, now))
       .sort((a, b) => b.issuedAt - a.issuedAt);
+  }
+
+  #matters({ issuedAt }: { readonly issuedAt: number }, now: Now): boolean {
+    return issuedAt > this.#time.documents(now) - revocationMattersMs;
   }
 
   #revocations(networks: readonly string[]): (Revocation & { readonly issuedAt: number })[] {

@@ -14,6 +14,7 @@ export function migrations(types: ColumnTypes): MigrationProvider {
     '001-first': first(types),
     '002-relays': relays(types),
     '003-cluster': cluster(),
+    '004-deletions': deletions(types),
   };
   return { getMigrations: async () => steps };
 }
@@ -91,6 +92,18 @@ function cluster(): Migration {
         .addColumn('state', 'text', (c) => c.notNull())
         .addColumn('facts', 'text', (c) => c.notNull())
         .addColumn('started_at', 'bigint', (c) => c.notNull())
+        .execute();
+    },
+  };
+}
+
+/** The signed word that a network was deleted. */
+function deletions(types: ColumnTypes): Migration {
+  return {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable('retired_networks')
+        .addColumn('document', sql.raw(types.bytes))
         .execute();
     },
   };
