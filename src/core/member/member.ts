@@ -408,11 +408,12 @@ export class Member {
     switch (message.t) {
       case 'view':
         this.#changed(message.network, this.#mesh.applyView(message));
+        this.#tellRevocations(message.network, message.revocations ?? [], now);
         return;
       case 'delta': {
         const wasStale = this.#stale;
         this.#changed(message.network, this.#mesh.applyDelta(message));
-        this.#tellRevocations(message, now);
+        this.#tellRevocations(message.network, revocationsIn(message), now);
         if (wasStale || takesAway(message)) return;
         this.#stale = false;
         this.#reviewSoon(now);
@@ -609,13 +610,13 @@ export class Member {
   }
 
   /** What the server says is told to those who may not hear it; before the pairs are computed anew, because then its subject is gone. */
-  #tellRevocations({ network, changes }: ServerMessageOf<'delta'>, now: Now): void {
-    for (const change of changes) {
-      if (change.op !== 'gone') continue;
-      const revocation = this.#revocations([network]).find(
-        ({ bytes }) => bytes === change.revocation,
-      );
-      if (revocation !== undefined) this.#gossip.learnt(revocation, now);
+  #tellRevocations(network: string, documents: readonly Uint8Array[], now: Now): void {
+    if (documents.length === 0) return;
+    // Of what was known before, other bytes are held.
+    const told = new Set(documents);
+    for (const revocation of this.#revocations([network])) {
+      if (told.has(revocation.bytes) && this.#matters(revocation, now))
+        this.#gossip.learnt(revocation, now);
     }
   }
 
@@ -748,6 +749,9 @@ export class Member {
     }
   }
 }
+
+const revocationsIn = ({ changes }: ServerMessageOf<'delta'>): Uint8Array[] =>
+  changes.flatMap((change) => (change.op === 'gone' ? [change.revocation] : []));
 
 /** Whether a delta ends anything: that is never put off. */
 const takesAway = ({ changes, active }: ServerMessageOf<'delta'>): boolean =>

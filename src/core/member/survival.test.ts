@@ -312,6 +312,30 @@ test('who was away when it was told hears it within a second of coming back', ()
   assert.equal(peerOf(b, carol), undefined, 'a second after the first packet');
 });
 
+test('an eviction that a member hears of by a view is told on, like one of a delta', () => {
+  const { rig, nodes } = rigOf([alice, bob, carol]);
+  const [a, b, c] = nodes as [MemberNode, MemberNode, MemberNode];
+  rig.clock.run(6000);
+  for (const node of nodes) node.disconnect();
+  rig.clock.run(2000);
+  assert.ok(arrives(rig, c, b, 1000));
+  // It happened while nobody had a server. One of them has one again; the log does not reach back.
+  const members = [alice, bob].map((device) => rig.cluster.member(net, device));
+  const revocations = [rig.cluster.revocation(net, carol)];
+  rig.setView(rig.cluster.view(net, members, { revision: 9000, revocations }));
+  a.connect();
+  rig.clock.run(900);
+  for (const node of [a, b]) {
+    assert.equal(holds(node, carol), false, node.device.name);
+    assert.equal(peerOf(node, carol), undefined, node.device.name);
+  }
+  assert.equal(c.member.networks.size, 0, 'it is told that it is out');
+  const told = counter(a, 'revocations-told');
+  a.fromServer(rig.cluster.view(net, members, { revision: 9001, revocations }));
+  rig.clock.run(60_000);
+  assert.ok(counter(a, 'revocations-told')! - told! <= 3, 'what is known is not told again');
+});
+
 test('revocations that are forged, old, of other networks or far too many have no effect', () => {
   const { rig, nodes } = rigOf([alice, bob, carol]);
   const [a, b] = nodes;

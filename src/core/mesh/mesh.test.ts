@@ -378,3 +378,18 @@ test('deletions are bounded, and only those of networks held are taken', () => {
   mesh.load([], undefined, many);
   assert.equal([...mesh.deletions].length, maxDeletions);
 });
+
+test('revocations of a view are believed when they are signed, of this network, and later than the statement', () => {
+  const { cluster, mesh } = twoMembers();
+  const old = cluster.revocation(net, bob, { serial: 0 });
+  const members = [cluster.member(net, alice), cluster.member(net, bob)];
+  const refused = [cluster.revocation(net, bob, {}, alice.seed), cluster.revocation(net2, bob)];
+  mesh.applyView(cluster.view(net, members, { revocations: [...refused, old] }));
+  assert.deepEqual(pairIds(mesh), [bob.clientId]);
+  assert.equal(mesh.faults.get('revocation-forged'), 1);
+  const later = cluster.revocation(net, bob);
+  mesh.applyView(cluster.view(net, members, { revocations: [later] }));
+  assert.deepEqual(pairIds(mesh), []);
+  assert.ok(mesh.isRevocationKnown(later), 'and is kept');
+  assert.deepEqual(mesh.save(net)!.revocations, [later]);
+});

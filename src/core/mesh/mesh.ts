@@ -108,6 +108,9 @@ export class Mesh {
     network.facts = view.facts;
     network.pending = view.pending;
     network.awaitsView = false;
+    for (const bytes of view.revocations?.toReversed() ?? []) {
+      if (!this.isRevocationKnown(bytes)) network.acceptRevocation(bytes);
+    }
     network.replaceMembers(view.members);
     this.#prune();
     return nothing;

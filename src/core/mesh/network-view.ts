@@ -114,7 +114,7 @@ export class NetworkView {
     return undefined;
   }
 
-  /** Remembers a revocation, wherever it came from: a delta, or the cache. */
+  /** Remembers a revocation, wherever it came from: a delta, a view, or the cache. */
   acceptRevocation(bytes: Uint8Array): { identity: string; serial: number } | undefined {
     const { crypto, clusterKey, reject } = this.#trust;
     const opened = openRevocation(crypto, clusterKey, bytes);

@@ -22,7 +22,7 @@ const delta = (from: number, to: number, changes: NetworkDelta['changes']): Netw
 });
 const gone = { op: 'gone', clientId: bert, revocation: bytes } as const;
 const view = (revision: number, clients: readonly string[]): NetworkView => ({
-  ...{ network, revision, state: 'member', active: true, facts, pending: [] },
+  ...{ network, revision, state: 'member', active: true, facts, pending: [], revocations: [] },
   members: clients.map(member),
 });
 

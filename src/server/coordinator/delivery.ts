@@ -284,6 +284,7 @@ export class Delivery {
       facts: view.facts,
       members: view.members.map((member) => this.#member(network, member)),
       pending: [...view.pending],
+      ...(view.revocations.length === 0 ? {} : { revocations: [...view.revocations] }),
     };
   }
 

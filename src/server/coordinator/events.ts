@@ -46,6 +46,8 @@ export interface NetworkView {
   readonly facts: NetworkFacts;
   readonly members: readonly StoredMember[];
   readonly pending: readonly PendingRequest[];
+  /** Of those who are out, the newest first. */
+  readonly revocations: readonly Uint8Array[];
 }
 
 /** Why a client is not in a network any more, as it is told. */

@@ -435,3 +435,25 @@ test('networks are not made without end', async () => {
   }
   assert.equal(code, 'rate-limited');
 });
+
+test('a view brings the revocations of those whose statements may be in force, no others', async () => {
+  await using world = await trio();
+  const { anna, bert, carl, network, rig } = world;
+  assert.equal(anna.all('view').length, 0);
+  await anna.granted({ op: 'evict', network, clientId: bert.clientId });
+  const revoked = (client: RigClient) =>
+    (client.last('view').revocations ?? []).map(
+      (bytes) => openDocument('revocation', bytes, world.verify)!.clientId,
+    );
+  await carl.joined('lan', 'pw');
+  assert.deepEqual(revoked(carl), [bert.clientId]);
+  await anna.send({ t: 'resync', network });
+  assert.deepEqual(revoked(anna), [bert.clientId]);
+  await bert.joined('lan', 'pw');
+  assert.deepEqual(revoked(bert), [], 'it is back');
+  await anna.granted({ op: 'evict', network, clientId: bert.clientId });
+  const old = rig.now.wall - 8 * 86_400_000;
+  await rig.store.db.updateTable('revocations').set({ issued_at: old }).execute();
+  await anna.send({ t: 'resync', network });
+  assert.deepEqual(revoked(anna), []);
+});
