@@ -71,9 +71,8 @@ interface PendingLogin {
   readonly reject: (error: BuriError) => void;
 }
 
-/** The server does not know this device any more: nothing comes of asking again. */
-const endingCodes = new Set([
-  'client-removed',
+/** The server does not know this device: its database is another one perhaps, and nobody has decided that the device is out. */
+const unknownCodes = new Set([
   'token-required',
   'token-invalid',
   'token-expired',
@@ -266,12 +265,14 @@ export class Client {
     return { ...self, pinnedKey: undefined };
   }
 
-  /** A first login that fails leaves nothing behind; a later one is tried again when only the way was the trouble. */
+  /** A first login that fails leaves nothing behind; a later one is tried again when only the way was the trouble, or the device is not known. */
   async #loginFailed(error: BuriError, isSameServer: boolean): Promise<void> {
     const { store } = this.#options;
     const { loggedIn, self, server } = store.settings;
-    const goesOn = isSameServer && loggedIn && self !== undefined && error instanceof ControlError;
-    if (goesOn && server !== undefined && !isRefusal(error)) {
+    const mayPass =
+      error instanceof ControlError && (!isRefusal(error) || unknownCodes.has(error.code));
+    const goesOn = isSameServer && loggedIn && self !== undefined && mayPass;
+    if (goesOn && server !== undefined) {
       // Where it was before: the URL of this attempt may be another one.
       this.#target = { url: parseServerUrl(server.url), pin: server.clusterKey, token: undefined };
       return;
@@ -387,7 +388,8 @@ export class Client {
     }
     if (!isRefusal(error)) return;
     this.#options.notices.add({ code: 'login-refused', message: error.message });
-    if (endingCodes.has(error.code)) void this.logout();
+    // The operator's decision. Whatever else is refused, tunnels go on, and the server is asked again.
+    if (error.code === 'client-removed') void this.logout();
   }
 
   async #makeMember(clusterKey: Uint8Array): Promise<void> {

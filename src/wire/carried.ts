@@ -10,7 +10,7 @@
  * flags bit 0: it has been passed on, and goes no further; the others are sent as zero and ignored. from, to: client numbers
  * (`client-number.ts`). Sender and recipient seal and open it; who passes it on learns no more of it than a server would.
  *
- * Type 3, revocations (`signed.ts`), each a signed document as it was received:
+ * Type 3, revocations and deletions (`signed.ts`), each a signed document as it was received:
  *
  *     0     1      2      4
  *     0x03  count  zero   count times: length (2) ‖ document

@@ -24,6 +24,8 @@ export const maxServerMessageBytes = 8 * 1024 * 1024;
 /** Networks of one client. */
 export const maxNetworksPerClient = 256;
 export const maxSignalBytes = 2048;
+/** Revocations of one network that come with its view. */
+export const maxRevocationsPerView = 256;
 /** Addresses of one client, IPv4 and IPv6, that it may prove to be its own. */
 export const maxProofs = 4;
 
@@ -208,6 +210,8 @@ export const serverMessage = z.discriminatedUnion('t', [
     facts: networkFacts,
     members: z.array(member).max(16_384),
     pending: z.array(pendingRequest).max(1000),
+    /** Of those who are out and whose statements may be in force still: to be believed, and told on, like those of deltas. */
+    revocations: z.array(document).max(maxRevocationsPerView).optional(),
   }),
   /** What changed from revision `from` to revision `to`. Not applicable when `from` is not the one held: then `resync`. */
   z.object({
@@ -223,6 +227,8 @@ export const serverMessage = z.discriminatedUnion('t', [
     t: z.literal('removed'),
     network: field.networkId,
     reason: z.enum(['deleted', 'left', 'evicted', 'rejected']),
+    /** Signed, when it was deleted: members pass it on. */
+    deletion: document.optional(),
   }),
   /** Presence is not durable and has no revision. */
   z.object({

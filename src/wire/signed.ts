@@ -77,6 +77,14 @@ export const revocation = z.object({
   signer: z.enum(['cluster']),
 });
 
+/** A network is no more; beats every membership of it with a serial up to this one. */
+export const deletion = z.object({
+  network: field.networkId,
+  serial: field.serial,
+  issuedAt: field.milliseconds,
+  signer: z.enum(['cluster']),
+});
+
 /** What a relay gives to whom, until when (protocol §11). The relay needs nothing else to serve this client. */
 export const relayTicket = z.object({
   relay: field.relayId,
@@ -100,6 +108,7 @@ const documents = {
   'device-certificate': deviceCertificate,
   membership,
   revocation,
+  deletion,
   'relay-ticket': relayTicket,
 } as const;
 
@@ -109,6 +118,7 @@ export type NodeCertificate = Document<'node-certificate'>;
 export type DeviceCertificate = Document<'device-certificate'>;
 export type Membership = Document<'membership'>;
 export type Revocation = Document<'revocation'>;
+export type Deletion = Document<'deletion'>;
 export type RelayTicket = Document<'relay-ticket'>;
 
 const envelope = z.strictObject({

@@ -40,7 +40,7 @@ async function clientIn(t: TestContext) {
     await store[Symbol.asyncDispose]();
     rmSync(directory, { recursive: true, force: true });
   });
-  return { client, store };
+  return { client, store, notices };
 }
 
 const startFake = (t: TestContext) =>
@@ -87,4 +87,60 @@ test('a server that moved to another address is the same server: nothing of its 
   });
   assert.equal(store.settings.server?.url, after.url);
   await until(() => client.link.state.kind === 'connected');
+});
+
+/** Lets everybody in, until it refuses with this code. */
+async function refusing(t: TestContext) {
+  const refused: { code: string | undefined; count: number } = { code: undefined, count: 0 };
+  const connections: { close(): void }[] = [];
+  const server = await FakeControlServer.start({
+    onLogin: ({ send, socket }) => {
+      connections.push(socket);
+      const { code } = refused;
+      if (code === undefined) return send(welcome());
+      refused.count += 1;
+      send({ t: 'refused', error: { code, message: `refused: ${code}` } });
+    },
+  });
+  t.after(() => server[Symbol.asyncDispose]());
+  const refuse = (code: string | undefined) => {
+    refused.code = code;
+    for (const connection of connections.splice(0)) connection.close();
+  };
+  return { url: `${server.url}#${clusterKeyText(clusterKey)}`, refused, refuse };
+}
+
+test('a server that does not know the device any more ends nothing: it is asked again, and status says why', async (t) => {
+  const { client, store, notices } = await clientIn(t);
+  const server = await refusing(t);
+  await client.login({ url: server.url });
+  const { member } = client;
+  await client.keepSecret('100-000-001', new Uint8Array(32));
+  for (const code of ['token-required', 'enrolment-closed']) {
+    const before = server.refused.count;
+    server.refuse(code);
+    await until(() => server.refused.count > before && notices.list().length > 0);
+    assert.deepEqual(
+      notices.list().map((notice) => [notice.code, notice.message]),
+      [['login-refused', `refused: ${code}`]],
+    );
+    assert.equal(client.member, member);
+    assert.notEqual(client.link.state.kind, 'stopped');
+    await assert.rejects(client.login({ url: server.url, token: 'wrong' }), { code });
+    assert.equal(client.member, member, 'nor does a login by hand that fails');
+    assert.equal(store.settings.loggedIn, true);
+    server.refuse(undefined);
+    await until(() => client.link.state.kind === 'connected');
+    assert.equal(notices.list().length, 0);
+  }
+});
+
+test('a device that the operator removed is logged out', async (t) => {
+  const { client, store } = await clientIn(t);
+  const server = await refusing(t);
+  await client.login({ url: server.url });
+  server.refuse('client-removed');
+  await until(() => client.link.state.kind === 'stopped');
+  assert.equal(store.settings.loggedIn, false);
+  assert.equal(client.member, undefined);
 });

@@ -102,7 +102,7 @@ test('a damaged network file is set aside', async (t) => {
 test('how peers and relays were reached comes back after a restart, readable by its owner only', async (t) => {
   const directory = scratch(t);
   const first = await open(directory);
-  assert.deepEqual(await first.store.loadWays(), { peers: [], relays: [] });
+  assert.deepEqual(await first.store.loadWays(), { peers: [], relays: [], deletions: [] });
   const ways: KnownWays = {
     peers: [
       {
@@ -117,6 +117,7 @@ test('how peers and relays were reached comes back after a restart, readable by 
         ...{ ticket: new Uint8Array(300), key: new Uint8Array(32) },
       },
     ],
+    deletions: [new Uint8Array(200).fill(7)],
   };
   first.store.saveWays(ways);
   await first.store[Symbol.asyncDispose]();
@@ -126,12 +127,12 @@ test('how peers and relays were reached comes back after a restart, readable by 
   assert.deepEqual(encodeCbor(await second.store.loadWays()), encodeCbor(ways));
   second.store.forgetServer();
   await second.store.flush();
-  assert.deepEqual(await second.store.loadWays(), { peers: [], relays: [] });
+  assert.deepEqual(await second.store.loadWays(), { peers: [], relays: [], deletions: [] });
   writeFileSync(
     path,
     encodeCbor({ version: 1, peers: Array(257).fill(ways.peers[0]), relays: [] }),
   );
-  assert.deepEqual(await second.store.loadWays(), { peers: [], relays: [] });
+  assert.deepEqual(await second.store.loadWays(), { peers: [], relays: [], deletions: [] });
   assert.deepEqual(codes(second.notices), ['cache-corrupt']);
   assert.equal(asideOf(directory, 'ways.cbor').length, 1);
   await second.store[Symbol.asyncDispose]();

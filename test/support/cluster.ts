@@ -6,6 +6,7 @@ import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import { encodeMessage, type MemberView, type ServerMessageOf } from '#wire/control.ts';
 import type { Presence } from '#wire/fields.ts';
 import {
+  type Deletion,
   type DeviceCertificate,
   type Membership,
   type Revocation,
@@ -116,6 +117,17 @@ export class TestCluster {
       ...change,
     };
     return signDocument('revocation', document, (m) => crypto.ed25519Sign(seed, m));
+  }
+
+  deletion(network: string, change: Partial<Deletion> = {}, seed = this.seed) {
+    const document: Deletion = {
+      network,
+      serial: this.#serial++,
+      issuedAt: this.now,
+      signer: 'cluster',
+      ...change,
+    };
+    return signDocument('deletion', document, (m) => crypto.ed25519Sign(seed, m));
   }
 
   member(

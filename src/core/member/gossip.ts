@@ -22,12 +22,11 @@ export const maxCaughtUp = 32;
 const checksPerSecond = 8;
 const checksAtOnce = 64;
 
-/** A revocation that was verified. */
+/** A revocation, or the deletion of a network, that was verified. */
 export interface Revocation {
   readonly network: string;
-  /** Ed25519 identity in hexadecimal. */
-  readonly identity: string;
-  readonly clientId: string;
+  /** Ed25519 identity in hexadecimal; undefined when the whole network was deleted. */
+  readonly identity: string | undefined;
   readonly serial: number;
   readonly bytes: Uint8Array;
 }
@@ -88,7 +87,7 @@ export class Gossip {
     this.#options = options;
   }
 
-  /** Learnt a moment ago, from the server or from `by`. Whom it is about is told too, as long as there is a tunnel. */
+  /** Learnt a moment ago, from the server or from `by`. With whom the tunnel ends by it is told too, as long as it is there. */
   learnt(revocation: Revocation, now: Now, by?: Peer): void {
     const { peers, reaches } = this.#options;
     this.#version += 1;
@@ -97,7 +96,12 @@ export class Gossip {
     for (const peer of peers.values()) {
       if (peer === by || !reaches(peer) || !peer.pair.networks.includes(revocation.network))
         continue;
-      if (peer.pair.identity === revocation.identity) this.#say(peer, [revocation.bytes]);
+      const { identity, networks } = peer.pair;
+      const ends =
+        revocation.identity === undefined
+          ? networks.length === 1
+          : revocation.identity === identity;
+      if (ends) this.#say(peer, [revocation.bytes]);
       else if (!this.#of(peer).done.has(key)) concerned.push(peer);
     }
     const count = Math.min(maxTold, concerned.length);

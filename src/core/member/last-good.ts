@@ -34,9 +34,11 @@ export interface KnownWays {
   readonly peers: readonly ReachedPeer[];
   /** With their addresses as they were resolved, and the tickets. */
   readonly relays: readonly RelayEntry[];
+  /** Signed deletions of networks, to be told to members who have not heard. */
+  readonly deletions: readonly Uint8Array[];
 }
 
-export const noKnownWays: KnownWays = { peers: [], relays: [] };
+export const noKnownWays: KnownWays = { peers: [], relays: [], deletions: [] };
 
 type Told = Pick<ReachedPeer, 'candidates' | 'nat'>;
 
@@ -53,7 +55,7 @@ export class LastGood {
   #saveAt: MonotonicMs | undefined;
   #savedAt: MonotonicMs | undefined;
 
-  constructor({ peers, relays }: KnownWays) {
+  constructor({ peers, relays }: Omit<KnownWays, 'deletions'>) {
     for (const peer of peers.toSorted((a, b) => a.reachedAt - b.reachedAt)) this.#keep(peer);
     this.#relays = relays;
   }
@@ -122,7 +124,7 @@ export class LastGood {
   }
 
   /** As it is to be kept on disk: of those who are still members somewhere. */
-  known(isMember: (identity: string) => boolean, time: WallMs): KnownWays {
+  known(isMember: (identity: string) => boolean, time: WallMs): Omit<KnownWays, 'deletions'> {
     for (const [clientId, { identity, reachedAt }] of this.#reached) {
       const isOver = time - reachedAt > keptMs || !isMember(identity);
       if (isOver) this.#reached.delete(clientId);

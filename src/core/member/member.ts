@@ -103,7 +103,11 @@ export class Member {
     for (const [network, secret] of options.secrets) this.#mesh.setSecret(network, secret);
     this.#lastGood = new LastGood(options.ways ?? noKnownWays);
     const savedAt = wallMs(options.serverTimeMs);
-    this.#mesh.load(options.networks, (clientId) => this.#lastGood.has(clientId, savedAt));
+    this.#mesh.load(
+      options.networks,
+      (clientId) => this.#lastGood.has(clientId, savedAt),
+      options.ways?.deletions,
+    );
     this.#discovery = new Discovery({ crypto, virtualPrefixes: pools });
     const emit = (output: MemberOutput) => void this.#outputs.push(output);
     this.#lan = new Lan(crypto, emit);
@@ -264,7 +268,11 @@ export class Member {
   /** How peers and relays are reached, as it is to be kept on disk. */
   ways(now: Now): KnownWays {
     const isMember = (identity: string) => this.#mesh.device(identity) !== undefined;
-    return this.#lastGood.known(isMember, this.#time.documents(now));
+    const deletions = [...this.#mesh.deletions].filter((held) => this.#matters(held, now));
+    return {
+      ...this.#lastGood.known(isMember, this.#time.documents(now)),
+      deletions: deletions.map(({ bytes }) => bytes),
+    };
   }
 
   bestTime(now: Now) {
@@ -400,17 +408,19 @@ export class Member {
     switch (message.t) {
       case 'view':
         this.#changed(message.network, this.#mesh.applyView(message));
+        this.#tellRevocations(message.network, message.revocations ?? [], now);
         return;
       case 'delta': {
         const wasStale = this.#stale;
         this.#changed(message.network, this.#mesh.applyDelta(message));
-        this.#tellRevocations(message, now);
+        this.#tellRevocations(message.network, revocationsIn(message), now);
         if (wasStale || takesAway(message)) return;
         this.#stale = false;
         this.#reviewSoon(now);
         return;
       }
       case 'removed':
+        if (message.deletion !== undefined) this.#tellDeletion(message.deletion, now);
         this.#changed(message.network, this.#mesh.applyRemoved(message));
         return;
       case 'presence':
@@ -600,14 +610,19 @@ export class Member {
   }
 
   /** What the server says is told to those who may not hear it; before the pairs are computed anew, because then its subject is gone. */
-  #tellRevocations({ network, changes }: ServerMessageOf<'delta'>, now: Now): void {
-    for (const change of changes) {
-      if (change.op !== 'gone') continue;
-      const revocation = this.#revocations([network]).find(
-        ({ bytes }) => bytes === change.revocation,
-      );
-      if (revocation !== undefined) this.#gossip.learnt(revocation, now);
+  #tellRevocations(network: string, documents: readonly Uint8Array[], now: Now): void {
+    if (documents.length === 0) return;
+    // Of what was known before, other bytes are held.
+    const told = new Set(documents);
+    for (const revocation of this.#revocations([network])) {
+      if (told.has(revocation.bytes) && this.#matters(revocation, now))
+        this.#gossip.learnt(revocation, now);
     }
+  }
+
+  #tellDeletion(document: Uint8Array, now: Now): void {
+    const deletion = this.#learnRevocation(document);
+    if (deletion !== undefined) this.#gossip.learnt(deletion, now);
   }
 
   #learnRevocation(document: Uint8Array): Revocation | undefined {
@@ -615,15 +630,21 @@ export class Member {
     if (applied === undefined) return undefined;
     const { network, identity, outcome } = applied;
     this.#changed(network, outcome);
+    if (identity === undefined) this.#outputs.push({ type: 'save-ways' });
     const held = this.#mesh.revocation(network, identity);
     return held && { network, identity, ...held };
   }
 
   #recentRevocations(networks: readonly string[], now: Now): Revocation[] {
-    const since = this.#time.documents(now) - revocationMattersMs;
-    return this.#revocations(networks)
-      .filter(({ issuedAt }) => issuedAt > since)
+    // Who was a member of a network that is no more is not known any more: all others are told of it.
+    const deletions = [...this.#mesh.deletions].map((held) => ({ ...held, identity: undefined }));
+    return [...this.#revocations(networks), ...deletions]
+      .filter((held) => this.#matters(held, now))
       .sort((a, b) => b.issuedAt - a.issuedAt);
+  }
+
+  #matters({ issuedAt }: { readonly issuedAt: number }, now: Now): boolean {
+    return issuedAt > this.#time.documents(now) - revocationMattersMs;
   }
 
   #revocations(networks: readonly string[]): (Revocation & { readonly issuedAt: number })[] {
@@ -728,6 +749,9 @@ export class Member {
     }
   }
 }
+
+const revocationsIn = ({ changes }: ServerMessageOf<'delta'>): Uint8Array[] =>
+  changes.flatMap((change) => (change.op === 'gone' ? [change.revocation] : []));
 
 /** Whether a delta ends anything: that is never put off. */
 const takesAway = ({ changes, active }: ServerMessageOf<'delta'>): boolean =>

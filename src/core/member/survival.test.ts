@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { type CarriedSignal, encodeCarriedSignal, encodeRevocations } from '#wire/carried.ts';
+import { decodeCbor, encodeCbor } from '#wire/cbor.ts';
 import { type TestDevice, testDevice } from '../../../test/support/cluster.ts';
 import {
   arrives,
@@ -297,6 +298,30 @@ test('who was away when it was told hears it within a second of coming back', ()
   assert.equal(peerOf(b, carol), undefined, 'a second after the first packet');
 });
 
+test('an eviction that a member hears of by a view is told on, like one of a delta', () => {
+  const { rig, nodes } = rigOf([alice, bob, carol]);
+  const [a, b, c] = nodes as [MemberNode, MemberNode, MemberNode];
+  rig.clock.run(6000);
+  for (const node of nodes) node.disconnect();
+  rig.clock.run(2000);
+  assert.ok(arrives(rig, c, b, 1000));
+  // It happened while nobody had a server. One of them has one again; the log does not reach back.
+  const members = [alice, bob].map((device) => rig.cluster.member(net, device));
+  const revocations = [rig.cluster.revocation(net, carol)];
+  rig.setView(rig.cluster.view(net, members, { revision: 9000, revocations }));
+  a.connect();
+  rig.clock.run(900);
+  for (const node of [a, b]) {
+    assert.equal(holds(node, carol), false, node.device.name);
+    assert.equal(peerOf(node, carol), undefined, node.device.name);
+  }
+  assert.equal(c.member.networks.size, 0, 'it is told that it is out');
+  const told = counter(a, 'revocations-told');
+  a.fromServer(rig.cluster.view(net, members, { revision: 9001, revocations }));
+  rig.clock.run(60_000);
+  assert.ok(counter(a, 'revocations-told')! - told! <= 3, 'what is known is not told again');
+});
+
 test('revocations that are forged, old, of other networks or far too many have no effect', () => {
   const { rig, nodes } = rigOf([alice, bob, carol]);
   const [a, b] = nodes;
@@ -347,4 +372,102 @@ test('a member that has joined again is not thrown out by the revocation of its 
   b.feed({ type: 'message', peer: peerOf(b, alice)!.index, bytes });
   rig.clock.run(3000);
   assert.ok(holds(b, carol));
+});
+
+/** The server deletes the network, and tells those who are connected. */
+function deleteNetwork(rig: MemberRig, deletion = rig.cluster.deletion(net)): Uint8Array {
+  for (const node of rig.nodes.values()) {
+    node.fromServer({ t: 'removed', network: net, reason: 'deleted', deletion });
+  }
+  return deletion;
+}
+
+test('that a network was deleted takes effect with those who have no server, and a cold start does not bring it back', () => {
+  const { rig, nodes } = rigOf([alice, bob, carol]);
+  const [, b, c] = nodes as [MemberNode, MemberNode, MemberNode];
+  filter(rig);
+  rig.clock.run(6000);
+  b.disconnect();
+  c.disconnect();
+  rig.clock.run(2000);
+  assert.ok(arrives(rig, c, b, 1000));
+  const before = b.member.saved(net)!;
+  deleteNetwork(rig);
+  rig.clock.run(900);
+  for (const node of nodes) {
+    assert.equal(node.member.networks.size, 0, node.device.name);
+    assert.equal(node.member.manager.peers.size, 0, node.device.name);
+    assert.equal(node.outputs.filter(({ type }) => type === 'forget-network').length, 1);
+  }
+  assert.equal(arrives(rig, c, b, 1000), false);
+  // Killed before the network was taken off the disk.
+  const ways = b.member.ways(rig.clock.now);
+  assert.equal(ways.deletions.length, 1);
+  b.restart({ secrets: secretsOf(net), networks: [before], ways });
+  rig.clock.run(3000);
+  assert.equal(b.member.networks.size, 0);
+  assert.equal(b.member.manager.peers.size, 0);
+});
+
+test('who was away when a network was deleted hears of it from a member of another one', () => {
+  const rig = new MemberRig();
+  for (const id of [net, net2]) {
+    const members = [alice, bob].map((device) => rig.cluster.member(id, device));
+    rig.setView(rig.cluster.view(id, members));
+  }
+  const secrets = secretsOf(net, net2);
+  const [a, b] = [rig.add(alice, { secrets }), rig.add(bob, { secrets })];
+  for (const node of [a, b]) node.connect();
+  rig.clock.run(6000);
+  rig.passes = () => false;
+  b.disconnect();
+  rig.presence(net2, bob.clientId, 'unconfirmed');
+  deleteNetwork(rig);
+  rig.clock.run(30_000);
+  rig.passes = () => true;
+  let healedMs = 0;
+  while (!arrives(rig, a, b, 100)) {
+    healedMs += 100;
+    assert.ok(healedMs < 60_000);
+  }
+  rig.clock.run(1000);
+  assert.deepEqual([...b.member.networks.keys()], [net2]);
+  assert.ok(arrives(rig, a, b, 1000), 'the other network goes on');
+});
+
+test('deletions that are forged, old, of other networks or made of something else have no effect', () => {
+  const { rig, nodes } = rigOf([alice, bob]);
+  const [, b] = nodes;
+  rig.clock.run(6000);
+  const say = (document: Uint8Array) => {
+    const { bytes } = encodeRevocations([document])!;
+    b.feed({ type: 'message', peer: peerOf(b, alice)!.index, bytes });
+  };
+  // The owner was evicted, perhaps, but has a key of its own only.
+  say(rig.cluster.deletion(net, {}, alice.seed));
+  say(rig.cluster.deletion(net2));
+  say(rig.cluster.deletion(net, { serial: 0 }));
+  const { p } = decodeCbor(rig.cluster.deletion(net), 5000) as { p: Uint8Array };
+  const { s } = decodeCbor(rig.cluster.revocation(net, carol), 5000) as { s: Uint8Array };
+  say(encodeCbor({ p, s }));
+  rig.clock.run(1000);
+  assert.ok(holds(b, alice) && holds(b, bob));
+  assert.equal(counter(b, 'mesh-deletion-forged'), 2);
+  assert.ok(arrives(rig, nodes[0], b, 1000));
+});
+
+test('a network of the same name made anew is not touched by the deletion of the earlier one', () => {
+  const { rig, nodes } = rigOf([alice, bob]);
+  const [a, b] = nodes;
+  rig.clock.run(6000);
+  const deletion = deleteNetwork(rig);
+  const members = [alice, bob].map((device) => rig.cluster.member(net2, device));
+  for (const node of nodes) {
+    node.feed({ type: 'secret', network: net2, secret: secretsOf(net2).get(net2)! });
+    node.fromServer(rig.cluster.view(net2, members));
+  }
+  rig.clock.run(6000);
+  const { bytes } = encodeRevocations([deletion])!;
+  b.feed({ type: 'message', peer: peerOf(b, alice)!.index, bytes });
+  assert.ok(arrives(rig, a, b, 1000));
 });

@@ -1,4 +1,5 @@
 import {
+  type Deletion,
   type DeviceCertificate,
   type Document,
   type DocumentKind,
@@ -25,7 +26,8 @@ export type DocumentFault =
   | 'addresses-inconsistent'
   | 'revocation-malformed'
   | 'revocation-forged'
-  | 'revocation-of-another';
+  | 'revocation-of-another'
+  | 'deletion-forged';
 
 export type Opened<T, Fault extends string = DocumentFault> =
   | { readonly ok: true; readonly document: T }
@@ -71,6 +73,15 @@ export function openRevocation(
   return document === undefined
     ? { ok: false, fault: 'revocation-forged' }
     : { ok: true, document };
+}
+
+export function openDeletion(
+  crypto: Crypto,
+  clusterKey: Uint8Array,
+  bytes: Uint8Array,
+): Opened<Deletion> {
+  const document = signedBy(crypto, 'deletion', bytes, clusterKey);
+  return document === undefined ? { ok: false, fault: 'deletion-forged' } : { ok: true, document };
 }
 
 export type NodeCertificateFault =

@@ -10,6 +10,7 @@ import {
   testDevice,
 } from '../../../test/support/cluster.ts';
 import { wallMs } from '../time.ts';
+import { maxDeletions } from './deletions.ts';
 import { Mesh } from './mesh.ts';
 
 const day = 86_400_000;
@@ -345,4 +346,50 @@ test('a reconnect in the middle of a resync asks for the whole view at login', (
   mesh.applyDelta(delta([], 9));
   mesh.connectionRenewed();
   assert.deepEqual(mesh.known(), [{ network: net, revision: 0 }]);
+});
+
+test('a deleted network does not come back by statements from before, only by later ones', () => {
+  const { cluster, mesh } = twoMembers();
+  const earlier = [cluster.member(net, alice), cluster.member(net, bob)];
+  const saved = mesh.save(net)!;
+  const deletion = cluster.deletion(net);
+  assert.ok(mesh.applyRevocation(deletion));
+  assert.equal(mesh.networks.size, 0);
+  assert.ok(mesh.isRevocationKnown(deletion));
+  mesh.setSecret(net, keyOf(net));
+  mesh.applyView(cluster.view(net, earlier));
+  assert.deepEqual(pairIds(mesh), []);
+  assert.equal(mesh.faults.get('membership-revoked'), 2);
+  const again = meshOf(alice, cluster, net);
+  again.load([saved], undefined, [deletion]);
+  assert.equal(again.networks.size, 0);
+  const later = [cluster.member(net, alice), cluster.member(net, bob)];
+  mesh.applyView(cluster.view(net, later));
+  assert.deepEqual(pairIds(mesh), [bob.clientId]);
+  assert.equal(mesh.applyRevocation(deletion), undefined, 'nor is it deleted once more');
+});
+
+test('deletions are bounded, and only those of networks held are taken', () => {
+  const { cluster, mesh } = twoMembers();
+  assert.equal(mesh.applyRevocation(cluster.deletion(net2)), undefined);
+  const many = Array.from({ length: maxDeletions + 10 }, (_, i) =>
+    cluster.deletion(`200-000-${String(i).padStart(3, '0')}`),
+  );
+  mesh.load([], undefined, many);
+  assert.equal([...mesh.deletions].length, maxDeletions);
+});
+
+test('revocations of a view are believed when they are signed, of this network, and later than the statement', () => {
+  const { cluster, mesh } = twoMembers();
+  const old = cluster.revocation(net, bob, { serial: 0 });
+  const members = [cluster.member(net, alice), cluster.member(net, bob)];
+  const refused = [cluster.revocation(net, bob, {}, alice.seed), cluster.revocation(net2, bob)];
+  mesh.applyView(cluster.view(net, members, { revocations: [...refused, old] }));
+  assert.deepEqual(pairIds(mesh), [bob.clientId]);
+  assert.equal(mesh.faults.get('revocation-forged'), 1);
+  const later = cluster.revocation(net, bob);
+  mesh.applyView(cluster.view(net, members, { revocations: [later] }));
+  assert.deepEqual(pairIds(mesh), []);
+  assert.ok(mesh.isRevocationKnown(later), 'and is kept');
+  assert.deepEqual(mesh.save(net)!.revocations, [later]);
 });

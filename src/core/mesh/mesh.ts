@@ -3,6 +3,7 @@ import { peekDocument } from '#wire/signed.ts';
 import { hex } from '../bytes.ts';
 import type { Crypto } from '../crypto.ts';
 import type { WallMs } from '../time.ts';
+import { type Deleted, DeletionBook } from './deletions.ts';
 import { DeviceBook } from './devices.ts';
 import type { DocumentFault } from './documents.ts';
 import { type MeshMember, NetworkView, type Revoked, type Trust } from './network-view.ts';
@@ -27,8 +28,8 @@ export interface MeshOutcome {
 
 export interface RevocationOutcome {
   readonly network: string;
-  /** Ed25519 identity in hexadecimal. */
-  readonly identity: string;
+  /** Ed25519 identity in hexadecimal; undefined when the whole network was deleted. */
+  readonly identity: string | undefined;
   readonly outcome: MeshOutcome;
 }
 
@@ -51,13 +52,17 @@ export class Mesh {
   readonly #trust: Trust;
   readonly #own: OwnSide;
   readonly #devices: DeviceBook;
+  readonly #deletions: DeletionBook;
   readonly #networks = new Map<string, NetworkView>();
   readonly #secrets = new Map<string, Uint8Array>();
   readonly #pairs: PairBook;
 
   constructor({ crypto, clusterKey, own }: MeshOptions) {
     this.#devices = new DeviceBook(crypto);
-    this.#trust = { crypto, clusterKey, devices: this.#devices, reject: (f) => this.#count(f) };
+    const reject = (fault: DocumentFault) => this.#count(fault);
+    this.#deletions = new DeletionBook(crypto, clusterKey, reject);
+    const [devices, deletions] = [this.#devices, this.#deletions];
+    this.#trust = { crypto, clusterKey, devices, deletions, reject };
     this.#own = own;
     this.#pairs = new PairBook(own);
   }
@@ -103,6 +108,9 @@ export class Mesh {
     network.facts = view.facts;
     network.pending = view.pending;
     network.awaitsView = false;
+    for (const bytes of view.revocations?.toReversed() ?? []) {
+      if (!this.isRevocationKnown(bytes)) network.acceptRevocation(bytes);
+    }
     network.replaceMembers(view.members);
     this.#prune();
     return nothing;
@@ -131,18 +139,24 @@ export class Mesh {
     return { resync: [id], removed: [] };
   }
 
-  /** Whether this revocation, or a later one, is held already, or is about a network that is none of ours. */
+  /** Whether this revocation or deletion, or a later one, is held already, or is about a network that is none of ours. */
   isRevocationKnown(bytes: Uint8Array): boolean {
     const told = peekDocument('revocation', bytes);
-    if (told === undefined) return false;
+    if (told === undefined) {
+      const deleted = peekDocument('deletion', bytes);
+      if (deleted === undefined) return false;
+      return !this.#networks.has(deleted.network) || this.#deletions.holds(bytes);
+    }
     const network = this.#networks.get(told.network);
     const held = network?.revocations.get(hex(told.identity));
     return network === undefined || (held !== undefined && held.serial >= told.serial);
   }
 
-  /** A revocation that another member passed on; undefined when it is not believed. */
+  /** A revocation or deletion that was passed on; undefined when it is not believed. */
   applyRevocation(bytes: Uint8Array): RevocationOutcome | undefined {
-    const network = this.#networks.get(peekDocument('revocation', bytes)?.network ?? '');
+    const told = peekDocument('revocation', bytes);
+    if (told === undefined) return this.#applyDeletion(bytes);
+    const network = this.#networks.get(told.network);
     const revoked = network?.revoke(bytes);
     if (network === undefined || revoked === undefined) return undefined;
     const isOut = revoked.identity === this.#own.identity && revoked.clientId !== undefined;
@@ -151,9 +165,24 @@ export class Mesh {
     return { network: network.id, identity: revoked.identity, outcome };
   }
 
-  /** Those of a network that are held; undefined of one that is none of ours. */
-  revocation(network: string, identity: string): Revoked | undefined {
+  /** An old one does not end a membership that was given later. */
+  #applyDeletion(bytes: Uint8Array): RevocationOutcome | undefined {
+    const network = this.#networks.get(peekDocument('deletion', bytes)?.network ?? '');
+    const deleted = network && this.#deletions.accept(bytes);
+    if (network === undefined || deleted === undefined) return undefined;
+    if ((this.self(network)?.membership.serial ?? -1) > deleted.serial) return undefined;
+    const outcome = this.applyRemoved({ network: network.id, reason: 'deleted' });
+    return { network: network.id, identity: undefined, outcome };
+  }
+
+  /** The one that is held; without an identity the network's deletion. */
+  revocation(network: string, identity: string | undefined): Revoked | Deleted | undefined {
+    if (identity === undefined) return this.#deletions.get(network);
     return this.#networks.get(network)?.revocations.get(identity);
+  }
+
+  get deletions(): Iterable<Deleted> {
+    return this.#deletions.values();
   }
 
   applyRemoved({ network, reason }: { network: string; reason: string }): MeshOutcome {
@@ -251,12 +280,16 @@ export class Mesh {
   /**
    * Takes a saved state, verified like any other; presence from before is a guess to be checked.
    * @param isKnown clients that are worth asking although they were gone when this was saved.
+   * @param deletions of networks, some of which may still be among those saved.
    */
   load(
     networks: readonly CachedNetwork[],
     isKnown: (clientId: string) => boolean = () => false,
+    deletions: readonly Uint8Array[] = [],
   ): void {
+    for (const bytes of deletions) this.#deletions.accept(bytes);
     for (const { id, view, revocations } of networks) {
+      if (view.revision <= (this.#deletions.get(id)?.serial ?? -1)) continue;
       const network = new NetworkView(id, view.facts, this.#trust);
       this.#networks.set(id, network);
       for (const bytes of revocations) network.acceptRevocation(bytes);

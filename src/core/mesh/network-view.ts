@@ -5,6 +5,7 @@ import type { Membership } from '#wire/signed.ts';
 import { hex, sameBytes } from '../bytes.ts';
 import type { Crypto } from '../crypto.ts';
 import { forgetOldest } from '../forget-oldest.ts';
+import type { DeletionBook } from './deletions.ts';
 import type { DeviceBook } from './devices.ts';
 import { addressesAgree, type DocumentFault, openMembership, openRevocation } from './documents.ts';
 
@@ -34,6 +35,7 @@ export interface Trust {
   readonly crypto: Crypto;
   readonly clusterKey: Uint8Array;
   readonly devices: DeviceBook;
+  readonly deletions: DeletionBook;
   /** Told of everything that was not believed. */
   readonly reject: (fault: DocumentFault) => void;
 }
@@ -112,7 +114,7 @@ export class NetworkView {
     return undefined;
   }
 
-  /** Remembers a revocation, wherever it came from: a delta, or the cache. */
+  /** Remembers a revocation, wherever it came from: a delta, a view, or the cache. */
   acceptRevocation(bytes: Uint8Array): { identity: string; serial: number } | undefined {
     const { crypto, clusterKey, reject } = this.#trust;
     const opened = openRevocation(crypto, clusterKey, bytes);
@@ -206,6 +208,7 @@ export class NetworkView {
     if (membership.network !== this.id || membership.clientId !== entry.clientId) {
       return 'membership-of-another';
     }
+    const { deletions } = this.#trust;
     const ipv4 = addressBytes(membership.ipv4);
     const ipv6 = addressBytes(membership.ipv6);
     if (ipv4 === undefined || ipv6 === undefined || !addressesAgree(ipv4, ipv6)) {
@@ -213,7 +216,8 @@ export class NetworkView {
     }
     const identity = hex(membership.identity);
     const revoked = this.revocations.get(identity);
-    if (revoked !== undefined && membership.serial <= revoked.serial) return 'membership-revoked';
+    const beaten = Math.max(revoked?.serial ?? -1, deletions.get(this.id)?.serial ?? -1);
+    if (membership.serial <= beaten) return 'membership-revoked';
     if (held?.identity === identity && membership.serial < held.membership.serial) {
       return 'membership-stale';
     }

@@ -4,7 +4,7 @@ import { test } from 'node:test';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import { encodeCbor } from '#wire/cbor.ts';
 import { maxServerMessageBytes } from '#wire/control.ts';
-import { openDocument } from '#wire/signed.ts';
+import { openDocument, peekDocument } from '#wire/signed.ts';
 import { DeviceKeys } from '../../../test/support/control-client.ts';
 import { CoordinatorRig, type RigClient } from '../../../test/support/coordinator-rig.ts';
 import { removeClient } from '../admin/actions.ts';
@@ -330,6 +330,9 @@ test('who was removed while away is told why', async () => {
     Object.fromEntries(back.all('removed').map(({ network, reason }) => [network, reason])),
     { [kept]: 'evicted', [doomed]: 'deleted', [asked]: 'rejected' },
   );
+  const documents = back.all('removed').map(({ network, deletion }) => [network, deletion]);
+  const deletion = Object.fromEntries(documents)[doomed];
+  assert.equal(peekDocument('deletion', deletion!)?.network, doomed);
   assert.deepEqual(back.last('synchronised').networks, []);
 });
 

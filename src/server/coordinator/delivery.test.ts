@@ -22,7 +22,7 @@ const delta = (from: number, to: number, changes: NetworkDelta['changes']): Netw
 });
 const gone = { op: 'gone', clientId: bert, revocation: bytes } as const;
 const view = (revision: number, clients: readonly string[]): NetworkView => ({
-  ...{ network, revision, state: 'member', active: true, facts, pending: [] },
+  ...{ network, revision, state: 'member', active: true, facts, pending: [], revocations: [] },
   members: clients.map(member),
 });
 
@@ -61,7 +61,7 @@ test('an eviction that is heard of after the member is back does not take it out
     events: [{ kind: 'delta', delta: delta(1, 3, changes) }],
   });
   delivery.deliver([
-    { kind: 'removed', client: bert, network, reason: 'evicted' },
+    { kind: 'removed', client: bert, network, why: { reason: 'evicted' } },
     { kind: 'delta', delta: delta(1, 2, [gone]) },
   ]);
   assert.equal(directory.presenceIn(network, bert), 'online');
@@ -91,7 +91,7 @@ test('what happens in order is told, and nothing is asked', () => {
   directory.participate(bert, network, { state: 'member', active: true });
   behind.length = 0;
   delivery.deliver([
-    { kind: 'removed', client: bert, network, reason: 'evicted' },
+    { kind: 'removed', client: bert, network, why: { reason: 'evicted' } },
     { kind: 'delta', delta: delta(1, 2, [gone]) },
   ]);
   assert.equal(directory.presenceIn(network, bert), 'offline');
@@ -113,14 +113,14 @@ test('what the database said before a commit of this node does not undo it', () 
     { kind: 'delta', delta: delta(2, 3, joined), except: carl },
   ]);
   delivery.deliver([
-    { kind: 'removed', client: bert, network, reason: 'evicted' },
+    { kind: 'removed', client: bert, network, why: { reason: 'evicted' } },
     { kind: 'delta', delta: delta(3, 4, [gone]) },
   ]);
   told.length = 0;
   delivery.catchUp({
     ...{ network, from: 1, to: 2 },
     events: [
-      { kind: 'removed', client: carl, network, reason: 'rejected' },
+      { kind: 'removed', client: carl, network, why: { reason: 'rejected' } },
       { kind: 'participates', client: bert, network, state: 'member', active: true },
     ],
   });

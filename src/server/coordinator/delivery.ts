@@ -7,6 +7,7 @@ import type {
   NetworkView,
   StoredChange,
   StoredMember,
+  WhyRemoved,
 } from './events.ts';
 import type { Participating, SyncItem } from './sync.ts';
 
@@ -14,13 +15,15 @@ import type { Participating, SyncItem } from './sync.ts';
 export type Tell = (clientId: string, message: ServerMessage) => void;
 
 /** What happened to a network between two revisions, as the store tells it. */
-export interface CaughtUp {
-  readonly network: string;
-  readonly from: number;
-  /** Undefined: it is deleted. */
-  readonly to: number | undefined;
-  readonly events: readonly CoordinatorEvent[];
-}
+export type CaughtUp =
+  | {
+      readonly network: string;
+      readonly from: number;
+      readonly to: number;
+      readonly events: readonly CoordinatorEvent[];
+    }
+  /** It is deleted. */
+  | { readonly network: string; readonly why: WhyRemoved };
 
 /** Before every revision: no delta begins there. */
 const nowhere = -1;
@@ -64,7 +67,7 @@ export class Delivery {
       } else if (event.kind === 'out-of-step') {
         this.onChanged(event.network, event.revision);
         this.distrust(event.network, event.revision);
-      } else if (event.kind === 'removed' && event.reason === 'deleted') {
+      } else if (event.kind === 'removed' && event.why.reason === 'deleted') {
         this.onChanged(event.network, undefined);
         this.forget(event.network);
       } else if (event.kind === 'removed' && this.#isPast(event.network, revisions)) {
@@ -75,7 +78,7 @@ export class Delivery {
         this.onOutOfStep(event.client, event.view.network);
     }
     for (const event of events)
-      if (event.kind === 'removed' && event.reason !== 'deleted')
+      if (event.kind === 'removed' && event.why.reason !== 'deleted')
         this.#noteOut(event.client, event.network, revisions.get(event.network));
   }
 
@@ -135,13 +138,15 @@ export class Delivery {
   }
 
   /** What the store says of a network that another node has changed; false when it must be asked again. */
-  catchUp({ network, from, to, events }: CaughtUp): boolean {
-    if (to === undefined) {
+  catchUp(found: CaughtUp): boolean {
+    const { network } = found;
+    if ('why' in found) {
       this.forget(network);
       for (const { clientId: client } of [...this.#directory.presentIn(network)])
-        this.#tellOf({ kind: 'removed', client, network, reason: 'deleted' });
+        this.#tellOf({ kind: 'removed', client, network, why: found.why });
       return true;
     }
+    const { from, to, events } = found;
     const head = this.#heads.get(network);
     if (head === undefined || to < head) return true;
     if (from !== head) return false;
@@ -227,7 +232,7 @@ export class Delivery {
         return;
       case 'removed':
         this.#directory.withdraw(event.client, event.network);
-        this.#tell(event.client, { t: 'removed', network: event.network, reason: event.reason });
+        this.#tell(event.client, { t: 'removed', network: event.network, ...event.why });
         this.onRemoved(event.client, event.network);
         return;
       case 'tickets-revoked':
@@ -268,7 +273,7 @@ export class Delivery {
     for (const item of items) {
       switch (item.kind) {
         case 'removed':
-          this.#tell(clientId, { t: 'removed', network: item.network, reason: item.reason });
+          this.#tell(clientId, { t: 'removed', network: item.network, ...item.why });
           break;
         case 'view':
           this.#tell(clientId, this.viewMessage(item.view));
@@ -293,6 +298,7 @@ export class Delivery {
       facts: view.facts,
       members: view.members.map((member) => this.#member(network, member)),
       pending: [...view.pending],
+      ...(view.revocations.length === 0 ? {} : { revocations: [...view.revocations] }),
     };
   }
 

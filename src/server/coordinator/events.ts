@@ -46,9 +46,12 @@ export interface NetworkView {
   readonly facts: NetworkFacts;
   readonly members: readonly StoredMember[];
   readonly pending: readonly PendingRequest[];
+  /** Of those who are out, the newest first. */
+  readonly revocations: readonly Uint8Array[];
 }
 
-export type RemovedReason = ServerMessageOf<'removed'>['reason'];
+/** Why a client is not in a network any more, as it is told. */
+export type WhyRemoved = Pick<ServerMessageOf<'removed'>, 'reason' | 'deletion'>;
 
 export type CoordinatorEvent =
   /** To every member; `except` has had it by other means. */
@@ -76,7 +79,7 @@ export type CoordinatorEvent =
       readonly kind: 'removed';
       readonly client: string;
       readonly network: string;
-      readonly reason: RemovedReason;
+      readonly why: WhyRemoved;
     }
   /** The client is one no more: relays refuse its tickets up to this serial. */
   | { readonly kind: 'tickets-revoked'; readonly client: string; readonly serial: number };

@@ -2,14 +2,14 @@
 import type { Now } from '#core/time.ts';
 import { StoreUnavailable } from '../store/failures.ts';
 import type { Db } from '../store/schema.ts';
-import type { NetworkView, RemovedReason } from './events.ts';
+import type { NetworkView, WhyRemoved } from './events.ts';
 import { closeGoingAway, type Hub } from './hub.ts';
 import { hasRequest, membershipOf } from './operations/outcome.ts';
 import { viewFor } from './revisions.ts';
 import { beginRequest, type Session } from './sessions.ts';
 import { whyRemoved } from './sync.ts';
 
-type Found = { readonly view: NetworkView } | { readonly reason: RemovedReason };
+type Found = { readonly view: NetworkView } | { readonly why: WhyRemoved };
 
 /** Connections brought back into step in one turn. */
 const maxPerTurn = 64;
@@ -67,8 +67,8 @@ export class Resync {
           ),
         ({ result: found, news }) => {
           this.#hub.heard(news, now);
-          if ('reason' in found) {
-            this.#hub.send(id, { t: 'removed', network, reason: found.reason });
+          if ('why' in found) {
+            this.#hub.send(id, { t: 'removed', network, ...found.why });
             return;
           }
           this.#hub.send(id, delivery.viewMessage(found.view));
@@ -99,5 +99,5 @@ async function find(tx: Db, network: string, clientId: string): Promise<Found> {
     return { view: await viewFor(tx, network, clientId, 'member', membership.active === 1) };
   if (await hasRequest(tx, network, clientId))
     return { view: await viewFor(tx, network, clientId, 'pending', false) };
-  return { reason: await whyRemoved(tx, network, clientId) };
+  return { why: await whyRemoved(tx, network, clientId) };
 }

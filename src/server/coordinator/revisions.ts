@@ -1,5 +1,5 @@
 /** Revisions of networks and the log that deltas are made from (protocol §4, Revisions). */
-import type { NetworkFacts, PendingRequest } from '#wire/control.ts';
+import { maxRevocationsPerView, type NetworkFacts, type PendingRequest } from '#wire/control.ts';
 import { prepared } from '../store/prepared.ts';
 import type { ChangeKind, Db, NetworkRow } from '../store/schema.ts';
 import type {
@@ -9,7 +9,12 @@ import type {
   StoredChange,
   StoredMember,
 } from './events.ts';
-import { maxDeltaChanges, maxLoggedRevisions, maxPendingPerNetwork } from './limits.ts';
+import {
+  maxDeltaChanges,
+  maxLoggedRevisions,
+  maxPendingPerNetwork,
+  statementLifetimeMs,
+} from './limits.ts';
 import { Refusal } from './refusal.ts';
 
 /** Raises the revision. Everything a transaction does to one network belongs to one revision. */
@@ -113,6 +118,22 @@ export const pendingOf = (tx: Db, network: string): Promise<PendingRequest[]> =>
     .limit(maxPendingPerNetwork)
     .execute();
 
+/** Those that may beat a statement in force, the newest first. The newest statement says how late it is at least. */
+const revocationsOf = prepared((db: Db, network: string) =>
+  db
+    .selectFrom('revocations')
+    .select('document')
+    .where('network_id', '=', network)
+    .where('issued_at', '>', (eb) =>
+      eb
+        .selectFrom('memberships')
+        .select((of) => of(of.fn.max('issued_at'), '-', statementLifetimeMs).as('since'))
+        .where('memberships.network_id', '=', network),
+    )
+    .orderBy('issued_at', 'desc')
+    .limit(maxRevocationsPerView),
+);
+
 /** The whole of a network as one client may see it. */
 export async function viewFor(
   tx: Db,
@@ -131,6 +152,7 @@ export async function viewFor(
     facts: factsOf(row),
     members: member ? await membersOf(tx, network) : [],
     pending: member && row.owner === client ? await pendingOf(tx, network) : [],
+    revocations: member ? (await revocationsOf(tx, network)).map(({ document }) => document) : [],
   };
 }
 

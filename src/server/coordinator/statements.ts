@@ -1,4 +1,4 @@
-/** Signed statements (protocol §3): who is a member, who no longer is. A serial is the network's revision. */
+/** Signed statements (protocol §3): who is a member, who no longer is, which networks are no more. A serial is the network's revision. */
 import { signDocument } from '#wire/signed.ts';
 import type { ClientRow, Db, NetworkRow } from '../store/schema.ts';
 import type { Context } from './context.ts';
@@ -82,6 +82,26 @@ export async function revokeMembership(
     .insertInto('revocations')
     .values({ network_id: network, client_id: subject.client_id, ...revoked })
     .onConflict((conflict) => conflict.columns(['network_id', 'client_id']).doUpdateSet(revoked))
+    .execute();
+  return document;
+}
+
+/** Retires a network's id; the deletion beats every statement up to this revision, wherever it is kept. */
+export async function retireNetwork(
+  tx: Db,
+  context: Context,
+  network: string,
+  revision: number,
+): Promise<Uint8Array> {
+  const nowMs = context.now.wall;
+  const document = signDocument(
+    'deletion',
+    { network, serial: revision, issuedAt: nowMs, signer: 'cluster' },
+    context.sign,
+  );
+  await tx
+    .insertInto('retired_networks')
+    .values({ network_id: network, retired_at: nowMs, document })
     .execute();
   return document;
 }

@@ -3,7 +3,7 @@ import type { InferResult } from 'kysely';
 import { idGroups } from '../store/id-groups.ts';
 import { prepared } from '../store/prepared.ts';
 import type { Db } from '../store/schema.ts';
-import type { NetworkDelta, NetworkView, RemovedReason, SeenMember } from './events.ts';
+import type { NetworkDelta, NetworkView, SeenMember, WhyRemoved } from './events.ts';
 import { deltaSince, seenIn, viewFor } from './revisions.ts';
 
 export type SyncItem =
@@ -15,7 +15,7 @@ export type SyncItem =
       readonly active: boolean;
       readonly members: readonly SeenMember[];
     }
-  | { readonly kind: 'removed'; readonly network: string; readonly reason: RemovedReason };
+  | { readonly kind: 'removed'; readonly network: string; readonly why: WhyRemoved };
 
 export interface Holding {
   readonly network: string;
@@ -116,7 +116,7 @@ export async function synchronise(
   const current = new Set(networks.map(({ network }) => network));
   for (const network of held.keys())
     if (!current.has(network))
-      items.push({ kind: 'removed', network, reason: await whyRemoved(tx, network, client) });
+      items.push({ kind: 'removed', network, why: await whyRemoved(tx, network, client) });
   for (const { network, active, state, revision, owner } of networks) {
     const has = held.get(network);
     const delta =
@@ -153,19 +153,29 @@ async function deltaFor(tx: Db, network: string, held: number | undefined, clien
   return joined === undefined ? await deltaSince(tx, network, held) : undefined;
 }
 
-export async function whyRemoved(tx: Db, network: string, client: string): Promise<RemovedReason> {
+export async function whyRemoved(tx: Db, network: string, client: string): Promise<WhyRemoved> {
   const row = await tx
     .selectFrom('networks')
     .select('network_id')
     .where('network_id', '=', network)
     .executeTakeFirst();
-  if (row === undefined) return 'deleted';
+  if (row === undefined) return await whyDeleted(tx, network);
   const revoked = await tx
     .selectFrom('revocations')
     .select('reason')
     .where('network_id', '=', network)
     .where('client_id', '=', client)
     .executeTakeFirst();
-  if (revoked === undefined) return 'rejected';
-  return revoked.reason === 'left' ? 'left' : 'evicted';
+  if (revoked === undefined) return { reason: 'rejected' };
+  return { reason: revoked.reason === 'left' ? 'left' : 'evicted' };
+}
+
+export async function whyDeleted(tx: Db, network: string): Promise<WhyRemoved> {
+  const retired = await tx
+    .selectFrom('retired_networks')
+    .select('document')
+    .where('network_id', '=', network)
+    .executeTakeFirst();
+  const deletion = retired?.document;
+  return { reason: 'deleted', ...(deletion ? { deletion } : {}) };
 }

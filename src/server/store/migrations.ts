@@ -15,6 +15,7 @@ export function migrations(types: ColumnTypes): MigrationProvider {
     '002-relays': relays(types),
     '003-cluster': cluster(),
     '004-commit-marks': commitMarks(),
+    '005-deletions': deletions(types),
   };
   return { getMigrations: async () => steps };
 }
@@ -105,6 +106,18 @@ function commitMarks(): Migration {
         .createTable('commit_marks')
         .addColumn('mark', 'text', (c) => c.primaryKey())
         .addColumn('marked_at', 'bigint', (c) => c.notNull())
+        .execute();
+    },
+  };
+}
+
+/** The signed word that a network was deleted. */
+function deletions(types: ColumnTypes): Migration {
+  return {
+    async up(db: Kysely<unknown>) {
+      await db.schema
+        .alterTable('retired_networks')
+        .addColumn('document', sql.raw(types.bytes))
         .execute();
     },
   };

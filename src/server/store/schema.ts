@@ -76,6 +76,8 @@ export interface NetworkRow {
 export interface RetiredNetworkRow {
   network_id: string;
   retired_at: number;
+  /** Signed deletion as it travels; null of those deleted before there were any. */
+  document: Uint8Array | null;
 }
 
 export interface MembershipRow {

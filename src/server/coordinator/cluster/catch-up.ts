@@ -5,7 +5,7 @@ import type { Directory } from '../directory.ts';
 import type { CoordinatorEvent } from '../events.ts';
 import { maxLoggedRevisions } from '../limits.ts';
 import { deltaSince, viewFor } from '../revisions.ts';
-import { whyRemoved } from '../sync.ts';
+import { whyDeleted, whyRemoved } from '../sync.ts';
 
 export interface Behind {
   readonly network: string;
@@ -33,7 +33,7 @@ export async function catchUp(tx: Db, here: Surroundings, behind: Behind): Promi
     .select('revision')
     .where('network_id', '=', network)
     .executeTakeFirst();
-  if (row === undefined) return { network, from: head, to: undefined, events: [] };
+  if (row === undefined) return { network, why: await whyDeleted(tx, network) };
   const to = row.revision;
   const delta = to === head ? undefined : await deltaSince(tx, network, head);
   const whole = behind.whole || (to !== head && delta === undefined);
@@ -117,8 +117,8 @@ async function participations(
       // Who waits is only known to have gone when the list of those was read.
       if (before === undefined || (before.state === 'pending' && touched?.waiting === false))
         continue;
-      const reason = await whyRemoved(tx, network, client);
-      entered.push({ kind: 'removed', client, network, reason });
+      const why = await whyRemoved(tx, network, client);
+      entered.push({ kind: 'removed', client, network, why });
     } else if (before?.state !== standing.state) {
       const { state, active } = standing;
       if (isHere(client)) {

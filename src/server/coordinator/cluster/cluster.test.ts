@@ -68,6 +68,7 @@ test('approval at another node: the one who waits gets the view', async () => {
   await anna.granted({ op: 'delete', network });
   await cluster.advance(50);
   assert.equal(bert.last('removed').reason, 'deleted');
+  assert.ok(bert.last('removed').deletion !== undefined);
 });
 
 test('presence: lost, back at another node, gone', async () => {

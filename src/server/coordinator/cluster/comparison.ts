@@ -129,7 +129,7 @@ export class Comparison {
     try {
       const { result, news } = await options.store.read((tx) =>
         this.#hub.telling(tx, this.#caughtUp(tx, work), (results) =>
-          results.flatMap(({ events }) => toldByEvents(events)),
+          results.flatMap((found) => ('why' in found ? [] : toldByEvents(found.events))),
         ),
       );
       this.#hub.heard(news, now);

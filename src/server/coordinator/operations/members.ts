@@ -5,7 +5,7 @@ import type { Context } from '../context.ts';
 import type { CoordinatorEvent } from '../events.ts';
 import { Refusal } from '../refusal.ts';
 import { memberOf, networkRow, nextRevision, record } from '../revisions.ts';
-import { revokeMembership } from '../statements.ts';
+import { retireNetwork, revokeMembership } from '../statements.ts';
 import { admit, factsChanged, pendingDelta } from './admission.ts';
 import {
   clientRow,
@@ -35,7 +35,7 @@ export async function leave(
     return {
       result: { network },
       events: [
-        { kind: 'removed', client: clientId, network, reason: 'left' },
+        { kind: 'removed', client: clientId, network, why: { reason: 'left' } },
         { kind: 'delta', delta },
       ],
     };
@@ -71,14 +71,12 @@ export async function erase(
     .where('network_id', '=', network)
     .execute();
   const concerned = [...(await memberIds(tx, network)), ...requests.map((row) => row.client_id)];
+  const deletion = await retireNetwork(tx, context, network, await nextRevision(tx, network));
   for (const table of ['memberships', 'join_requests', 'network_changes', 'revocations'] as const)
     await tx.deleteFrom(table).where('network_id', '=', network).execute();
   await tx.deleteFrom('networks').where('network_id', '=', network).execute();
-  await tx
-    .insertInto('retired_networks')
-    .values({ network_id: network, retired_at: context.now.wall })
-    .execute();
-  return concerned.map((client) => ({ kind: 'removed', client, network, reason: 'deleted' }));
+  const why = { reason: 'deleted', deletion } as const;
+  return concerned.map((client) => ({ kind: 'removed', client, network, why }));
 }
 
 export async function evict(
@@ -111,7 +109,7 @@ export async function endMembership(
   await record(tx, network, revision, 'gone', clientId);
   const revocation = await revokeMembership(tx, context, network, client, revision, reason);
   return [
-    { kind: 'removed', client: clientId, network, reason },
+    { kind: 'removed', client: clientId, network, why: { reason } },
     {
       kind: 'delta',
       delta: {
@@ -152,7 +150,7 @@ export async function reject(
   return {
     result: { network: row.network_id },
     events: [
-      { kind: 'removed', client: clientId, network: row.network_id, reason: 'rejected' },
+      { kind: 'removed', client: clientId, network: row.network_id, why: { reason: 'rejected' } },
       { kind: 'delta', delta },
     ],
   };

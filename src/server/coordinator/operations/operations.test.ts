@@ -244,14 +244,23 @@ test('an owner alone may leave: the network is deleted', async () => {
   await anna.create('solo');
 });
 
-test('delete tells members and those who wait, and frees the name; the id is never used again', async () => {
+test('delete tells members and those who wait by a signed document, and frees the name; the id is never used again', async () => {
   await using world = await trio();
   const { anna, bert, carl, network, rig } = world;
   await anna.granted({ op: 'set-access', network, approval: 'manual' });
   await carl.joined('lan', 'pw');
+  const issued = await rig.store.db.selectFrom('memberships').select('serial').execute();
   await anna.granted({ op: 'delete', network });
-  for (const client of [anna, bert, carl])
-    assert.deepEqual(client.last('removed'), { t: 'removed', network, reason: 'deleted' });
+  for (const client of [anna, bert, carl]) {
+    const { deletion, ...told } = client.last('removed');
+    assert.deepEqual(told, { t: 'removed', network, reason: 'deleted' });
+    const opened = openDocument('deletion', deletion!, world.verify)!;
+    assert.equal(opened.network, network);
+    assert.ok(
+      issued.every(({ serial }) => opened.serial > serial),
+      'it beats every statement',
+    );
+  }
   const retired = await rig.store.db.selectFrom('retired_networks').selectAll().execute();
   assert.deepEqual(
     retired.map((row) => row.network_id),
@@ -425,4 +434,26 @@ test('networks are not made without end', async () => {
     if (!result.ok) code = result.error.code;
   }
   assert.equal(code, 'rate-limited');
+});
+
+test('a view brings the revocations of those whose statements may be in force, no others', async () => {
+  await using world = await trio();
+  const { anna, bert, carl, network, rig } = world;
+  assert.equal(anna.all('view').length, 0);
+  await anna.granted({ op: 'evict', network, clientId: bert.clientId });
+  const revoked = (client: RigClient) =>
+    (client.last('view').revocations ?? []).map(
+      (bytes) => openDocument('revocation', bytes, world.verify)!.clientId,
+    );
+  await carl.joined('lan', 'pw');
+  assert.deepEqual(revoked(carl), [bert.clientId]);
+  await anna.send({ t: 'resync', network });
+  assert.deepEqual(revoked(anna), [bert.clientId]);
+  await bert.joined('lan', 'pw');
+  assert.deepEqual(revoked(bert), [], 'it is back');
+  await anna.granted({ op: 'evict', network, clientId: bert.clientId });
+  const old = rig.now.wall - 8 * 86_400_000;
+  await rig.store.db.updateTable('revocations').set({ issued_at: old }).execute();
+  await anna.send({ t: 'resync', network });
+  assert.deepEqual(revoked(anna), []);
 });
