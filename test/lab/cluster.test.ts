@@ -28,6 +28,8 @@ const network = 'cluster';
 const password = 'whichever node\n';
 const perSecond = 50;
 const drainMs = 1_500;
+/** After that a node that is not heard is doubted, and so is whoever is still connected to it. */
+const silentMs = 5_000;
 
 interface Member extends FlowEnd {
   readonly daemon: BuriDaemon;
@@ -128,11 +130,20 @@ describe('members of a cluster of three nodes', { skip }, () => {
     assert.ok(!presences.has('offline'), [...presences].join());
   }
 
-  test('a node is killed: its clients go on to others, and no datagram is lost', async () => {
+  /** How the nodes list the relay. */
+  const listed = async (node: BuriServer) =>
+    (JSON.parse(await node.operate(['relays', '--json'])).relays as { state: string }[])[0]?.state;
+
+  test('a node is killed: its clients and its relay go on to others, and no datagram is lost', async () => {
     await undisturbed(async () => {
       await nodes[1]!.stop('SIGKILL');
       await sleep(500);
       for (const member of members) await online(member);
+      await sleep(silentMs);
+      await waitFor('the relay to be at another node', async () => {
+        const states = await Promise.all([nodes[0]!, nodes[2]!].map(listed));
+        return states.every((state) => state === 'listed');
+      });
     });
     await tunnels();
   });
