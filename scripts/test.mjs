@@ -27,7 +27,7 @@ const levels = [
   },
   { level: 3, name: 'world simulation', under: 'sim', concurrency: 2 },
   { level: 4, name: 'drivers on real parts', under: 'test/drivers', concurrency: 2 },
-  { level: 5, name: 'lab: real programs in network namespaces', under: 'test/lab', concurrency: 3 },
+  { level: 5, name: 'lab: real programs in network namespaces', under: 'test/lab', concurrency: 2 },
 ];
 const total = { passed: 0, failed: 0, skipped: 0 };
 const scratch = mkdtempSync(join(tmpdir(), 'buri-test-'));
