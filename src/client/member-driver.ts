@@ -46,7 +46,12 @@ export class MemberDriver {
 
   feed(input: MemberInput): void {
     if (this.#closed) return;
-    this.member.handle(input, this.#options.clock.now());
+    const now = this.#options.clock.now();
+    this.member.handle(input, now);
+    // While inputs come faster than they are dealt with no timer has its turn.
+    const deadline = this.member.deadline();
+    if (input.type !== 'tick' && deadline !== undefined && deadline <= now.monotonic)
+      this.member.handle({ type: 'tick' }, now);
     for (let output = this.member.poll(); output !== undefined; output = this.member.poll()) {
       this.#carryOut(output);
     }
