@@ -36,8 +36,8 @@ export const relayBurstOffsetsMs: readonly number[] = [0, 250, 600, 1200, 2000];
 /** Later bursts are shorter: the minute has room for few. */
 export const laterBurstOffsetsMs: readonly number[] = [0, 350];
 export const unprovenProbesPerMinute = 10;
-/** Probes at an address whose owner proved it to the server, in the time that the server grants (protocol §8); 1,024 with those that need no grant. */
-export const provenProbes = 960;
+/** Probes at an address whose owner proved it to the server, in the time that the server grants (protocol §8). */
+export const provenProbes = 1024;
 export const provenMs = 30_000;
 /** Addresses under such a grant at a time: a server that lies aims us at no more. */
 export const maxProvenAddresses = 4;
