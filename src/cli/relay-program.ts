@@ -7,6 +7,7 @@ import { isFinalRefusal } from '#client/control-link.ts';
 import { RelayControl, type RelayControlOptions, type RelayState } from '#client/relay-control.ts';
 import { parseServerUrl } from '#client/server-url.ts';
 import { targetOf } from '#client/web-socket-target.ts';
+import { aborted } from '#core/aborted.ts';
 import { BuriError } from '#core/errors.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import { Relay } from '#relay/relay.ts';
@@ -17,7 +18,7 @@ import { onHangUp } from './hang-up.ts';
 import { ownAddresses } from './own-addresses.ts';
 import type { StandaloneFlags } from './relay.ts';
 import { listenRelay, offeredUdp, offerOf } from './relay-listen.ts';
-import { aborted, listenTcp } from './relay-tcp.ts';
+import { listenTcp } from './relay-tcp.ts';
 
 /** Serves until the signal. BuriError: what is in the way. */
 export async function runRelay(flags: StandaloneFlags, signal: AbortSignal): Promise<void> {

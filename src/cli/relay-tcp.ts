@@ -2,19 +2,13 @@
 import { createServer as createHttp } from 'node:http';
 import { createServer as createHttps } from 'node:https';
 import type { AddressInfo } from 'node:net';
+import { prefixesOf } from '#core/prefixes.ts';
 import type { Relay } from '#relay/relay.ts';
 import { listenError, readTls } from '#server/control/endpoint.ts';
 import { busy, Lobby, turnAway } from '#server/control/lobby.ts';
-import { prefixesOf } from '#server/control/prefix.ts';
 import { isUnspecified, parseListenAddress } from '#server/listen-address.ts';
 import { relayPath } from '#wire/relay.ts';
 import type { RelayFlags } from './relay.ts';
-
-export const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });
 
 export interface TcpListener {
   readonly url: string;

@@ -1,6 +1,6 @@
 /** `buri server`: runs a server; with a further word, manages one. */
-import { once } from 'node:events';
 import { Command, InvalidArgumentError, Option } from 'commander';
+import { aborted } from '#core/aborted.ts';
 import type { TicketLimits } from '#server/coordinator/relays/tickets.ts';
 import type { Log } from '#server/log.ts';
 import { exampleText } from './client-command.ts';
@@ -224,7 +224,7 @@ async function runServer(flags: ServerFlags): Promise<void> {
     }
   }
   onHangUp(() => server.reloadTls(), log);
-  if (!ending.aborted) await once(ending, 'abort');
+  await aborted(ending);
   log.info('ending');
   await endRelay?.();
   await server.close();

@@ -1,4 +1,5 @@
 import { pino } from 'pino';
+import { aborted } from '#core/aborted.ts';
 import { BuriError } from '#core/errors.ts';
 import type { MemberInput } from '#core/member/io.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
@@ -148,9 +149,3 @@ const fewerThreads = (threads: number, reason: Error): Notice => ({
   code: 'engine-threads',
   message: `packets are moved by ${threads} thread${threads === 1 ? '' : 's'} only: ${reason.message}`,
 });
-
-const aborted = (signal: AbortSignal): Promise<void> =>
-  new Promise((resolve) => {
-    if (signal.aborted) resolve();
-    else signal.addEventListener('abort', () => resolve(), { once: true });
-  });

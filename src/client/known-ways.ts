@@ -5,7 +5,7 @@ import { decodeCbor, encodeCbor } from '#wire/cbor.ts';
 import * as field from '#wire/fields.ts';
 import { maxRelays, relayEntry } from '#wire/relay-control.ts';
 import { candidate, maxCandidates, natBehaviour } from '#wire/signal.ts';
-import { maxDocumentBytes } from '#wire/signed.ts';
+import { signedDocument } from '#wire/signed.ts';
 
 /** How peers and relays were reached last, and which networks were deleted, in `DIR/ways.cbor`: for starts without a server. Keys of relay tickets are in it. */
 export const waysFile = 'ways.cbor';
@@ -25,10 +25,7 @@ const waysSchema = z.strictObject({
     )
     .max(maxReachedPeers),
   relays: z.array(relayEntry).max(maxRelays),
-  deletions: z
-    .array(field.bytesUpTo(maxDocumentBytes + 128))
-    .max(maxDeletions)
-    .default([]),
+  deletions: z.array(signedDocument).max(maxDeletions).default([]),
 });
 
 export const waysBytes = ({ peers, relays, deletions }: KnownWays): Uint8Array =>

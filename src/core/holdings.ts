@@ -1,3 +1,5 @@
+import type { Prefixes } from './prefixes.ts';
+
 /** How many of something each key has, up to a bound. */
 export class Holdings {
   readonly #most: number;
@@ -20,12 +22,6 @@ export class Holdings {
     if (left > 0) this.#counts.set(key, left);
     else this.#counts.delete(key);
   }
-}
-
-/** An address (or /64) and the neighbourhood around it (/24, /48). */
-export interface Prefixes {
-  readonly narrow: string;
-  readonly wide: string;
 }
 
 /** How many of something each address has, and each neighbourhood: who has many addresses gains little. */

@@ -5,6 +5,7 @@
 import type { Crypto } from '#core/crypto.ts';
 import { forgetOldest } from '#core/forget-oldest.ts';
 import { PrefixHoldings } from '#core/holdings.ts';
+import { prefixesOf } from '#core/prefixes.ts';
 import { after, type MonotonicMs, monotonicMs, type Now } from '#core/time.ts';
 import { encodePlainRelay, type SealedRelayMessage, sealRelay } from '#wire/relay.ts';
 import { Allocations, type Holder } from './allocations.ts';
@@ -12,7 +13,7 @@ import { Cookies } from './cookies.ts';
 import { RelayCounters } from './counters.ts';
 import * as limits from './limits.ts';
 import { Requests } from './requests.ts';
-import { prefixesOf, type Source } from './source.ts';
+import type { Source } from './source.ts';
 import type { Ticket, TicketKeys } from './tickets.ts';
 
 export interface SwitchboardOptions extends TicketKeys {

@@ -5,11 +5,12 @@
  */
 
 import { Limiter, type Rate } from '#core/limiter.ts';
+import { prefixesOf } from '#core/prefixes.ts';
 import type { Now } from '#core/time.ts';
 import type { RelayMessage } from '#wire/relay.ts';
 import type { Board } from './board.ts';
 import * as limits from './limits.ts';
-import { isSame, prefixesOf, type Source } from './source.ts';
+import { isSame, type Source } from './source.ts';
 
 const limiter = (rate: Rate) => new Limiter(rate, limits.maxLimiterKeys);
 

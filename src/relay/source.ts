@@ -1,12 +1,5 @@
 /** Where something comes from and goes to: a UDP address on one of the relay's sockets, or a WebSocket. */
-import type { Prefixes } from '#core/holdings.ts';
-import {
-  addressBytes,
-  type Endpoint,
-  familyOf,
-  formatAddress,
-  sameEndpoint,
-} from '#wire/endpoint.ts';
+import { addressBytes, type Endpoint, formatAddress, sameEndpoint } from '#wire/endpoint.ts';
 
 export type Source = UdpSource | WebSocketSource;
 
@@ -62,17 +55,4 @@ export function addressOf(words: Int32Array, family: number, at: number): string
   const view = new DataView(bytes.buffer);
   for (let i = 0; i < bytes.length; i += 4) view.setInt32(i, words[at + i / 4]!);
   return formatAddress(bytes);
-}
-
-/** What limits count by: one IPv4 address or an IPv6 /64, and the /24 or /48 around it. */
-export function prefixesOf(address: string): Prefixes {
-  const bytes = addressBytes(address);
-  if (bytes === undefined) return { narrow: address, wide: address };
-  const [narrow, wide] = familyOf(address) === 4 ? [4, 3] : [8, 6];
-  const masked = (keep: number): string => {
-    const kept = new Uint8Array(bytes.length);
-    kept.set(bytes.subarray(0, keep));
-    return `${formatAddress(kept)}/${keep * 8}`;
-  };
-  return { narrow: masked(narrow!), wide: masked(wide!) };
 }

@@ -6,6 +6,7 @@ import type { IncomingMessage } from 'node:http';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { PrefixHoldings } from '#core/holdings.ts';
+import { prefixesOf } from '#core/prefixes.ts';
 import { addressBytes, formatAddress } from '#wire/endpoint.ts';
 import { maxRelayDatagramBytes } from '#wire/relay.ts';
 import {
@@ -19,7 +20,7 @@ import {
   maxWebSocketsPerWidePrefix,
   strangerPatienceMs,
 } from './limits.ts';
-import { prefixesOf, type WebSocketSource } from './source.ts';
+import type { WebSocketSource } from './source.ts';
 
 export interface WebSocketHandler {
   onDatagram(from: WebSocketSource, bytes: Uint8Array): void;

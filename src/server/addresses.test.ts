@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
-import { prefixesOf } from './control/prefix.ts';
+import { prefixesOf } from '#core/prefixes.ts';
 import { isUnspecified, parseListenAddress } from './listen-address.ts';
 import { publicHost, resolvePublic } from './public-address.ts';
 

@@ -1,10 +1,10 @@
 /** STUN over UDP on two ports of one or two addresses, IPv4 and IPv6 (protocol §8). */
 import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
 import { Limiter, type Rate } from '#core/limiter.ts';
+import { canonicalAddress, prefixesOf } from '#core/prefixes.ts';
 import { addressBytes, type Endpoint, formatAddress } from '#wire/endpoint.ts';
 import { maxStunBytes, stunHeaderBytes } from '#wire/stun.ts';
 import { listenError } from './control/endpoint.ts';
-import { canonicalAddress, prefixesOf } from './control/prefix.ts';
 import { isUnspecified, type ListenAddress } from './listen-address.ts';
 import { answerStun, type StunFacts, type StunSocketFacts } from './stun-answer.ts';
 

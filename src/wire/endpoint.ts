@@ -45,7 +45,8 @@ export function formatAddress(bytes: Uint8Array): string {
   return `${hex(groups.slice(0, start))}::${hex(groups.slice(start + length))}`;
 }
 
-function isMapped(bytes: Uint8Array): boolean {
+/** Whether 16 bytes are an IPv4-mapped IPv6 address. */
+export function isMapped(bytes: Uint8Array): boolean {
   for (let i = 0; i < 10; i++) if (bytes[i] !== 0) return false;
   return bytes[10] === 0xff && bytes[11] === 0xff;
 }

@@ -5,7 +5,8 @@
  *   newcomer ──a place is free──► handshake ──logged in, or gone──► the next one's turn
  *       └──none──► queue ──8 s──► told when to come back
  */
-import { type Prefixes, PrefixHoldings } from '#core/holdings.ts';
+import { PrefixHoldings } from '#core/holdings.ts';
+import type { Prefixes } from '#core/prefixes.ts';
 import {
   handshakePatienceMs,
   leastRetryMs,

@@ -10,7 +10,7 @@ import type { AddressInfo } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type WebSocket, WebSocketServer } from 'ws';
 import { BuriError } from '#core/errors.ts';
-import type { Prefixes } from '#core/holdings.ts';
+import { canonicalAddress, type Prefixes, prefixesOf } from '#core/prefixes.ts';
 import { controlPath } from '#wire/control.ts';
 import { relayPath } from '#wire/relay.ts';
 import type { ListenAddress } from '../listen-address.ts';
@@ -24,7 +24,6 @@ import {
   requestTimeoutMs,
 } from './limits.ts';
 import { busy, Lobby, turnAway } from './lobby.ts';
-import { canonicalAddress, prefixesOf } from './prefix.ts';
 
 /** Largest WebSocket message: one Noise message. */
 const maxPayloadBytes = 65_535;

@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import { type Prefixes, PrefixHoldings } from '#core/holdings.ts';
+import { PrefixHoldings } from '#core/holdings.ts';
 import { Limiter } from '#core/limiter.ts';
+import { type Prefixes, prefixesOf } from '#core/prefixes.ts';
 import {
   connectionsPerPrefix,
   connectionsPerWidePrefix,
@@ -9,7 +10,6 @@ import {
   maxWaitingPerWidePrefix,
   requestTimeoutMs,
 } from './limits.ts';
-import { prefixesOf } from './prefix.ts';
 
 /**
  * TCP connections that have not become WebSockets yet, by address prefix: somebody who only opens them holds a bounded number,

@@ -1,10 +1,10 @@
 /** Sockets and timer for `relay-check.ts`: a bounded number of checks at once, the others wait their turn. */
 import { createSocket, type Socket } from 'node:dgram';
 import type { Crypto } from '#core/crypto.ts';
+import { canonicalAddress } from '#core/prefixes.ts';
 import type { Now } from '#core/time.ts';
 import { familyOf } from '#wire/endpoint.ts';
 import { maxRelayControlBytes } from '#wire/relay.ts';
-import { canonicalAddress } from '../control/prefix.ts';
 import type { RelayCheckOrder } from '../coordinator/coordinator.ts';
 import { RelayCheck } from './relay-check.ts';
 
