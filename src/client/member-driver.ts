@@ -46,16 +46,11 @@ export class MemberDriver {
 
   feed(input: MemberInput): void {
     if (this.#closed) return;
-    const now = this.#options.clock.now();
-    this.member.handle(input, now);
-    // While inputs come faster than they are dealt with no timer has its turn.
-    const deadline = this.member.deadline();
-    if (input.type !== 'tick' && deadline !== undefined && deadline <= now.monotonic)
-      this.member.handle({ type: 'tick' }, now);
+    this.member.handle(input, this.#options.clock.now());
     for (let output = this.member.poll(); output !== undefined; output = this.member.poll()) {
       this.#carryOut(output);
     }
-    this.#schedule();
+    this.#schedule(input.type === 'tick');
   }
 
   /** Where everybody is reached now: for the next start. */
@@ -74,11 +69,16 @@ export class MemberDriver {
     }
   }
 
-  #schedule(): void {
+  /** What is due is done now: while inputs come faster than they are dealt with no timer has its turn. */
+  #schedule(hasTicked: boolean): void {
     clearTimeout(this.#timer);
     const deadline = this.member.deadline();
     if (deadline === undefined) return;
     const delayMs = deadline - this.#options.clock.now().monotonic;
+    if (delayMs <= 0 && !hasTicked) {
+      this.feed({ type: 'tick' });
+      return;
+    }
     this.#timer = setTimeout(
       () => this.feed({ type: 'tick' }),
       Math.ceil(Math.min(maxTimerMs, Math.max(0, delayMs))),
