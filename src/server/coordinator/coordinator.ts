@@ -85,6 +85,7 @@ export class Coordinator {
       compareRelays: (nodes, now) => this.#relays.compare(nodes, now),
       nodeGone: (node, now) => this.#relays.nodeGone(node, now),
       reassert: (now) => this.#reassert(now),
+      handedOver: (now) => this.#handedOver(now),
     });
     this.#federation = federation;
     hub.federation = federation;
@@ -219,14 +220,7 @@ export class Coordinator {
         this.#signals.send(session, message, now);
         return;
       case 'resync':
-        // The client would wait for a view that does not come: it is told when to come back.
-        if (
-          !this.#isInTime(session, this.#rates.resync(session, now.monotonic), (refusal) =>
-            this.#hub.refuse(session.id, refusal),
-          )
-        )
-          return;
-        await this.#sync.asked(session, message.network, now);
+        await this.#resync(session, message.network, now);
         return;
       case 'pong':
         if (!this.#logins.answered(session, message.id))
@@ -343,11 +337,8 @@ export class Coordinator {
         case 'catch-up':
         case 'compare':
         case 'node-grace':
-          if (this.#federation !== undefined) work.push(this.#federation.due(duty, now));
-          break;
         case 'handover':
-          if (duty.node === this.#hub.options.node) work.push(this.#handedOver(now));
-          else this.#federation?.handedOver(duty.node, now);
+          if (this.#federation !== undefined) work.push(this.#federation.due(duty, now));
           break;
         default:
           duty satisfies never;
@@ -410,13 +401,10 @@ export class Coordinator {
       this.#respond(session, id, new Refusal('rate-limited', { retryAfterMs: 1000 }));
       return;
     }
-    const waitMs = operation.op === 'admission' ? 0 : this.#rates.change(session, now.monotonic);
-    if (!this.#isInTime(session, waitMs, (refusal) => this.#respond(session, id, refusal))) {
-      session.requestsInWork--;
-      return;
-    }
     const context = this.#hub.context(now);
     try {
+      if (operation.op !== 'admission')
+        this.#slow(session, this.#rates.change(session, now.monotonic));
       await this.#hub.options.store.commits.run(
         (tx) =>
           this.#hub.telling(tx, operate(tx, context, session, operation), ({ events }) =>
@@ -438,14 +426,21 @@ export class Coordinator {
     }
   }
 
-  /** Has who comes a little too early wait before the next, and refuses what is much too early. */
-  #isInTime(session: Session, waitMs: number, refuse: (refusal: Refusal) => void): boolean {
-    if (waitMs > maxChangeDelayMs) {
-      refuse(new Refusal('rate-limited', { retryAfterMs: waitMs }));
-      return false;
+  async #resync(session: Session, network: string, now: Now): Promise<void> {
+    try {
+      this.#slow(session, this.#rates.resync(session, now.monotonic));
+    } catch (error) {
+      // The client would wait for a view that does not come: it is told when to come back.
+      this.#hub.refuse(session.id, error);
+      return;
     }
+    await this.#sync.asked(session, network, now);
+  }
+
+  /** Has who comes a little too early wait before the next. Refusal: rate-limited, when it is much too early. */
+  #slow(session: Session, waitMs: number): void {
+    if (waitMs > maxChangeDelayMs) throw new Refusal('rate-limited', { retryAfterMs: waitMs });
     if (waitMs > 0) this.#hub.options.emit({ kind: 'pause', session: session.id, ms: waitMs });
-    return true;
   }
 
   #respond(session: Session, id: number, error: unknown): void {

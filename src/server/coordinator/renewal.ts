@@ -4,7 +4,7 @@ import type { Context } from './context.ts';
 import type { CoordinatorEvent, StoredChange } from './events.ts';
 import { statementRenewAfterMs } from './limits.ts';
 import { memberOf, nextRevision, record } from './revisions.ts';
-import { issueMembership } from './statements.ts';
+import { issuable, issueMembership } from './statements.ts';
 import type { Held } from './sync.ts';
 
 /** Renews what is a day old among the memberships of these clients. */
@@ -15,18 +15,7 @@ export async function renewStatements(
   except?: string,
 ): Promise<CoordinatorEvent[]> {
   if (clients.length === 0) return [];
-  const due = await tx
-    .selectFrom('memberships')
-    .innerJoin('clients', 'clients.client_id', 'memberships.client_id')
-    .innerJoin('networks', 'networks.network_id', 'memberships.network_id')
-    .select([
-      'networks.network_id as network_id',
-      'networks.type as type',
-      'networks.owner as owner',
-      'clients.client_id as client_id',
-      'clients.identity as identity',
-      'clients.address4 as address4',
-    ])
+  const due = await issuable(tx)
     .where('memberships.client_id', 'in', clients)
     .where('memberships.issued_at', '<=', context.now.wall - statementRenewAfterMs)
     .orderBy('memberships.network_id')

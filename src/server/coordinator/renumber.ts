@@ -5,7 +5,7 @@
 import type { Db } from '../store/schema.ts';
 import type { Context } from './context.ts';
 import type { CoordinatorEvent } from './events.ts';
-import { issueMembership } from './statements.ts';
+import { issuable, issueMembership } from './statements.ts';
 
 /** Added for clocks that are behind, and for what was given out in the meantime by a database that was numbered so itself. */
 const step = 2 ** 20;
@@ -32,20 +32,8 @@ export async function renumber(
     }))
     .returning(['network_id as network', 'revision'])
     .execute();
-  const members = await tx
-    .selectFrom('memberships')
-    .innerJoin('clients', 'clients.client_id', 'memberships.client_id')
-    .innerJoin('networks', 'networks.network_id', 'memberships.network_id')
-    .select([
-      'networks.network_id',
-      'type',
-      'revision',
-      'clients.client_id',
-      'identity',
-      'address4',
-    ])
-    .execute();
-  for (const row of members) await issueMembership(tx, context, row, row, row.revision);
+  for (const row of await issuable(tx).execute())
+    await issueMembership(tx, context, row, row, row.revision);
   const events = networks.map((network) => ({ kind: 'out-of-step', ...network }) as const);
   return { value: networks.length, events };
 }

@@ -7,6 +7,15 @@ import { formatIpv4, formatIpv6 } from './pool.ts';
 
 export type Subject = Pick<ClientRow, 'client_id' | 'identity' | 'address4'>;
 
+/** Memberships with all that {@link issueMembership} needs, and the network's owner and revision. */
+export const issuable = (tx: Db) =>
+  tx
+    .selectFrom('memberships')
+    .innerJoin('clients', 'clients.client_id', 'memberships.client_id')
+    .innerJoin('networks', 'networks.network_id', 'memberships.network_id')
+    .select(['networks.network_id', 'networks.type', 'networks.owner', 'networks.revision'])
+    .select(['clients.client_id', 'clients.identity', 'clients.address4']);
+
 /** Issues, or renews, the statement that a client is a member, and stores it. */
 export async function issueMembership(
   tx: Db,

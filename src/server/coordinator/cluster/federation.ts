@@ -27,7 +27,7 @@ import type { Whereabouts } from './whereabouts.ts';
 
 export type FederationDuty = Extract<
   Duty,
-  { kind: 'fabric-beat' | 'node-beat' | 'catch-up' | 'compare' | 'node-grace' }
+  { kind: 'fabric-beat' | 'node-beat' | 'catch-up' | 'compare' | 'node-grace' | 'handover' }
 >;
 
 /** What else of the coordinator is concerned. */
@@ -41,6 +41,8 @@ export interface FederationParts {
   readonly nodeGone: (node: string, now: Now) => void;
   /** Our own connections against what the database says of them, after it was away. */
   readonly reassert: (now: Now) => Promise<void>;
+  /** Whom this node had when it ended in order have had their time to be back. */
+  readonly handedOver: (now: Now) => Promise<void>;
 }
 
 const retryMs = 500;
@@ -203,6 +205,10 @@ export class Federation implements NodeLink {
           this.#schedule(duty, now, this.#isWhole() ? compareIntervalMs : compareOfflineMs);
         await this.#compare(now);
         return;
+      case 'handover':
+        if (duty.node === this.#hub.options.node) await this.#parts.handedOver(now);
+        else this.#handedOver(this.#peers.get(duty.node), now);
+        return;
       case 'node-grace':
         await this.#nodeGrace(duty.node, now);
         return;
@@ -257,8 +263,7 @@ export class Federation implements NodeLink {
   }
 
   /** Whoever has not gone on from a node that ended is not connected, unless the node is back by now. */
-  handedOver(node: string, now: Now): void {
-    const peer = this.#peers.get(node);
+  #handedOver(peer: Peer | undefined, now: Now): void {
     if (peer?.state !== 'ended') return;
     this.#peers.doubt(peer);
     this.#doubted(peer, now);
@@ -397,11 +402,7 @@ export class Federation implements NodeLink {
     }
   }
 
-  #schedule(
-    duty: FederationDuty | Extract<Duty, { kind: 'handover' }>,
-    now: Now,
-    delayMs: number,
-  ): void {
+  #schedule(duty: FederationDuty, now: Now, delayMs: number): void {
     this.#hub.schedule(duty, now, delayMs);
   }
 }
