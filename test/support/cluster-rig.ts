@@ -79,6 +79,14 @@ export class ClusterRig implements AsyncDisposable {
     for (const client of this.rig(node).clients.values()) client.closedWith ??= 1006;
   }
 
+  /** It ends in order: the others have heard of it when this returns. */
+  async end(node: number): Promise<void> {
+    const rig = this.rig(node);
+    await rig.coordinator.federation?.leave('ended', rig.now);
+    await this.advance(10);
+    this.kill(node);
+  }
+
   async revive(node: number): Promise<void> {
     const { boot } = this.nodes[node]!;
     this.nodes[node] = this.#node(node, boot + 1);

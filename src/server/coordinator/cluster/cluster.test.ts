@@ -147,10 +147,7 @@ test('a node that ends in order hands its clients over: nobody is told anything'
   await using world = await pair(3);
   const { cluster, anna, bert } = world;
   anna.clear();
-  const rig = cluster.rig(1);
-  await rig.coordinator.federation?.leave('ended', rig.now);
-  await cluster.advance(10);
-  cluster.kill(1);
+  await cluster.end(1);
   await cluster.advance(4_000);
   await cluster.login(2, 'bert');
   await cluster.advance(90_000);
@@ -161,10 +158,7 @@ test('a node that ends in order hands its clients over: nobody is told anything'
 test('a node that ends in order and is back at once: its clients are not doubted later', async () => {
   await using world = await pair(3);
   const { cluster, anna, bert } = world;
-  const rig = cluster.rig(1);
-  await rig.coordinator.federation?.leave('ended', rig.now);
-  await cluster.advance(10);
-  cluster.kill(1);
+  await cluster.end(1);
   await cluster.advance(1_000);
   await cluster.revive(1);
   await cluster.login(1, 'bert');
@@ -178,10 +172,7 @@ test('a node that ends in order and is back at once: its clients are not doubted
 test('a node that ends in order and is back before its clients are at another: nobody is told until they had their time', async () => {
   await using world = await pair(3);
   const { cluster, anna, bert } = world;
-  const rig = cluster.rig(1);
-  await rig.coordinator.federation?.leave('ended', rig.now);
-  await cluster.advance(10);
-  cluster.kill(1);
+  await cluster.end(1);
   await cluster.advance(1_000);
   await cluster.revive(1);
   anna.clear();
@@ -204,11 +195,10 @@ test('a node that ends in order and is back before its clients are at another: n
 test('a node that ended in order long ago: whom it had then is not online when it starts', async () => {
   await using world = await pair(2);
   const { cluster, anna, bert } = world;
-  const rig = cluster.rig(1);
-  await rig.coordinator.federation?.leave('ended', rig.now);
-  cluster.kill(1);
+  const endedAt = cluster.nowMs;
+  await cluster.end(1);
   cluster.kill(0);
-  await cluster.advance(handoverMs);
+  await cluster.advance(endedAt + handoverMs - cluster.nowMs);
   await cluster.revive(1);
   await cluster.login(1, 'anna');
   assert.equal(cluster.rig(1).coordinator.presenceOf(anna.clientId), 'online');
@@ -223,10 +213,7 @@ test('a node that fails twice: the second time its clients have the whole grace 
   await cluster.revive(1);
   await cluster.login(1, 'bert');
   await cluster.advance(40_000);
-  const rig = cluster.rig(1);
-  await rig.coordinator.federation?.leave('ended', rig.now);
-  await cluster.advance(10);
-  cluster.kill(1);
+  await cluster.end(1);
   anna.clear();
   await cluster.advance(40_000);
   assert.deepEqual(presences(anna), [`${bert.clientId} unconfirmed`]);
