@@ -2,12 +2,13 @@
  * A standalone relay: its directory, listeners, and the connection over which the server tells it whom not to serve. While that is away the
  * relay goes on with what it has.
  */
+
+import { aborted } from '#client/aborted.ts';
 import type { ControlError } from '#client/control-error.ts';
 import { isFinalRefusal } from '#client/control-link.ts';
 import { RelayControl, type RelayControlOptions, type RelayState } from '#client/relay-control.ts';
 import { parseServerUrl } from '#client/server-url.ts';
 import { targetOf } from '#client/web-socket-target.ts';
-import { aborted } from '#core/aborted.ts';
 import { BuriError } from '#core/errors.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import { Relay } from '#relay/relay.ts';

@@ -1,6 +1,6 @@
 /** `buri server`: runs a server; with a further word, manages one. */
 import { Command, InvalidArgumentError, Option } from 'commander';
-import { aborted } from '#core/aborted.ts';
+import { aborted } from '#client/aborted.ts';
 import type { TicketLimits } from '#server/coordinator/relays/tickets.ts';
 import type { Log } from '#server/log.ts';
 import { exampleText } from './client-command.ts';

@@ -1,10 +1,10 @@
 import { pino } from 'pino';
-import { aborted } from '#core/aborted.ts';
 import { BuriError } from '#core/errors.ts';
 import type { MemberInput } from '#core/member/io.ts';
 import { nodeCrypto as crypto } from '#crypto/node-crypto.ts';
 import type { DeviceMode, Engine, EngineEvents } from '#engine/engine.ts';
 import { PacketEngine } from '#engine/packet-engine.ts';
+import { aborted } from './aborted.ts';
 import { Client } from './client.ts';
 import { SystemClock } from './clock.ts';
 import { Device, mtuBytes } from './device.ts';
